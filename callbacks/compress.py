@@ -1,0 +1,98 @@
+"""The base of all compression callbacks: a recipe on the clock of `fit`."""
+
+import math
+from typing import Any
+
+import keras
+
+from qsparse.compressor import attach
+from qsparse.phases import Phases
+from qsparse.recipe import Recipe
+from qsparse.report import Coverage
+
+
+class Compress(keras.callbacks.Callback):
+    """Compresses the model while it trains, as its recipe says.
+
+    The clock is the optimizer's iteration count, which every Keras checkpoint
+    carries; a training that `BackupAndRestore` resumes therefore goes on with
+    the same masks, ranges and phases, bit for bit.
+
+    Adds `phase` (0 dense, 1 sparse, 2 quantized, 3 both), `sparsity` and
+    `mask_flips` (share of mask bits that the last selection changed) to `logs`.
+    Keras hands one `logs` to its callbacks in order, so list `CSVLogger` and
+    `TensorBoard` after this callback.
+
+    Args:
+        recipe: what to do; see `qsparse.Recipe`.
+
+    Attributes:
+        coverage: the `qsparse.Coverage` of the model, from the start of `fit`.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        self.recipe = recipe
+        self.coverage: Coverage | None = None
+        self._phases: Phases | None = None
+        self._begun = False
+
+    def set_model(self, model: keras.Model) -> None:
+        """Attach the recipe.
+
+        This happens before any callback's `on_train_begin`, so that
+        `BackupAndRestore` finds the state it has to restore.
+        """
+        super().set_model(model)
+        self.coverage = attach(model, self.recipe)
+        self._begun = False
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Start the clock in the first epoch, unless a checkpoint brought it."""
+        if self._begun:
+            return
+        self._begun = True
+        self._phases = Phases(self.model)
+        iteration = self._iteration()
+        if self._phases.total_steps == 0 or self._phases.finished(iteration):
+            self._phases.begin(iteration, self._steps_to_come(epoch))
+
+    def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+        """Select masks and switch phases before the step that uses them."""
+        self._phases.step(self._iteration())
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Show sparsity and phase; stop at a loss that is not a number."""
+        loss = (logs or {}).get("loss", 0.0)
+        if not math.isfinite(loss):
+            raise ValueError(
+                f"The loss is {loss} at step {self._iteration()} of model "
+                f"'{self.model.name}'. Lower the learning rate, clip gradients, or "
+                "look for NaN in the data."
+            )
+        if logs is not None:
+            logs.update(self._phases.logs())
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Put sparsity and phase into the epoch's logs."""
+        if logs is not None:
+            logs.update(self._phases.logs())
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        """Refresh the coverage with the final masks."""
+        self.coverage = attach(self.model, self.recipe)
+
+    def _iteration(self) -> int:
+        return int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
+
+    def _steps_to_come(self, first_epoch: int) -> int:
+        steps: Any = self.params.get("steps")
+        if steps is None:
+            if not self.recipe.needs_total_steps():
+                return 0
+            raise ValueError(
+                "The recipe gives phases as shares of training, but the length of "
+                "an epoch is unknown. Pass steps_per_epoch to fit, or give "
+                "prune_from, prune_until and quantize_from as steps (integers)."
+            )
+        return (self.params["epochs"] - first_epoch) * steps

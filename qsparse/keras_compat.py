@@ -1,0 +1,85 @@
+"""The one file that touches Keras' private API (tested on Keras 3.12 and 3.15)."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+from keras.src import api_export
+from keras.src.backend.common.variables import AutocastScope, get_autocast_scope
+from keras.src.saving import object_registration
+
+
+def impersonate(cls: type, original: type) -> type:
+    """Make `cls` save and load as if it were `original`.
+
+    Keras builds save paths and configs from the name of a layer's class and
+    from the name the class was registered under; a compressed layer must keep
+    both, so that plain Keras loads what it saved.
+    """
+    cls.__name__ = original.__name__
+    cls.__qualname__ = original.__qualname__
+    cls.__module__ = original.__module__
+    public_name = api_export.get_name_from_symbol(original)
+    if public_name is not None:
+        api_export.REGISTERED_OBJS_TO_NAMES[cls] = public_name
+    registered = object_registration.get_registered_name(original)
+    if registered != original.__name__:
+        object_registration.GLOBAL_CUSTOM_NAMES[cls] = registered
+    return cls
+
+
+@contextmanager
+def unlocked(layer: keras.layers.Layer) -> Iterator[None]:
+    """Allow a built layer to gain or lose a child layer."""
+    layer._tracker.unlock()
+    try:
+        yield
+    finally:
+        layer._tracker.lock()
+
+
+def walk_layers(model: keras.Model) -> list[tuple[str, keras.layers.Layer]]:
+    """Return `(path, layer)` of every layer below `model`, depth first, each once.
+
+    A path joins layer names, like "backbone/block_1/conv".
+    """
+    found: list[tuple[str, keras.layers.Layer]] = []
+    seen = {id(model)}
+
+    def visit(parent: keras.layers.Layer, prefix: str) -> None:
+        children = parent._flatten_layers(include_self=False, recursive=False)
+        for layer in children:
+            if id(layer) not in seen:
+                seen.add(id(layer))
+                found.append((prefix + layer.name, layer))
+                visit(layer, f"{prefix}{layer.name}/")
+
+    visit(model, "")
+    return found
+
+
+def tensor_of(variable: Any) -> Any:
+    """Return a variable's value as an uncast tensor, also in mixed precision.
+
+    The reshape matters: on TensorFlow a converted variable is still a variable,
+    which `cond` does not accept.
+    """
+    with AutocastScope(None):
+        return keras.ops.reshape(variable, variable.shape)
+
+
+def autocast_dtype() -> str | None:
+    """Return the compute dtype of the running `Layer.__call__`, if it casts."""
+    scope = get_autocast_scope()
+    return None if scope is None else scope.dtype
+
+
+def drop_compiled_functions(model: keras.Model) -> None:
+    """Forget the traced train, test and predict functions of a model.
+
+    They hold the graph of the layers as they were when first called.
+    """
+    for name in ("train_function", "test_function", "predict_function"):
+        if hasattr(model, name):
+            setattr(model, name, None)

@@ -1,0 +1,183 @@
+"""The kernel of one compressed layer: mask, integers, effective weights."""
+
+import weakref
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from qsparse.criteria import magnitude
+from qsparse.keras_compat import autocast_dtype, tensor_of, walk_layers
+from qsparse.layouts import KernelLayout
+from qsparse.observers import InputQuantizer
+from qsparse.quantizers import fake_quantize_weights, integer_weights
+from qsparse.state import ModelState
+
+
+class KernelCompression(keras.layers.Layer):
+    """Prunes and fake-quantizes the kernel of one layer.
+
+    Args:
+        layer: the built layer that is compressed; its kernel is the dense master.
+        path: where the layer lies in the model, for messages.
+        layout: the kernel's layout.
+        pattern: the pattern of its mask, or None to leave it dense.
+        state: the model's shared state.
+    """
+
+    def __init__(
+        self,
+        layer: keras.layers.Layer,
+        path: str,
+        layout: KernelLayout,
+        pattern: Any,
+        state: ModelState,
+    ) -> None:
+        super().__init__(name="compression", trainable=False, dtype="float32")
+        self._layer = weakref.ref(layer)
+        self._state = weakref.ref(state)
+        self.path_in_model = path
+        self.layout = layout
+        self.pattern = pattern
+        self.mask_variable = None
+        if pattern is not None:
+            self.mask_variable = self.add_weight(
+                shape=layout.shape, dtype="bool", initializer="ones", trainable=False
+            )
+        self.input_quantizer = None
+        if state.recipe.quantize:
+            self.input_quantizer = InputQuantizer(1, state)
+        self.built = True
+
+    @property
+    def _master(self) -> keras.Variable:
+        attributes = vars(self.owner())
+        return attributes.get("_kernel", attributes.get("kernel"))
+
+    def owner(self) -> keras.layers.Layer:
+        """Return the compressed layer.
+
+        A method, because Keras walks every attribute that is a layer when it
+        loads a file, and this one would lead it in circles.
+        """
+        return self._layer()
+
+    def quantize_inputs(self, inputs: Any) -> Any:
+        """Fake-quantize what flows into the layer."""
+        quantizer = self.input_quantizer
+        return inputs if quantizer is None else quantizer(inputs)
+
+    def effective_kernel(self) -> Any:
+        """Return the kernel that the layer computes with: pruned, quantized."""
+        state = self._state()
+        if state.exporting:
+            kernel = ops.convert_to_tensor(self._exported_kernel())
+        else:
+            kernel = self._compressed(tensor_of(self._master), state)
+        dtype = autocast_dtype()
+        return kernel if dtype is None else ops.cast(kernel, dtype)
+
+    def _compressed(self, kernel: Any, state: ModelState) -> Any:
+        if state.recipe.order == "S->Q":
+            return self._quantized(self._pruned(kernel, state), state)
+        return self._pruned(self._quantized(kernel, state), state)
+
+    def _pruned(self, kernel: Any, state: ModelState) -> Any:
+        if self.mask_variable is None:
+            return kernel
+        mask = ops.cast(self.mask_variable, kernel.dtype)
+        return state.recipe.estimator(kernel, mask)
+
+    def _quantized(self, kernel: Any, state: ModelState) -> Any:
+        if not state.recipe.quantize:
+            return kernel
+        axes = self.layout.reduced_axes
+        return ops.cond(
+            tensor_of(state.quantizing),
+            lambda: fake_quantize_weights(kernel, axes),
+            lambda: kernel,
+        )
+
+    def master(self) -> np.ndarray:
+        """Return the dense master weights `(taps, inputs, outputs)`, float32.
+
+        Raises:
+            ValueError: if a weight is NaN or infinite.
+        """
+        weights = ops.convert_to_numpy(self._master).astype(np.float32)
+        if not np.isfinite(weights).all():
+            raise ValueError(
+                f"Layer '{self.path_in_model}' has NaN or infinite weights. "
+                "Training diverged: lower the learning rate or clip gradients."
+            )
+        return self.layout.canonical(weights)
+
+    def canonical_mask(self) -> np.ndarray | None:
+        """Return the mask `(taps, inputs, outputs)`, or None if not pruned."""
+        if self.mask_variable is None:
+            return None
+        return self.layout.canonical(ops.convert_to_numpy(self.mask_variable))
+
+    def canonical_integers(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return `(q, scale)` of the kernel in canonical form, pruned and int8."""
+        weights, mask = self.master(), self.canonical_mask()
+        if mask is None:
+            return integer_weights(weights)
+        if self._state().recipe.order == "S->Q":
+            return integer_weights(weights * mask)
+        q, scale = integer_weights(weights)
+        return q * mask, scale
+
+    def integer_weights(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return int8 weights as they lie in a LiteRT file, and their scales."""
+        q, scale = self.canonical_integers()
+        return self.layout.litert(q), scale
+
+    def mask(self) -> np.ndarray | None:
+        """Return the mask as it lies in a LiteRT file, or None if not pruned."""
+        mask = self.canonical_mask()
+        return None if mask is None else self.layout.litert(mask)
+
+    def _exported_kernel(self) -> np.ndarray:
+        q, scale = self.canonical_integers()
+        return self.layout.kernel(q.astype(np.float32) * scale)
+
+    def select_mask(self, sparsity: float) -> int:
+        """Select the mask anew at `sparsity`; return how many weights flipped."""
+        state, old = self._state(), self.canonical_mask()
+        if old is None:
+            return 0
+        weights = self.master()
+        if state.recipe.order == "Q->S" and bool(
+            ops.convert_to_numpy(state.quantizing)
+        ):
+            q, scale = integer_weights(weights)
+            weights = q * scale
+        new = self.pattern.mask(magnitude(weights), sparsity)
+        self.mask_variable.assign(self.layout.kernel(new))
+        return int(np.count_nonzero(new != old))
+
+    def bake(self) -> None:
+        """Write the effective kernel into the layer's own variable."""
+        kernel = self._compressed(tensor_of(self._master), self._state())
+        self._master.assign(kernel)
+
+    def save_own_variables(self, store: Any) -> None:
+        """Store the dense master: the layer itself saves its effective kernel."""
+        store["kernel"] = self._master
+        if self.mask_variable is not None:
+            store["mask"] = self.mask_variable
+
+    def load_own_variables(self, store: Any) -> None:
+        """Restore master and mask; a dense checkpoint has neither."""
+        if "kernel" in store:
+            self._master.assign(store["kernel"])
+        if "mask" in store and self.mask_variable is not None:
+            self.mask_variable.assign(store["mask"])
+
+
+def compressed_layers(model: keras.Model) -> list[KernelCompression]:
+    """Return the compression of every attached kernel, depth first."""
+    children = (getattr(layer, "compression", None) for _, layer in walk_layers(model))
+    return [child for child in children if isinstance(child, KernelCompression)]

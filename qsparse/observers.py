@@ -1,0 +1,89 @@
+"""Observers: how the range of an activation is found, and where it is applied.
+
+A range sits at the *input* of a layer that computes in int8. That is where the
+exported graph needs an int8 tensor, whatever produced it: a convolution with its
+folded BatchNormalization and activation, a pooling layer or a bare addition.
+"""
+
+import weakref
+from typing import Any
+
+import keras
+from keras import ops
+
+from qsparse.keras_compat import tensor_of
+from qsparse.quantizers import fake_quantize_activations
+from qsparse.state import ModelState
+
+
+class InputQuantizer(keras.layers.Layer):
+    """Fake-quantizes the inputs of one layer with trained ranges.
+
+    Ranges are an exponential moving average of the smallest and largest value
+    of each training batch, always include zero, and start with the first batch
+    after quantization is switched on.
+
+    Args:
+        count: how many inputs the layer takes.
+        state: the model's shared state.
+    """
+
+    def __init__(self, count: int, state: ModelState) -> None:
+        super().__init__(name="input_quantizer", trainable=False, dtype="float32")
+        self._state = weakref.ref(state)
+        self.ranges = self.add_weight(
+            shape=(count, 2), initializer="zeros", trainable=False, aggregation="mean"
+        )
+        self.built = True
+
+    def quantize_inputs(self, inputs: Any) -> Any:
+        """Fake-quantize what flows into the layer."""
+        return self(inputs)
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Return inputs of the same structure, shapes and dtypes."""
+        if isinstance(inputs, list | tuple):
+            pairs = [self._one(x, i, training) for i, x in enumerate(inputs)]
+            if training:
+                self.ranges.assign(ops.stack([r for _, r in pairs]))
+            return [x for x, _ in pairs]
+        output, new_range = self._one(inputs, 0, training)
+        if training:
+            self.ranges.assign(new_range[None])
+        return output
+
+    def _one(self, x: Any, index: int, training: bool | None) -> tuple[Any, Any]:
+        state = self._state()
+        old = self.ranges[index]
+        if not keras.backend.is_float_dtype(x.dtype):
+            return x, old
+        if state.exporting:
+            low, high = ops.convert_to_numpy(self.ranges)[index]
+            trained = low < high
+            return (fake_quantize_activations(x, low, high) if trained else x), old
+
+        def quantize() -> tuple[Any, Any]:
+            new = self._moved(old, x) if training else old
+            return fake_quantize_activations(x, new[0], new[1]), new
+
+        known = True if training else old[0] < old[1]
+        on = ops.logical_and(tensor_of(state.quantizing), known)
+        return ops.cond(on, quantize, lambda: (x, old))
+
+    def _moved(self, old: Any, x: Any) -> Any:
+        values = ops.cast(ops.stop_gradient(x), "float32")
+        batch = ops.stack(
+            [ops.minimum(ops.min(values), 0.0), ops.maximum(ops.max(values), 0.0)]
+        )
+        momentum = self._state().recipe.momentum
+        moved = momentum * old + (1.0 - momentum) * batch
+        return ops.where(old[0] < old[1], moved, batch)
+
+    def save_own_variables(self, store: Any) -> None:
+        """Store the ranges under their name."""
+        store["ranges"] = self.ranges
+
+    def load_own_variables(self, store: Any) -> None:
+        """Restore the ranges; a dense checkpoint has none."""
+        if "ranges" in store:
+            self.ranges.assign(store["ranges"])

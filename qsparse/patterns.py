@@ -1,0 +1,231 @@
+"""Patterns: which weights of a kernel may be zero together.
+
+Every pattern works on scores in canonical form `(taps, inputs, outputs)` (see
+`qsparse.layouts`): `inputs` is the reduction axis, along which groups run, and
+`taps` are the kernel positions of a convolution. Masks are computed in numpy
+on the host, so that they are equal, bit for bit, on every Keras backend.
+
+Ties are broken by index: of two equal scores the one with the lower flat index
+(C order) is kept. Counts are exact.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from qsparse.registry import Registry
+
+
+class Pattern(Protocol):
+    """What the rest of qsparse needs to know of a pattern."""
+
+    def mask(self, scores: np.ndarray, sparsity: float | None) -> np.ndarray:
+        """Return a bool mask (True = kept) of the shape of `scores`."""
+
+    def misfit(self, shape: tuple[int, int, int]) -> str | None:
+        """Return why the pattern cannot be laid on `shape`, or None."""
+
+    def final_sparsity(self, sparsity: float | None) -> float:
+        """Return the sparsity in [0, 1) reached at the end of the schedule."""
+
+
+def check_sparsity(sparsity: float | None, pattern: str) -> float:
+    """Return `sparsity` if it is a number in [0, 1), else raise."""
+    if sparsity is None or not 0.0 <= sparsity < 1.0:
+        raise ValueError(
+            f"{pattern} needs `sparsity`, the share of zeros, in [0, 1). "
+            f"Received: sparsity={sparsity}"
+        )
+    return float(sparsity)
+
+
+def _zeros(share: float, count: int) -> int:
+    return int(np.floor(share * count + 0.5))
+
+
+def _lowest(scores: np.ndarray, count: int) -> np.ndarray:
+    """Return a flat bool array marking exactly the `count` lowest scores.
+
+    Selects instead of sorting: one partition finds the threshold, then the
+    ties at the threshold are taken from the highest index down.
+    """
+    flat = scores.reshape(-1)
+    chosen = np.zeros(flat.size, dtype=bool)
+    if count == 0:
+        return chosen
+    threshold = np.partition(flat, count - 1)[count - 1]
+    chosen[flat < threshold] = True
+    ties = np.flatnonzero(flat == threshold)
+    chosen[ties[ties.size - (count - int(chosen.sum())) :]] = True
+    return chosen
+
+
+def _tile_scores(scores: np.ndarray, block: tuple[int, int]) -> np.ndarray:
+    """Sum scores over tiles of `block=(outputs, inputs)` weights, in float64."""
+    taps, inputs, outputs = scores.shape
+    out, inp = block
+    tiles = scores.reshape(taps, inputs // inp, inp, outputs // out, out)
+    return tiles.sum(axis=(2, 4), dtype=np.float64)
+
+
+def _expand(tiles: np.ndarray, block: tuple[int, int]) -> np.ndarray:
+    """Repeat a tile mask back to weights; the inverse of `_tile_scores`."""
+    out, inp = block
+    return tiles.repeat(inp, axis=1).repeat(out, axis=2)
+
+
+def _tile_misfit(shape: tuple[int, int, int], block: tuple[int, int], m: int = 1):
+    _, inputs, outputs = shape
+    out, inp = block
+    if inputs % (inp * m):
+        return f"{inputs} inputs are not divisible by {inp * m}"
+    if outputs % out:
+        return f"{outputs} outputs are not divisible by {out}"
+    return None
+
+
+def _check_block(block: tuple[int, int], name: str) -> tuple[int, int]:
+    block = tuple(block)  # type: ignore[assignment]
+    if len(block) != 2 or any(not isinstance(b, int) or b < 1 for b in block):
+        raise ValueError(
+            f"`{name}` must be two positive integers (outputs, inputs). "
+            f"Received: {name}={block}"
+        )
+    return block
+
+
+@dataclass(frozen=True)
+class Unstructured:
+    """Any weight may be zero.
+
+    CPUs gain speed from it only at 80% sparsity and above; use it as the
+    accuracy bound for the other patterns.
+    """
+
+    def mask(self, scores: np.ndarray, sparsity: float | None) -> np.ndarray:
+        """Zero exactly `floor(sparsity * size + 0.5)` lowest scores."""
+        share = check_sparsity(sparsity, "Unstructured()")
+        return ~_lowest(scores, _zeros(share, scores.size)).reshape(scores.shape)
+
+    def misfit(self, shape: tuple[int, int, int]) -> str | None:
+        """Fits every shape."""
+        return None
+
+    def final_sparsity(self, sparsity: float | None) -> float:
+        """Return the requested sparsity."""
+        return check_sparsity(sparsity, "Unstructured()")
+
+    def __str__(self) -> str:
+        return "unstructured"
+
+
+@dataclass(frozen=True)
+class Block:
+    """Blocks of `shape=(outputs, inputs)` weights at one tap are zero together.
+
+    `Block((4, 4))` is the pattern that the qsparse kernels run fastest.
+
+    Raises:
+        ValueError: if `shape` is not two positive integers.
+    """
+
+    shape: tuple[int, int] = (4, 4)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", _check_block(self.shape, "shape"))
+
+    def mask(self, scores: np.ndarray, sparsity: float | None) -> np.ndarray:
+        """Zero exactly `floor(sparsity * blocks + 0.5)` blocks of lowest sum."""
+        share = check_sparsity(sparsity, str(self))
+        tiles = _tile_scores(scores, self.shape)
+        kept = ~_lowest(tiles, _zeros(share, tiles.size)).reshape(tiles.shape)
+        return _expand(kept, self.shape)
+
+    def misfit(self, shape: tuple[int, int, int]) -> str | None:
+        """Both axes must be divisible by the block."""
+        return _tile_misfit(shape, self.shape)
+
+    def final_sparsity(self, sparsity: float | None) -> float:
+        """Return the requested sparsity."""
+        return check_sparsity(sparsity, str(self))
+
+    def __str__(self) -> str:
+        return f"{self.shape[0]}x{self.shape[1]} blocks"
+
+
+@dataclass(frozen=True)
+class NM:
+    """N:M sparsity: of every `m` tiles along the inputs, `n` are **kept**.
+
+    A tile is `block=(outputs, inputs)` weights: `NM(2, 4)` is fine-grained 2:4,
+    `NM(1, 4, block=(4, 4))` keeps one of every four 4x4 blocks.
+
+    N counts kept weights, as the paper, NVIDIA and JaxPruner do. TFMOT and
+    SparseGPT count zeros: their "m_by_n=(2, 4)" is `NM(2, 4)`, but a SparseGPT
+    "3:4" (three zeros) is `NM(1, 4)`.
+
+    N:M becomes gradual by groups: at sparsity `s` below the final `f = 1 - n/m`,
+    exactly `floor(s/f * groups + 0.5)` groups obey N:M and the others stay
+    dense; the groups that lose the least score go first.
+
+    Raises:
+        ValueError: unless `1 <= n < m`.
+    """
+
+    n: int
+    m: int
+    block: tuple[int, int] = (1, 1)
+
+    def __post_init__(self) -> None:
+        integers = isinstance(self.n, int) and isinstance(self.m, int)
+        if not integers or not 1 <= self.n < self.m:
+            raise ValueError(
+                "NM(n, m) keeps n of every m weights, so it needs 1 <= n < m. "
+                f"Received: NM({self.n}, {self.m}); "
+                f"did you mean NM({min(self.n, self.m)}, {max(self.n, self.m)})?"
+            )
+        object.__setattr__(self, "block", _check_block(self.block, "block"))
+
+    def mask(self, scores: np.ndarray, sparsity: float | None = None) -> np.ndarray:
+        """Return the mask at `sparsity` (None: all groups obey N:M)."""
+        tiles = _tile_scores(scores, self.block)
+        taps, inputs, outputs = tiles.shape
+        groups = tiles.reshape(taps, inputs // self.m, self.m, outputs)
+        # A stable sort of the negated scores keeps the lower index of a tie.
+        order = np.argsort(-groups, axis=2, kind="stable")
+        kept = np.zeros(groups.shape, dtype=bool)
+        np.put_along_axis(kept, order[:, :, : self.n], True, axis=2)
+        final = 1.0 - self.n / self.m
+        if sparsity is not None and sparsity < final:
+            loss = np.where(kept, 0.0, groups).sum(axis=2)
+            obeying = _lowest_first(loss, _zeros(sparsity / final, loss.size))
+            kept |= ~obeying[:, :, np.newaxis, :]
+        return _expand(kept.reshape(tiles.shape), self.block)
+
+    def misfit(self, shape: tuple[int, int, int]) -> str | None:
+        """The inputs must be divisible by m tiles, the outputs by one."""
+        return _tile_misfit(shape, self.block, self.m)
+
+    def final_sparsity(self, sparsity: float | None) -> float:
+        """Return `1 - n/m`; any other requested sparsity is an error."""
+        final = 1.0 - self.n / self.m
+        if sparsity is not None and abs(sparsity - final) > 1e-9:
+            raise ValueError(
+                f"{self} fixes the sparsity at {final:g}. Received: "
+                f"sparsity={sparsity}. Leave `sparsity` out or choose another n, m."
+            )
+        return final
+
+    def __str__(self) -> str:
+        tile = "" if self.block == (1, 1) else f" of {self.block[0]}x{self.block[1]}"
+        return f"{self.n}:{self.m}{tile}"
+
+
+def _lowest_first(scores: np.ndarray, count: int) -> np.ndarray:
+    """Mark the `count` lowest scores; of a tie the lower index is marked."""
+    marked = _lowest(scores.reshape(-1)[::-1], count)[::-1]
+    return marked.reshape(scores.shape)
+
+
+PATTERNS = Registry("pattern", {"unstructured": Unstructured, "block": Block, "nm": NM})

@@ -1,0 +1,109 @@
+"""Phases: what a compressed model does at which training step."""
+
+import math
+
+import keras
+from keras import ops
+
+from qsparse.kernel import compressed_layers
+from qsparse.recipe import step_of
+from qsparse.state import ModelState, state_of
+
+
+class Phases:
+    """Moves an attached model through its phases.
+
+    Args:
+        model: a model that `attach` was called on.
+
+    Attributes:
+        flip_rate: share of mask bits that the last selection changed, in [0, 1].
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        state = state_of(model)
+        if state is None:
+            raise ValueError(f"Model '{model.name}' carries no recipe: attach one.")
+        self._state: ModelState = state
+        self._pruned = [c for c in compressed_layers(model) if c.pattern is not None]
+        self._weights = sum(math.prod(c.layout.shape) for c in self._pruned)
+        self.flip_rate = 0.0
+        self.sparsity = self._measured_sparsity()
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the training in progress; 0 if none has begun."""
+        return int(ops.convert_to_numpy(self._state.clock)[1])
+
+    def finished(self, iteration: int) -> bool:
+        """Return whether the training whose clock this is has ended."""
+        start, total = (int(v) for v in ops.convert_to_numpy(self._state.clock))
+        return iteration - start >= total
+
+    def begin(self, iteration: int, total_steps: int) -> None:
+        """Start the clock; a clock that was restored from a checkpoint goes on.
+
+        Args:
+            iteration: the optimizer's iteration now.
+            total_steps: steps that this training will take.
+
+        Raises:
+            ValueError: if a phase of the recipe would begin after the last step.
+        """
+        recipe = self._state.recipe
+        moments = {"quantize_from": recipe.quantize_from} if recipe.quantize else {}
+        if recipe.pattern is not None:
+            moments["prune_until"] = recipe.prune_until
+        for name, moment in moments.items():
+            if isinstance(moment, int) and moment >= total_steps > 0:
+                raise ValueError(
+                    f"`{name}` is step {moment}, but this training ends after "
+                    f"{total_steps} steps. Train longer, or give a share of training "
+                    "as a float in [0, 1]."
+                )
+        self._state.clock.assign([iteration, total_steps])
+
+    def step(self, iteration: int) -> None:
+        """Bring masks and switches up to the optimizer's `iteration`."""
+        recipe = self._state.recipe
+        start, total = (int(v) for v in ops.convert_to_numpy(self._state.clock))
+        step = iteration - start
+        if recipe.quantize:
+            on = step >= self._moment(recipe.quantize_from, total)
+            if on != bool(ops.convert_to_numpy(self._state.quantizing)):
+                self._state.quantizing.assign(on)
+        if recipe.pattern is None:
+            return
+        begin = self._moment(recipe.prune_from, total)
+        end = self._moment(recipe.prune_until, total)
+        if recipe.schedule.refreshes(step, begin, end, recipe.update_every):
+            final = recipe.sparsity
+            self.select_masks(recipe.schedule.sparsity(step, begin, end, final))
+
+    def select_masks(self, sparsity: float) -> None:
+        """Select every mask anew at `sparsity`, in [0, 1)."""
+        flips = sum(c.select_mask(sparsity) for c in self._pruned)
+        self.flip_rate = flips / max(self._weights, 1)
+        self.sparsity = self._measured_sparsity()
+
+    def logs(self) -> dict[str, float]:
+        """Return what a progress bar shows.
+
+        `sparsity` and `mask_flips` are shares of the pruned layers' weights;
+        `phase` is 0 dense, 1 sparse, 2 quantized, 3 both.
+        """
+        quantizing = bool(ops.convert_to_numpy(self._state.quantizing))
+        logs = {"phase": float((self.sparsity > 0) + 2 * quantizing)}
+        if self._pruned:
+            logs |= {"sparsity": self.sparsity, "mask_flips": self.flip_rate}
+        return logs
+
+    def _measured_sparsity(self) -> float:
+        masks = (ops.convert_to_numpy(c.mask_variable) for c in self._pruned)
+        kept = sum(int(mask.sum()) for mask in masks)
+        return 1.0 - kept / self._weights if self._weights else 0.0
+
+    @staticmethod
+    def _moment(moment: float | int, total: int) -> int:
+        step = step_of(moment, total)
+        return min(step, total - 1) if total else step

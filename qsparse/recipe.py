@@ -1,0 +1,142 @@
+"""The recipe: everything that defines how a model is compressed."""
+
+from dataclasses import dataclass, field, fields
+from fnmatch import fnmatch
+from typing import Any
+
+from qsparse.estimators import ESTIMATORS, SRSTE
+from qsparse.patterns import PATTERNS, Block
+from qsparse.schedules import SCHEDULES, Cubic
+
+ORDERS = ("S->Q", "Q->S")
+Moment = float | int
+
+
+def _check_moment(name: str, moment: Moment) -> None:
+    whole = isinstance(moment, int) and not isinstance(moment, bool)
+    share = isinstance(moment, float) and 0.0 <= moment <= 1.0
+    if not (whole and moment >= 0) and not share:
+        raise ValueError(
+            f"`{name}` must be a share of training (a float in [0, 1]) or a step "
+            f"(an int, not negative). Received: {name}={moment!r}"
+        )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is compressed, as plain data that survives JSON.
+
+    Attributes:
+        pattern: a pattern, its name, or None to leave every weight.
+        sparsity: share of zeros in [0, 1) per pruned layer. None means what an
+            `NM` pattern implies, and 0.75 for the others, where 4x4 blocks run
+            4-5 times faster than dense int8.
+        schedule: how sparsity grows from `prune_from` to `prune_until`.
+        estimator: how gradients pass the mask.
+        quantize: whether to train with int8 fake quantization.
+        order: `"S->Q"` quantizes the pruned weight, `Q(S(w))`; `"Q->S"` prunes
+            the quantized weight, `S(Q(w))`, and scores |Q(w)|.
+        prune_from, prune_until, quantize_from: a share of training (float in
+            [0, 1]) or a step (int). Masks stay frozen after `prune_until`.
+        update_every: steps between two mask selections while pruning.
+        momentum: of the moving average of activation ranges, in [0, 1).
+        exclude: shell patterns of layer names or paths to leave alone.
+        strict: raise if a layer cannot be pruned, instead of reporting it.
+
+    Raises:
+        ValueError: on any value outside the ranges above.
+    """
+
+    pattern: Any = field(default_factory=Block)
+    sparsity: float | None = None
+    schedule: Any = field(default_factory=Cubic)
+    estimator: Any = field(default_factory=SRSTE)
+    quantize: bool = True
+    order: str = "S->Q"
+    prune_from: Moment = 0.0
+    prune_until: Moment = 0.5
+    quantize_from: Moment = 0.5
+    update_every: int = 20
+    momentum: float = 0.99
+    exclude: tuple[str, ...] = ()
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        def put(name: str, value: Any) -> None:
+            object.__setattr__(self, name, value)
+
+        if self.pattern is not None:
+            put("pattern", PATTERNS.get(self.pattern))
+            default = None if hasattr(self.pattern, "n") else 0.75
+            wanted = default if self.sparsity is None else self.sparsity
+            put("sparsity", self.pattern.final_sparsity(wanted))
+        elif self.sparsity is not None:
+            raise ValueError(
+                "`sparsity` needs a `pattern`. "
+                f"Received: pattern=None, sparsity={self.sparsity}"
+            )
+        elif not self.quantize:
+            raise ValueError("A recipe with pattern=None and quantize=False is empty.")
+        put("schedule", SCHEDULES.get(self.schedule))
+        put("estimator", ESTIMATORS.get(self.estimator))
+        put(
+            "exclude",
+            (self.exclude,) if isinstance(self.exclude, str) else tuple(self.exclude),
+        )
+        if self.order not in ORDERS:
+            raise ValueError(
+                f"`order` must be one of {ORDERS}. Received: order={self.order!r}"
+            )
+        for name in ("prune_from", "prune_until", "quantize_from"):
+            _check_moment(name, getattr(self, name))
+        same_kind = type(self.prune_from) is type(self.prune_until)
+        if same_kind and self.prune_from > self.prune_until:
+            raise ValueError(
+                "Pruning must not end before it begins. Received: "
+                f"prune_from={self.prune_from}, prune_until={self.prune_until}"
+            )
+        if not isinstance(self.update_every, int) or self.update_every < 1:
+            raise ValueError(
+                "`update_every` must be a positive number of steps. "
+                f"Received: update_every={self.update_every}"
+            )
+        if not 0.0 <= self.momentum < 1.0:
+            raise ValueError(
+                f"`momentum` must be in [0, 1). Received: momentum={self.momentum}"
+            )
+
+    def excludes(self, path: str) -> bool:
+        """Return whether the layer at `path`, like "block/conv", is excluded."""
+        name = path.rsplit("/", 1)[-1]
+        return any(fnmatch(path, p) or fnmatch(name, p) for p in self.exclude)
+
+    def needs_total_steps(self) -> bool:
+        """Return whether any moment is a share of training."""
+        moments = [self.quantize_from] if self.quantize else []
+        moments += [self.prune_from, self.prune_until] if self.pattern else []
+        return any(isinstance(m, float) and m > 0 for m in moments)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready description."""
+        config = {f.name: getattr(self, f.name) for f in fields(self)}
+        config["pattern"] = self.pattern and PATTERNS.to_dict(self.pattern)
+        config["schedule"] = SCHEDULES.to_dict(self.schedule)
+        config["estimator"] = ESTIMATORS.to_dict(self.estimator)
+        config["exclude"] = list(self.exclude)
+        return config
+
+    @classmethod
+    def from_dict(cls, config: dict[str, Any]) -> "Recipe":
+        """Rebuild a recipe; raises ValueError on an unknown key."""
+        known = {f.name for f in fields(cls)}
+        unknown = sorted(set(config) - known)
+        if unknown:
+            raise ValueError(
+                f"Unknown recipe keys {unknown}; expected some of {sorted(known)}."
+            )
+        return cls(**config)
+
+
+def step_of(moment: Moment, total: int) -> int:
+    """Return the step of a moment in a training of `total` steps."""
+    return round(moment * total) if isinstance(moment, float) else moment
