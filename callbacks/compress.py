@@ -35,31 +35,32 @@ class Compress(keras.callbacks.Callback):
         self.recipe = recipe
         self.coverage: Coverage | None = None
         self._phases: Phases | None = None
-        self._begun = False
+        self._origin: tuple[int, int] | None = None
 
     def set_model(self, model: keras.Model) -> None:
-        """Attach the recipe.
+        """Attach the recipe, if the model is built.
 
         This happens before any callback's `on_train_begin`, so that
-        `BackupAndRestore` finds the state it has to restore.
+        `BackupAndRestore` finds the state it has to restore. A subclassed model
+        that was never called is built by its first batch, and attached after it.
         """
         super().set_model(model)
-        self.coverage = attach(model, self.recipe)
-        self._begun = False
+        self._phases = None
+        self._origin = None
+        if model.built:
+            self.coverage = attach(model, self.recipe)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        """Start the clock in the first epoch, unless a checkpoint brought it."""
-        if self._begun:
-            return
-        self._begun = True
-        self._phases = Phases(self.model)
-        iteration = self._iteration()
-        if self._phases.total_steps == 0 or self._phases.finished(iteration):
-            self._phases.begin(iteration, self._steps_to_come(epoch))
+        """Note where this training begins; start the clock if all is built."""
+        if self._origin is None:
+            self._origin = (self._iteration(), epoch)
+        if self._phases is None and self.model.built:
+            self._start()
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
         """Select masks and switch phases before the step that uses them."""
-        self._phases.step(self._iteration())
+        if self._phases is not None:
+            self._phases.step(self._iteration())
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Show sparsity and phase; stop at a loss that is not a number."""
@@ -70,20 +71,33 @@ class Compress(keras.callbacks.Callback):
                 f"'{self.model.name}'. Lower the learning rate, clip gradients, or "
                 "look for NaN in the data."
             )
-        if logs is not None:
-            logs.update(self._phases.logs())
+        if self._phases is None:
+            self.coverage = attach(self.model, self.recipe)
+            self.model.make_train_function(force=True)
+            self._start()
+        self._show(logs)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Put sparsity and phase into the epoch's logs."""
-        if logs is not None:
-            logs.update(self._phases.logs())
+        self._show(logs)
 
     def on_train_end(self, logs: dict | None = None) -> None:
         """Refresh the coverage with the final masks."""
         self.coverage = attach(self.model, self.recipe)
 
+    def _start(self) -> None:
+        """Start the clock, unless a checkpoint brought one that still runs."""
+        self._phases = Phases(self.model)
+        iteration, epoch = self._origin
+        if self._phases.finished(iteration):
+            self._phases.begin(iteration, self._steps_to_come(epoch))
+
+    def _show(self, logs: dict | None) -> None:
+        if logs is not None and self._phases is not None:
+            logs.update(self._phases.logs())
+
     def _iteration(self) -> int:
-        return int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
+        return int(self.model.optimizer.iterations.numpy())
 
     def _steps_to_come(self, first_epoch: int) -> int:
         steps: Any = self.params.get("steps")

@@ -12,13 +12,14 @@ from typing import Any
 import keras
 from keras import layers
 
-from qsparse.kernel import KernelCompression, compressed_layers
 from qsparse.keras_compat import (
+    add_child,
     drop_compiled_functions,
     impersonate,
-    unlocked,
+    remove_child,
     walk_layers,
 )
+from qsparse.kernel import KernelCompression, compressed_layers
 from qsparse.layouts import kernel_layout
 from qsparse.observers import InputQuantizer
 from qsparse.recipe import Recipe
@@ -67,8 +68,7 @@ def attach(model: keras.Model, recipe: Recipe) -> Coverage:
     state = ModelState(recipe)
     for target in targets:
         _compress(target, state)
-    with unlocked(model):
-        model.compression_state = state
+    add_child(model, "compression_state", state)
     drop_compiled_functions(model)
     return coverage(model)
 
@@ -92,10 +92,8 @@ def strip(model: keras.Model) -> keras.Model:
             compression.bake()
         if isinstance(compression, KernelCompression | InputQuantizer):
             layer.__class__ = type(layer).original_class
-            with unlocked(layer):
-                del layer.compression
-    with unlocked(model):
-        del model.compression_state
+            remove_child(layer, "compression")
+    remove_child(model, "compression_state")
     drop_compiled_functions(model)
     return model
 
@@ -107,27 +105,26 @@ def export_mode(model: keras.Model) -> Iterator[None]:
     Inside, every compressed kernel is a float constant on its int8 grid, and
     every trained range is one fake-quantization op with constant limits.
     """
-    state = state_of(model)
-    if state is None:
-        yield
-        return
-    state.exporting = True
+    children = [getattr(layer, "compression", None) for _, layer in walk_layers(model)]
+    frozen = [c for c in children if isinstance(c, KernelCompression | InputQuantizer)]
+    for child in frozen:
+        child.freeze()
     try:
         yield
     finally:
-        state.exporting = False
+        for child in frozen:
+            child.thaw()
 
 
 def _compress(target: Target, state: ModelState) -> None:
     path, layer, pattern = target
     child: keras.layers.Layer
     if isinstance(layer, QUANTIZABLE):
-        layout = kernel_layout(layer)
+        layout: Any = kernel_layout(layer)
         child = KernelCompression(layer, path, layout, pattern, state)
     else:
         child = InputQuantizer(_input_count(layer), state)
-    with unlocked(layer):
-        layer.compression = child
+    add_child(layer, "compression", child)
     layer.__class__ = _compressed_class(type(layer))
 
 
@@ -163,6 +160,15 @@ def _compressed_class(original: Any) -> type:
             if child is not None:
                 return child.effective_kernel()
             return super().kernel if "_kernel" in vars(self) else vars(self)["kernel"]
+
+        def save_own_variables(self, store: Any) -> None:
+            # DepthwiseConv2D saves its variables as they are; every other layer
+            # saves `self.kernel`, which is what plain Keras should find.
+            values: dict[str, Any] = {}
+            super().save_own_variables(values)
+            for key, value in values.items():
+                master = value is vars(self).get("kernel")
+                store[key] = self.kernel if master else value
 
     has_kernel = issubclass(original, QUANTIZABLE)
     cls = impersonate(CompressedKernel if has_kernel else Compressed, original)

@@ -1,7 +1,5 @@
-"""The one file that touches Keras' private API (tested on Keras 3.12 and 3.15)."""
+"""The one file that touches the private API of Keras."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -29,14 +27,19 @@ def impersonate(cls: type, original: type) -> type:
     return cls
 
 
-@contextmanager
-def unlocked(layer: keras.layers.Layer) -> Iterator[None]:
-    """Allow a built layer to gain or lose a child layer."""
+def add_child(layer: keras.layers.Layer, name: str, child: keras.layers.Layer) -> None:
+    """Give a built, and therefore locked, layer a child layer."""
     layer._tracker.unlock()
-    try:
-        yield
-    finally:
-        layer._tracker.lock()
+    setattr(layer, name, child)
+    layer._tracker.lock()
+
+
+def remove_child(layer: keras.layers.Layer, name: str) -> None:
+    """Undo `add_child`; deleting the attribute alone leaves the child tracked."""
+    layer._tracker.unlock()
+    layer._tracker.untrack(getattr(layer, name))
+    delattr(layer, name)
+    layer._tracker.lock()
 
 
 def walk_layers(model: keras.Model) -> list[tuple[str, keras.layers.Layer]]:

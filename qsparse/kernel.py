@@ -35,17 +35,18 @@ class KernelCompression(keras.layers.Layer):
         state: ModelState,
     ) -> None:
         super().__init__(name="compression", trainable=False, dtype="float32")
-        self._layer = weakref.ref(layer)
-        self._state = weakref.ref(state)
+        self._layer: Any = weakref.ref(layer)
+        self._state: Any = weakref.ref(state)
         self.path_in_model = path
         self.layout = layout
         self.pattern = pattern
-        self.mask_variable = None
+        self._frozen: np.ndarray | None = None
+        self.mask_variable: Any = None
         if pattern is not None:
             self.mask_variable = self.add_weight(
                 shape=layout.shape, dtype="bool", initializer="ones", trainable=False
             )
-        self.input_quantizer = None
+        self.input_quantizer: InputQuantizer | None = None
         if state.recipe.quantize:
             self.input_quantizer = InputQuantizer(1, state)
         self.built = True
@@ -71,8 +72,8 @@ class KernelCompression(keras.layers.Layer):
     def effective_kernel(self) -> Any:
         """Return the kernel that the layer computes with: pruned, quantized."""
         state = self._state()
-        if state.exporting:
-            kernel = ops.convert_to_tensor(self._exported_kernel())
+        if self._frozen is not None:
+            kernel = ops.convert_to_tensor(self._frozen)
         else:
             kernel = self._compressed(tensor_of(self._master), state)
         dtype = autocast_dtype()
@@ -105,7 +106,7 @@ class KernelCompression(keras.layers.Layer):
         Raises:
             ValueError: if a weight is NaN or infinite.
         """
-        weights = ops.convert_to_numpy(self._master).astype(np.float32)
+        weights = self._master.numpy().astype(np.float32)
         if not np.isfinite(weights).all():
             raise ValueError(
                 f"Layer '{self.path_in_model}' has NaN or infinite weights. "
@@ -117,7 +118,7 @@ class KernelCompression(keras.layers.Layer):
         """Return the mask `(taps, inputs, outputs)`, or None if not pruned."""
         if self.mask_variable is None:
             return None
-        return self.layout.canonical(ops.convert_to_numpy(self.mask_variable))
+        return self.layout.canonical(self.mask_variable.numpy())
 
     def canonical_integers(self) -> tuple[np.ndarray, np.ndarray]:
         """Return `(q, scale)` of the kernel in canonical form, pruned and int8."""
@@ -139,9 +140,21 @@ class KernelCompression(keras.layers.Layer):
         mask = self.canonical_mask()
         return None if mask is None else self.layout.litert(mask)
 
-    def _exported_kernel(self) -> np.ndarray:
+    def freeze(self) -> None:
+        """Fix kernel and ranges to what they are now, on the int8 grid.
+
+        Done before a graph is traced, where variables have no value yet.
+        """
         q, scale = self.canonical_integers()
-        return self.layout.kernel(q.astype(np.float32) * scale)
+        self._frozen = self.layout.kernel(q.astype(np.float32) * scale)
+        if self.input_quantizer is not None:
+            self.input_quantizer.freeze()
+
+    def thaw(self) -> None:
+        """Undo `freeze`."""
+        self._frozen = None
+        if self.input_quantizer is not None:
+            self.input_quantizer.thaw()
 
     def select_mask(self, sparsity: float) -> int:
         """Select the mask anew at `sparsity`; return how many weights flipped."""
@@ -149,9 +162,7 @@ class KernelCompression(keras.layers.Layer):
         if old is None:
             return 0
         weights = self.master()
-        if state.recipe.order == "Q->S" and bool(
-            ops.convert_to_numpy(state.quantizing)
-        ):
+        if state.recipe.order == "Q->S" and bool(state.quantizing.numpy()):
             q, scale = integer_weights(weights)
             weights = q * scale
         new = self.pattern.mask(magnitude(weights), sparsity)

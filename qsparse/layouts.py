@@ -66,7 +66,9 @@ class KernelLayout:
         return canonical.transpose(self.litert_order).reshape(self.litert_shape)
 
 
-def _einsum_layout(layer: keras.layers.EinsumDense, shape: tuple[int, ...]):
+def _einsum_layout(
+    layer: keras.layers.EinsumDense, shape: tuple[int, ...]
+) -> KernelLayout | None:
     left, output = layer.equation.replace(" ", "").replace("...", "").split("->")
     inputs, kernel = left.split(",")
     contracted = [i for i, c in enumerate(kernel) if c in inputs and c not in output]

@@ -9,6 +9,7 @@ import weakref
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from qsparse.keras_compat import tensor_of
@@ -29,12 +30,24 @@ class InputQuantizer(keras.layers.Layer):
     """
 
     def __init__(self, count: int, state: ModelState) -> None:
-        super().__init__(name="input_quantizer", trainable=False, dtype="float32")
-        self._state = weakref.ref(state)
+        # Ranges are float32; inputs keep the dtype the model computes in.
+        super().__init__(
+            name="input_quantizer", trainable=False, dtype="float32", autocast=False
+        )
+        self._state: Any = weakref.ref(state)
         self.ranges = self.add_weight(
             shape=(count, 2), initializer="zeros", trainable=False, aggregation="mean"
         )
+        self._frozen: np.ndarray | None = None
         self.built = True
+
+    def freeze(self) -> None:
+        """Fix the ranges to what they are now, as constants of a traced graph."""
+        self._frozen = self.ranges.numpy()
+
+    def thaw(self) -> None:
+        """Undo `freeze`."""
+        self._frozen = None
 
     def quantize_inputs(self, inputs: Any) -> Any:
         """Fake-quantize what flows into the layer."""
@@ -57,8 +70,8 @@ class InputQuantizer(keras.layers.Layer):
         old = self.ranges[index]
         if not keras.backend.is_float_dtype(x.dtype):
             return x, old
-        if state.exporting:
-            low, high = ops.convert_to_numpy(self.ranges)[index]
+        if self._frozen is not None:
+            low, high = self._frozen[index]
             trained = low < high
             return (fake_quantize_activations(x, low, high) if trained else x), old
 

@@ -75,7 +75,9 @@ def _expand(tiles: np.ndarray, block: tuple[int, int]) -> np.ndarray:
     return tiles.repeat(inp, axis=1).repeat(out, axis=2)
 
 
-def _tile_misfit(shape: tuple[int, int, int], block: tuple[int, int], m: int = 1):
+def _tile_misfit(
+    shape: tuple[int, int, int], block: tuple[int, int], m: int = 1
+) -> str | None:
     _, inputs, outputs = shape
     out, inp = block
     if inputs % (inp * m):

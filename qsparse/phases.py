@@ -3,7 +3,6 @@
 import math
 
 import keras
-from keras import ops
 
 from qsparse.kernel import compressed_layers
 from qsparse.recipe import step_of
@@ -33,11 +32,11 @@ class Phases:
     @property
     def total_steps(self) -> int:
         """Steps of the training in progress; 0 if none has begun."""
-        return int(ops.convert_to_numpy(self._state.clock)[1])
+        return int(self._state.clock.numpy()[1])
 
     def finished(self, iteration: int) -> bool:
         """Return whether the training whose clock this is has ended."""
-        start, total = (int(v) for v in ops.convert_to_numpy(self._state.clock))
+        start, total = (int(v) for v in self._state.clock.numpy())
         return iteration - start >= total
 
     def begin(self, iteration: int, total_steps: int) -> None:
@@ -66,17 +65,18 @@ class Phases:
     def step(self, iteration: int) -> None:
         """Bring masks and switches up to the optimizer's `iteration`."""
         recipe = self._state.recipe
-        start, total = (int(v) for v in ops.convert_to_numpy(self._state.clock))
+        start, total = (int(v) for v in self._state.clock.numpy())
         step = iteration - start
         if recipe.quantize:
             on = step >= self._moment(recipe.quantize_from, total)
-            if on != bool(ops.convert_to_numpy(self._state.quantizing)):
+            if on != bool(self._state.quantizing.numpy()):
                 self._state.quantizing.assign(on)
         if recipe.pattern is None:
             return
         begin = self._moment(recipe.prune_from, total)
         end = self._moment(recipe.prune_until, total)
-        if recipe.schedule.refreshes(step, begin, end, recipe.update_every):
+        every = recipe.update_every or min(max((end - begin) // 50, 1), 100)
+        if recipe.schedule.refreshes(step, begin, end, every):
             final = recipe.sparsity
             self.select_masks(recipe.schedule.sparsity(step, begin, end, final))
 
@@ -92,14 +92,14 @@ class Phases:
         `sparsity` and `mask_flips` are shares of the pruned layers' weights;
         `phase` is 0 dense, 1 sparse, 2 quantized, 3 both.
         """
-        quantizing = bool(ops.convert_to_numpy(self._state.quantizing))
+        quantizing = bool(self._state.quantizing.numpy())
         logs = {"phase": float((self.sparsity > 0) + 2 * quantizing)}
         if self._pruned:
             logs |= {"sparsity": self.sparsity, "mask_flips": self.flip_rate}
         return logs
 
     def _measured_sparsity(self) -> float:
-        masks = (ops.convert_to_numpy(c.mask_variable) for c in self._pruned)
+        masks = (c.mask_variable.numpy() for c in self._pruned)
         kept = sum(int(mask.sum()) for mask in masks)
         return 1.0 - kept / self._weights if self._weights else 0.0
 

@@ -56,7 +56,8 @@ def fake_quantize_activations(inputs: Any, minimum: Any, maximum: Any) -> Any:
 
     Args:
         inputs: float tensor of any shape and dtype.
-        minimum, maximum: scalars with `minimum <= 0 <= maximum`.
+        minimum: scalar, not above 0.
+        maximum: scalar, not below 0.
 
     Returns:
         Tensor of the shape and dtype of `inputs`. Values outside the range are

@@ -38,7 +38,8 @@ class Recipe:
             the quantized weight, `S(Q(w))`, and scores |Q(w)|.
         prune_from, prune_until, quantize_from: a share of training (float in
             [0, 1]) or a step (int). Masks stay frozen after `prune_until`.
-        update_every: steps between two mask selections while pruning.
+        update_every: steps between two mask selections while pruning. None
+            means a fiftieth of the pruning phase, at least 1 and at most 100.
         momentum: of the moving average of activation ranges, in [0, 1).
         exclude: shell patterns of layer names or paths to leave alone.
         strict: raise if a layer cannot be pruned, instead of reporting it.
@@ -56,8 +57,8 @@ class Recipe:
     prune_from: Moment = 0.0
     prune_until: Moment = 0.5
     quantize_from: Moment = 0.5
-    update_every: int = 20
-    momentum: float = 0.99
+    update_every: int | None = None
+    momentum: float = 0.95
     exclude: tuple[str, ...] = ()
     strict: bool = False
 
@@ -95,7 +96,8 @@ class Recipe:
                 "Pruning must not end before it begins. Received: "
                 f"prune_from={self.prune_from}, prune_until={self.prune_until}"
             )
-        if not isinstance(self.update_every, int) or self.update_every < 1:
+        every = self.update_every
+        if every is not None and (not isinstance(every, int) or every < 1):
             raise ValueError(
                 "`update_every` must be a positive number of steps. "
                 f"Received: update_every={self.update_every}"

@@ -5,8 +5,8 @@ from typing import Any
 
 import keras
 
-from qsparse.kernel import KernelCompression
 from qsparse.keras_compat import walk_layers
+from qsparse.kernel import KernelCompression
 from qsparse.state import state_of
 from qsparse.targets import QUANTIZABLE, why_not_pruned
 

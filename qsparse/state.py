@@ -22,13 +22,11 @@ class ModelState(keras.layers.Layer):
         clock: int32 `(2,)`: the optimizer's iteration at which compression
             began, and the total steps of that training (0: not begun).
         quantizing: bool scalar, whether fake quantization is on.
-        exporting: True inside `qsparse.compressor.export_mode`.
     """
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(name="compression_state", trainable=False)
         self.recipe = recipe
-        self.exporting = False
         self.clock = self.add_weight(
             shape=(2,), dtype="int32", initializer="zeros", trainable=False
         )

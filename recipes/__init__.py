@@ -1,1 +1,1 @@
-"""Part of qsparse."""
+"""Recipes: data and models that run end to end."""

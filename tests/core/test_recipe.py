@@ -1,0 +1,72 @@
+"""Recipes: JSON round trip, defaults and clear errors."""
+
+import json
+
+import pytest
+
+from qsparse import NM, SRSTE, Block, Cubic, Recipe
+from qsparse.recipe import step_of
+
+
+def test_defaults():
+    recipe = Recipe()
+    assert recipe.pattern == Block((4, 4))
+    assert recipe.sparsity == 0.75
+    assert Recipe(pattern=NM(2, 4)).sparsity == 0.5
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        Recipe(),
+        Recipe(pattern=NM(1, 4, (4, 4)), order="Q->S", exclude=("stem", "head/*")),
+        Recipe(
+            pattern=None,
+            estimator=SRSTE(0.1),
+            schedule=Cubic(0.2),
+            prune_from=3,
+            prune_until=9,
+        ),
+    ],
+)
+def test_json_round_trip(recipe):
+    assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"order": "SQ"}, "order.*Received: order='SQ'"),
+        ({"prune_from": 0.8, "prune_until": 0.2}, "must not end before it begins"),
+        ({"quantize_from": 1.5}, r"quantize_from=1.5"),
+        ({"prune_from": -3}, r"prune_from=-3"),
+        ({"update_every": 0}, "update_every=0"),
+        ({"momentum": 1.0}, "momentum=1.0"),
+        ({"sparsity": 1.0}, "sparsity=1.0"),
+        ({"pattern": NM(2, 4), "sparsity": 0.75}, "2:4 fixes the sparsity at 0.5"),
+        ({"pattern": None, "sparsity": 0.5}, "`sparsity` needs a `pattern`"),
+        ({"pattern": None, "quantize": False}, "empty"),
+        ({"schedule": "cubik"}, "Unknown schedule"),
+        ({"estimator": 3}, "Unknown estimator"),
+    ],
+)
+def test_bad_settings(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Recipe(**settings)
+
+
+def test_unknown_key():
+    with pytest.raises(ValueError, match=r"Unknown recipe keys \['sparcity'\]"):
+        Recipe.from_dict({"sparcity": 0.5})
+
+
+def test_moments():
+    assert step_of(0.5, 100) == 50
+    assert step_of(7, 100) == 7
+
+
+def test_excludes_by_name_and_path():
+    recipe = Recipe(exclude=("stem*", "head/logits"))
+    assert recipe.excludes("backbone/stem_conv")
+    assert recipe.excludes("head/logits")
+    assert not recipe.excludes("other/logits")
