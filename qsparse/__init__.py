@@ -7,18 +7,23 @@ from qsparse.callbacks import PruneThenQuantize
 model.fit(x, y, epochs=10, callbacks=[PruneThenQuantize()])
 report = qsparse.export(model, "model.tflite", representative_data=x[:200])
 ```
+
+Every public name is imported when it is first used, so that the runtime and the
+command line start without Keras and TensorFlow.
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from qsparse.compressor import attach, strip
-from qsparse.estimators import SRSTE, STE, Masked
-from qsparse.patterns import NM, Block, Unstructured
-from qsparse.recipe import Recipe
-from qsparse.report import Coverage, coverage
-from qsparse.saving import load_model, load_weights
-from qsparse.schedules import Constant, Cubic, OneShot
+if TYPE_CHECKING:
+    from qsparse.compressor import attach, strip
+    from qsparse.estimators import SRSTE, STE, Masked
+    from qsparse.patterns import NM, Block, Unstructured
+    from qsparse.recipe import Recipe
+    from qsparse.report import Coverage, coverage
+    from qsparse.saving import load_model, load_weights
+    from qsparse.schedules import Constant, Cubic, OneShot
+    from qsparse.tflite_export.export import export
 
 __version__ = "0.1.0"
 
@@ -42,11 +47,24 @@ __all__ = [
     "strip",
 ]
 
-# Names that need TensorFlow are imported when they are first used.
-_LAZY = {"export": "qsparse.tflite_export.export"}
+_MODULES = {
+    "compressor": ("attach", "strip"),
+    "estimators": ("SRSTE", "STE", "Masked"),
+    "patterns": ("NM", "Block", "Unstructured"),
+    "recipe": ("Recipe",),
+    "report": ("Coverage", "coverage"),
+    "saving": ("load_model", "load_weights"),
+    "schedules": ("Constant", "Cubic", "OneShot"),
+    "tflite_export.export": ("export",),
+}
+_HOMES = {name: home for home, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
-    raise AttributeError(f"module 'qsparse' has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'qsparse' has no attribute {name!r}")
+    return getattr(import_module(f"qsparse.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

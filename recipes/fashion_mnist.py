@@ -32,9 +32,11 @@ def load() -> tuple[Arrays, Arrays]:
     Images are uint8 `(8000, 28, 28)` and `(2000, 28, 28)`, labels int64 in
     [0, 9].
     """
-    with files("qsparse.recipes").joinpath("data/fashion_mnist_10k.npz").open(
-        "rb"
-    ) as file:
+    with (
+        files("qsparse.recipes")
+        .joinpath("data/fashion_mnist_10k.npz")
+        .open("rb") as file
+    ):
         data = np.load(file, allow_pickle=False)
         arrays = {name: data[name] for name in data.files}
     train = arrays["x_train"], arrays["y_train"].astype(np.int64)

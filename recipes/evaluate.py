@@ -1,0 +1,71 @@
+"""Evaluating LiteRT files on images: predictions, accuracy, LSB differences."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a classifier's file returned.
+
+    Attributes:
+        raw: its outputs `(N, classes)`, int8 or float32.
+        scale: of int8 outputs; 0 for float.
+        zero_point: of int8 outputs.
+    """
+
+    raw: np.ndarray
+    scale: float
+    zero_point: int
+
+    def accuracy(self, labels: np.ndarray) -> float:
+        """Return the share of right predictions, in [0, 1]."""
+        return float((self.raw.argmax(axis=1) == labels).mean())
+
+    def max_lsb(self, logits: np.ndarray) -> int:
+        """Return the largest difference to float `logits`, in output steps."""
+        steps = np.round(logits / self.scale) + self.zero_point
+        expected = np.clip(steps, -128, 127)
+        return int(np.abs(self.raw.astype(np.int32) - expected).max())
+
+
+def predict(interpreter: Any, images: np.ndarray) -> Predictions:
+    """Run a one-input, one-output file of batch 1 on every image.
+
+    Args:
+        interpreter: a LiteRT interpreter, ours or the stock one.
+        images: float32 `(N, height, width, channels)`.
+    """
+    interpreter.allocate_tensors()
+    (entry,) = interpreter.get_input_details()
+    (exit_,) = interpreter.get_output_details()
+    if entry["dtype"] == np.int8:
+        scale, zero_point = entry["quantization"]
+        steps = np.round(images / np.float32(scale)) + zero_point
+        images = np.clip(steps, -128, 127).astype(np.int8)
+    rows = []
+    for image in images:
+        interpreter.set_tensor(entry["index"], image[np.newaxis])
+        interpreter.invoke()
+        rows.append(interpreter.get_tensor(exit_["index"])[0])
+    scale, zero_point = exit_["quantization"]
+    return Predictions(np.stack(rows), scale, zero_point)
+
+
+def to_float_file(model: keras.Model, path: Path) -> None:
+    """Write a functional model as a float LiteRT file of batch 1."""
+    import tensorflow as tf
+
+    from qsparse.tflite_export.quiet import quiet
+
+    call = tf.function(lambda images: model(images, training=False))
+    spec = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32)
+    with quiet():
+        converter = tf.lite.TFLiteConverter.from_concrete_functions(
+            [call.get_concrete_function(spec)], model
+        )
+        path.write_bytes(converter.convert())
