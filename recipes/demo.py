@@ -27,6 +27,7 @@ from qsparse.recipes.evaluate import Predictions, predict, to_float_file
 from qsparse.recipes.plot import draw
 from qsparse.recipes.resnet import resnet
 from qsparse.tflite_export.bench import cpu_name, measure_interleaved, one_core
+from qsparse.tflite_export.quiet import quiet
 from qsparse.tflite_export.runtime import Interpreter, plain_interpreter, read_plan
 
 BATCH = 64
@@ -53,7 +54,8 @@ def main(output: str | os.PathLike = "demo", quick: bool = False) -> int:
     console = Console()
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
-    keras.utils.set_random_seed(1)
+    with quiet():  # TensorFlow looks for a GPU here, loudly
+        keras.utils.set_random_seed(1)
     (x, y), (x_test, y_test) = fashion_mnist.load_normalized()
     if quick:
         x, y = x[::10], y[::10]

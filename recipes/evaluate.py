@@ -57,15 +57,10 @@ def predict(interpreter: Any, images: np.ndarray) -> Predictions:
 
 
 def to_float_file(model: keras.Model, path: Path) -> None:
-    """Write a functional model as a float LiteRT file of batch 1."""
+    """Write a functional model as a float LiteRT file."""
     import tensorflow as tf
 
     from qsparse.tflite_export.quiet import quiet
 
-    call = tf.function(lambda images: model(images, training=False))
-    spec = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32)
     with quiet():
-        converter = tf.lite.TFLiteConverter.from_concrete_functions(
-            [call.get_concrete_function(spec)], model
-        )
-        path.write_bytes(converter.convert())
+        path.write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())

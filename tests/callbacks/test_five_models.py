@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from qsparse.callbacks import PruneThenQuantize
+from qsparse.saving import read_recipe
 
 import qsparse
 from tests import models
@@ -53,4 +54,4 @@ def test_trains_saves_loads_strips(name, images, tmp_path):
     model.save(tmp_path / "stripped.keras")
     reloaded = keras.models.load_model(tmp_path / "stripped.keras")
     np.testing.assert_array_equal(reloaded.predict(x, verbose=0), stripped)
-    assert qsparse.saving.read_recipe(tmp_path / "stripped.keras") is None
+    assert read_recipe(tmp_path / "stripped.keras") is None

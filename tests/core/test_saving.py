@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from qsparse.callbacks import PruneThenQuantize
+from qsparse.saving import read_recipe
 
 import qsparse
 from tests.conftest import small_cnn
@@ -58,7 +59,7 @@ def test_truncated_files(trained, tmp_path, name):
     trained.save(path) if name == "m.keras" else trained.save_weights(path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(ValueError, match=f"Cannot read .*{name}"):
-        qsparse.saving.read_recipe(path)
+        read_recipe(path)
 
 
 def test_missing_file(tmp_path):

@@ -1,0 +1,173 @@
+"""The delegate gives XNNPACK's result to the last bit, on every ISA."""
+
+import concurrent.futures
+
+import numpy as np
+import pytest
+
+from .. import one_op_models
+from . import runner
+
+PATTERNS = [
+    ("dense", 1.0),
+    ("4x4", 0.3),
+    ("1:4 4x4", 0.25),
+    ("2:4", 0.5),
+    ("unstructured", 0.2),
+]
+
+
+@pytest.mark.parametrize(("pattern", "density"), PATTERNS)
+@pytest.mark.parametrize("m", [1, 16, 37, 128])
+def test_fully_connected_patterns(m, pattern, density):
+    weights = one_op_models.sparse_weights((64, 96), pattern, density)
+    runner.assert_exact(one_op_models.fully_connected_model(weights, m))
+
+
+@pytest.mark.parametrize(
+    ("m", "k", "n"),
+    [
+        (5, 37, 30),
+        (17, 6, 3),
+        (33, 130, 66),
+        (100, 64, 257),
+        (7, 1024, 40),
+        (96, 3, 64),
+        (31, 65, 1),
+        (128, 768, 768),
+        (197, 384, 100),
+        (9, 3200, 12),
+    ],
+)
+def test_fully_connected_shapes(m, k, n):
+    weights = one_op_models.sparse_weights((n, k), "4x4", 0.5, seed=m)
+    runner.assert_exact(one_op_models.fully_connected_model(weights, m))
+
+
+@pytest.mark.parametrize("activation", ["relu", "relu6", "relu_n1_to_1"])
+def test_activations(activation):
+    weights = one_op_models.sparse_weights((64, 64), "4x4", 0.4)
+    runner.assert_exact(
+        one_op_models.fully_connected_model(weights, 40, activation=activation)
+    )
+    kernels = one_op_models.sparse_weights((32, 3, 3, 16), "4x4", 0.4)
+    runner.assert_exact(
+        one_op_models.conv2d_model(kernels, 9, 8, activation=activation)
+    )
+
+
+@pytest.mark.parametrize("zero_points", [(-128, -128), (127, 127), (0, 0), (-128, 60)])
+def test_zero_points(zero_points):
+    chosen = {"input_zero_point": zero_points[0], "output_zero_point": zero_points[1]}
+    weights = one_op_models.sparse_weights((48, 64), "4x4", 0.4)
+    runner.assert_exact(one_op_models.fully_connected_model(weights, 20, **chosen))
+    kernels = one_op_models.sparse_weights((16, 3, 3, 20), "4x4", 0.5)
+    runner.assert_exact(one_op_models.conv2d_model(kernels, 7, 7, **chosen))
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [{"per_channel": False}, {"bias": False}, {"leading": (2, 3, 5)}]
+    + [{"leading": (2, 3, 5), "keep_num_dims": True}],
+    ids=str,
+)
+def test_fully_connected_variants(variant):
+    weights = one_op_models.sparse_weights((24, 32), "4x4", 0.5)
+    runner.assert_exact(one_op_models.fully_connected_model(weights, 18, **variant))
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize(
+    ("height", "width", "channels", "outputs", "kernel", "stride", "padding"),
+    [
+        (14, 14, 64, 64, 3, 1, "same"),
+        (14, 15, 64, 64, 3, 2, "same"),
+        (15, 14, 32, 20, 3, 2, "same"),
+        (14, 14, 64, 64, 3, 1, "valid"),
+        (15, 15, 16, 16, 3, 2, "valid"),
+        (28, 28, 1, 16, 3, 1, "same"),
+        (28, 28, 3, 16, 5, 2, "same"),
+        (7, 7, 13, 9, 5, 1, "same"),
+        (1, 1, 16, 64, 3, 1, "same"),
+        (2, 30, 16, 8, 3, 1, "same"),
+        (8, 9, 64, 128, 1, 1, "same"),
+        (8, 9, 64, 128, 1, 2, "same"),
+        (9, 10, 3, 8, 5, 3, "valid"),
+        (9, 9, 4, 8, 2, 1, "same"),
+        (10, 9, 4, 8, 4, 2, "same"),
+        (9, 9, 4, 8, 2, 3, "same"),
+    ],
+)
+def test_conv2d(height, width, channels, outputs, kernel, stride, padding, batch):
+    shape = (outputs, kernel, kernel, channels)
+    weights = one_op_models.sparse_weights(shape, "4x4", 0.5)
+    runner.assert_exact(
+        one_op_models.conv2d_model(
+            weights, height, width, batch=batch, stride=stride, padding=padding
+        )
+    )
+
+
+@pytest.mark.parametrize("size", [7, 14])
+def test_resnet_convolutions(size):
+    weights = one_op_models.sparse_weights((256, 3, 3, 128), "1:4 4x4")
+    runner.assert_exact(one_op_models.conv2d_model(weights, size, size))
+
+
+def test_option_dense_changes_no_output():
+    weights = one_op_models.sparse_weights((64, 3, 3, 32), "4x4", 0.3)
+    model = one_op_models.conv2d_model(weights, 10, 10)
+    x = model.input()
+    expected = runner.invoke(runner.interpreter(model), x)
+    for isa in runner.ISAS:
+        actual = runner.invoke(runner.interpreter(model, isa=isa, dense="1"), x)
+        np.testing.assert_array_equal(actual, expected)
+
+
+def test_groups_without_any_weight_give_the_bias():
+    weights = one_op_models.sparse_weights((16, 32), "dense")
+    weights[4:12] = 0
+    runner.assert_exact(one_op_models.fully_connected_model(weights, 20))
+
+
+@pytest.mark.parametrize("isa", runner.ISAS)
+def test_resized_inputs(isa):
+    weights = one_op_models.sparse_weights((40, 64), "4x4", 0.5)
+    model = one_op_models.fully_connected_model(weights, 8)
+    ours = runner.interpreter(model, isa=isa, min_gain="0")
+    plain = runner.interpreter(model)
+    rng = np.random.default_rng(0)
+    for rows in (1, 33, 8):
+        x = rng.integers(-128, 128, size=(rows, 64)).astype(np.int8)
+        outputs = []
+        for each in (ours, plain):
+            each.resize_tensor_input(each.get_input_details()[0]["index"], x.shape)
+            each.allocate_tensors()
+            outputs.append(runner.invoke(each, x))
+        np.testing.assert_array_equal(*outputs)
+
+
+def test_interpreters_in_several_threads():
+    """Four interpreters, each with a pool of two threads, do not disturb another."""
+    weights = one_op_models.sparse_weights((128, 3, 3, 64), "4x4", 0.3)
+    model = one_op_models.conv2d_model(weights, 14, 14)
+
+    def work(seed):
+        x = model.input(seed)
+        expected = runner.invoke(runner.interpreter(model), x)
+        ours = runner.interpreter(model, 2, min_gain="0")
+        return all((runner.invoke(ours, x) == expected).all() for _ in range(50))
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(work, range(4)))
+
+
+@pytest.mark.parametrize("threads", ["1", "2", "3", "7"])
+def test_option_threads(threads):
+    weights = one_op_models.sparse_weights((200, 64), "4x4", 0.3)
+    model = one_op_models.fully_connected_model(weights, 60)
+    x = model.input()
+    expected = runner.invoke(runner.interpreter(model), x)
+    ours = runner.interpreter(model, min_gain="0", threads=threads)
+    for _ in range(20):
+        np.testing.assert_array_equal(runner.invoke(ours, x), expected)

@@ -1,0 +1,98 @@
+"""Disassemble the library: no inner loop may touch memory it does not have to.
+
+A compiler that runs out of registers keeps accumulators on the stack, which costs
+a third of the speed and no test of results would notice.
+"""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from . import runner
+
+INSTRUCTION = re.compile(r"^\s*([0-9a-f]+):\s+(\S+)\s*(.*)$")
+
+
+def instructions():
+    """(address, mnemonic, operands) of the whole library, in AT&T order."""
+    tool = shutil.which("objdump") or shutil.which("llvm-objdump")
+    if tool is None:
+        pytest.skip("needs objdump or llvm-objdump")
+    text = subprocess.run(
+        [tool, "--disassemble", "--no-show-raw-insn", runner.LIBRARY],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    for line in text.splitlines():
+        match = INSTRUCTION.match(line.replace("{vex} ", ""))
+        if match:
+            yield int(match[1], 16), match[2], match[3].split("#")[0].strip()
+
+
+@pytest.fixture(scope="module")
+def innermost_loops():
+    """Straight-line bodies between a backward jump and its target."""
+    code = list(instructions())
+    index = {address: i for i, (address, _, _) in enumerate(code)}
+    loops = []
+    for i, (address, name, operands) in enumerate(code):
+        target = operands.split()[0] if operands else ""
+        if not name.startswith("j") or not re.fullmatch(r"(0x)?[0-9a-f]+", target):
+            continue
+        start = index.get(int(target, 16))
+        if start is None or int(target, 16) > address:
+            continue
+        body = code[start:i]
+        if not any(step[1].startswith(("j", "call", "ret")) for step in body):
+            loops.append(body)
+    return loops
+
+
+def hot_loops(loops, mnemonic, register):
+    return [
+        body
+        for body in loops
+        if sum(name == mnemonic and register in args for _, name, args in body) >= 8
+    ]
+
+
+def stores(body):
+    """Vector instructions whose destination, the last operand, is memory."""
+    return [step for step in body if step[1].startswith("v") and step[2].endswith(")")]
+
+
+def stack_accesses(body):
+    return [step for step in body if re.search(r"\((%rsp|%rbp)", step[2])]
+
+
+def assert_clean(body):
+    assert not stores(body), stores(body)
+    assert not stack_accesses(body), stack_accesses(body)
+
+
+def test_avx512vnni(innermost_loops):
+    loops = hot_loops(innermost_loops, "vpdpbusd", "%zmm")
+    products = sorted(sum(n == "vpdpbusd" for _, n, _ in body) for body in loops)
+    # One or two registers of positions come with two sets of accumulators.
+    assert products == [8, 12, 16, 16, 20, 24]
+    for body in loops:
+        assert_clean(body)
+
+
+def test_avx2(innermost_loops):
+    loops = hot_loops(innermost_loops, "vpmaddwd", "%ymm")
+    products = sorted(sum(n == "vpmaddwd" for _, n, _ in body) for body in loops)
+    assert products == [8, 16]
+    for body in loops:
+        assert_clean(body)
+
+
+def test_avxvnni(innermost_loops):
+    loops = hot_loops(innermost_loops, "vpdpbusd", "%ymm")
+    products = sorted(sum(n == "vpdpbusd" for _, n, _ in body) for body in loops)
+    assert products == [8, 12]
+    for body in loops:
+        assert_clean(body)

@@ -1,0 +1,85 @@
+"""What README and notebook show is what runs."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).parents[1]
+
+
+def _python_blocks(path):
+    text = path.read_text(encoding="utf-8")
+    return re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+
+
+def test_readme_example_runs(tmp_path):
+    (example,) = _python_blocks(ROOT / "README.md")
+    shown = [line for line in example.splitlines() if line.strip()]
+    assert len(shown) - sum("import" in line for line in shown) <= 15
+    run = subprocess.run(
+        [sys.executable, "-c", example],
+        cwd=tmp_path,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "4x4 blocks" in run.stdout
+    assert (tmp_path / "model.tflite").stat().st_size > 10_000
+
+
+def test_notebook_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("QSPARSE_QUICK", "1")
+    notebook = nbformat.read(ROOT / "notebooks/01_quickstart.ipynb", as_version=4)
+    client = NotebookClient(
+        notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}
+    )
+    client.execute()
+    printed = "".join(
+        output.get("text", "")
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+    )
+    assert "accuracy of the int8 sparse file" in printed
+    assert "ours sparse" in printed
+
+
+def test_demo_runs(tmp_path):
+    run = subprocess.run(
+        [sys.executable, "-m", "qsparse.tflite_export.cli", "demo", "--quick"],
+        cwd=tmp_path,
+        env=os.environ | {"COLUMNS": "120"},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert run.returncode == 0, run.stderr
+    report = json.loads((tmp_path / "demo/report.json").read_text())
+    assert report["bit_exact_vs_xnnpack"]
+    assert report["bit_exact_images"] == 2000
+    assert report["int8_share_of_macs"] == 1.0
+    assert report["max_lsb_vs_keras"] <= 2
+    assert 0.70 < report["weight_sparsity"] < 0.80
+    assert report["size_bytes"]["int8_sparse"] < report["size_bytes"]["float_dense"] / 3
+    assert (tmp_path / "demo/results.png").read_bytes().startswith(b"\x89PNG")
+    assert "int8 sparse, qsparse" in run.stdout
+
+
+def test_folders_are_one_package():
+    """The four top-level folders are never imported under their bare names."""
+    code = (
+        "import sys, qsparse.callbacks, qsparse.recipes.demo, qsparse.tflite_export;"
+        "bad = {'callbacks', 'recipes', 'tflite_export'} & set(sys.modules);"
+        "sys.exit(str(bad) if bad else 0)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], check=False, timeout=120)
+    assert run.returncode == 0
