@@ -75,3 +75,23 @@ def test_environment_with_a_bad_isa_is_refused(pytestconfig):
     result = run_script("auto", environment, pytestconfig.rootpath)
     assert result.returncode != 0
     assert "bad value 'sse9' for QSPARSE_ISA" in result.stderr
+
+
+@pytest.mark.parametrize(("level", "lines"), [("0", 0), ("1", 1), ("2", 2)])
+def test_log(level, lines, capfd):
+    weights = one_op_models.sparse_weights((64, 64), "4x4", 0.3)
+    model = one_op_models.fully_connected_model(weights, 32)
+    runner.interpreter(model, min_gain="0", log=level)
+    logged = [
+        x for x in capfd.readouterr().err.splitlines() if x.startswith("qsparse:")
+    ]
+    assert len(logged) == lines
+    if lines:
+        assert "1 of 1 layers" in logged[0]
+
+
+def test_a_plan_that_cannot_be_written_is_reported(tmp_path, capfd):
+    weights = one_op_models.sparse_weights((64, 64), "4x4", 0.3)
+    model = one_op_models.fully_connected_model(weights, 32)
+    runner.interpreter(model, plan=str(tmp_path / "missing" / "plan.json"))
+    assert "cannot write the plan" in capfd.readouterr().err
