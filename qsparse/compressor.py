@@ -65,7 +65,7 @@ def attach(model: keras.Model, recipe: Recipe) -> Coverage:
             "qsparse.strip(model) first to bake it in, then attach the new one."
         )
     targets = find_targets(model, recipe)
-    state = ModelState(recipe)
+    state = ModelState(model, recipe)
     for target in targets:
         _compress(target, state)
     add_child(model, "compression_state", state)

@@ -44,7 +44,7 @@ def straight_through(inputs: Any, value: Any) -> Any:
 class Masked:
     """Pruned weights receive no gradient: once pruned, they keep their value."""
 
-    def __call__(self, weights: Any, mask: Any) -> Any:
+    def __call__(self, weights: Any, mask: Any, loss_scale: Any = 1.0) -> Any:
         """Return `weights * mask`; both float tensors of one shape."""
         return weights * mask
 
@@ -53,7 +53,7 @@ class Masked:
 class STE:
     """Straight-through: pruned weights keep learning and may come back."""
 
-    def __call__(self, weights: Any, mask: Any) -> Any:
+    def __call__(self, weights: Any, mask: Any, loss_scale: Any = 1.0) -> Any:
         """Return `weights * mask`; both float tensors of one shape."""
         return straight_through(weights, weights * mask)
 
@@ -79,15 +79,23 @@ class SRSTE:
         if self.decay < 0:
             raise ValueError(f"SRSTE needs decay >= 0. Received: decay={self.decay}")
 
-    def __call__(self, weights: Any, mask: Any) -> Any:
-        """Return `weights * mask`; both float tensors of one shape."""
+    def __call__(self, weights: Any, mask: Any, loss_scale: Any = 1.0) -> Any:
+        """Return `weights * mask`.
+
+        Args:
+            weights: float tensor.
+            mask: float tensor of the same shape, 1 where a weight is kept.
+            loss_scale: what the loss is multiplied by in float16 training; the
+                optimizer divides the whole gradient by it, the decay included.
+        """
 
         @ops.custom_gradient
         def forward(weights: Any, mask: Any) -> Any:
             def backward(*args: Any, upstream: Any = None) -> Any:
                 (upstream,) = args if upstream is None else (upstream,)
                 pruned = (1.0 - mask) * weights
-                return upstream + self.decay * pruned, ops.zeros_like(mask)
+                scaled = self.decay * loss_scale * pruned
+                return upstream + scaled, ops.zeros_like(mask)
 
             return weights * mask, backward
 

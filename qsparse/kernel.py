@@ -88,7 +88,7 @@ class KernelCompression(keras.layers.Layer):
         if self.mask_variable is None:
             return kernel
         mask = ops.cast(self.mask_variable, kernel.dtype)
-        return state.recipe.estimator(kernel, mask)
+        return state.recipe.estimator(kernel, mask, state.loss_scale())
 
     def _quantized(self, kernel: Any, state: ModelState) -> Any:
         if not state.recipe.quantize:

@@ -6,11 +6,13 @@ by optimizers, `tf.distribute` and mixed precision like any other layer.
 """
 
 import json
+import weakref
 from typing import Any
 
 import keras
 import numpy as np
 
+from qsparse.keras_compat import tensor_of
 from qsparse.recipe import Recipe
 
 
@@ -24,8 +26,9 @@ class ModelState(keras.layers.Layer):
         quantizing: bool scalar, whether fake quantization is on.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, model: keras.Model, recipe: Recipe) -> None:
         super().__init__(name="compression_state", trainable=False)
+        self._model: Any = weakref.ref(model)
         self.recipe = recipe
         self.clock = self.add_weight(
             shape=(2,), dtype="int32", initializer="zeros", trainable=False
@@ -34,6 +37,12 @@ class ModelState(keras.layers.Layer):
             shape=(), dtype="bool", initializer="zeros", trainable=False
         )
         self.built = True
+
+    def loss_scale(self) -> Any:
+        """Return what float16 training multiplies the loss by now, else 1."""
+        optimizer = getattr(self._model(), "optimizer", None)
+        scale = getattr(optimizer, "dynamic_scale", None)
+        return 1.0 if scale is None else tensor_of(scale)
 
     def save_own_variables(self, store: Any) -> None:
         """Store the recipe beside the variables, so that a file explains itself."""

@@ -56,6 +56,7 @@ def main(output: str | os.PathLike = "demo", quick: bool = False) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     with quiet():  # TensorFlow looks for a GPU here, loudly
         keras.utils.set_random_seed(1)
+        keras.ops.zeros(())
     (x, y), (x_test, y_test) = fashion_mnist.load_normalized()
     if quick:
         x, y = x[::10], y[::10]
