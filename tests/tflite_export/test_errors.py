@@ -1,0 +1,120 @@
+"""What cannot be exported is refused with the reason, and leaves no trace."""
+
+import sys
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import qsparse
+from tests.tflite_export import models
+
+
+@pytest.fixture(scope="module")
+def data(images):
+    return images[0][:8]
+
+
+@pytest.fixture
+def model(data):
+    return models.build(models.sequential_mlp, data)
+
+
+@pytest.mark.parametrize(
+    "make_data, error, message",
+    [
+        (lambda x: x[:0], ValueError, "empty"),
+        (lambda x: iter(()), ValueError, "empty"),
+        (lambda x: None, TypeError, "must not be None"),
+        (lambda x: 3, TypeError, "got int"),
+        (lambda x: "images.npz", TypeError, "got str"),
+        (
+            lambda x: x[:, :20],
+            ValueError,
+            r"shape \(8, 20, 28, 1\).*\(None, 28, 28, 1\)",
+        ),
+        (lambda x: x[0], ValueError, "with the batch first"),
+        (lambda x: x * np.nan, ValueError, "NaN or infinite"),
+        (lambda x: {"wrong": x}, ValueError, "lacks the inputs"),
+    ],
+)
+def test_unusable_data(make_data, error, message, model, data, tmp_path):
+    with pytest.raises(error, match=message):
+        qsparse.export(model, tmp_path / "m.tflite", make_data(data))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_wrong_number_of_inputs(data, tmp_path):
+    a, b = keras.Input((28,), name="a"), keras.Input((28,), name="b")
+    model = keras.Model([a, b], layers.Dense(2)(layers.Add()([a, b])))
+    rows = data[:, 0, :, 0]
+    with pytest.raises(ValueError, match="2 inputs but representative_data holds 3"):
+        qsparse.export(model, tmp_path / "m.tflite", [rows, rows, rows])
+    with pytest.raises(ValueError, match="different numbers of samples"):
+        qsparse.export(model, tmp_path / "m.tflite", [rows, rows[:3]])
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"inference_type": "int4"}, "one of.*float32.*int8.*got 'int4'"),
+        ({"batch_size": 0}, "batch_size must be a positive integer, got 0"),
+        ({"calibration_samples": 1.5}, "positive integer, got 1.5"),
+    ],
+)
+def test_wrong_arguments(arguments, message, model, data, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        qsparse.export(model, tmp_path / "m.tflite", data, **arguments)
+
+
+def test_unusable_paths(model, data, tmp_path):
+    with pytest.raises(ValueError, match="must end in .tflite, got"):
+        qsparse.export(model, tmp_path / "m.bin", data)
+    with pytest.raises(FileNotFoundError, match="no_such_folder.*Create it first"):
+        qsparse.export(model, tmp_path / "no_such_folder" / "m.tflite", data)
+
+
+def test_nan_weights_name_the_layer(model, data, tmp_path):
+    model.layers[2].kernel.assign(model.layers[2].kernel * np.nan)
+    with pytest.raises(ValueError, match=f"{model.layers[2].name}/kernel'.*diverged"):
+        qsparse.export(model, tmp_path / "m.tflite", data)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_model_that_is_not_built(data, tmp_path):
+    model = keras.Sequential([layers.Flatten(), layers.Dense(3)])
+    with pytest.raises(ValueError, match="is not built"):
+        qsparse.export(model, tmp_path / "m.tflite", data)
+
+
+def test_op_litert_lacks_is_named(data, tmp_path):
+    inputs = keras.Input((28, 28, 1))
+    scores = layers.Dense(3)(layers.Flatten()(inputs))
+    model = keras.Model(inputs, keras.ops.argmax(scores, axis=-1))
+    with pytest.raises(RuntimeError, match="LiteRT has no kernel for BitwiseAnd"):
+        qsparse.export(model, tmp_path / "m.tflite", data)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_failure_leaves_an_existing_file_untouched(model, data, tmp_path, monkeypatch):
+    path = tmp_path / "m.tflite"
+    path.write_bytes(b"precious")
+    module = sys.modules["qsparse.tflite_export.export"]
+    monkeypatch.setattr(module, "_BROKEN_LSB", -1.0)
+    with pytest.raises(RuntimeError, match="it was not written"):
+        qsparse.export(model, path, data)
+    assert path.read_bytes() == b"precious"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_strict_refuses_layers_that_are_not_exact(cnn, images, tmp_path, monkeypatch):
+    qsparse.attach(cnn, qsparse.Recipe())
+    module = sys.modules["qsparse.tflite_export.export"]
+    wrong = [module.TrainedWeights("dense", np.ones((12, 32), np.int8))]
+    monkeypatch.setattr(module, "_trained_weights", lambda model: wrong)
+    with pytest.raises(RuntimeError, match=r"strict=True.*\['dense'\]"):
+        qsparse.export(cnn, tmp_path / "m.tflite", images[0][:8], strict=True)
+    report = qsparse.export(cnn, tmp_path / "m.tflite", images[0][:8])
+    assert report.layers[0].tensor is None
+    assert "no" in str(report)

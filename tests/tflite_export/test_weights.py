@@ -1,0 +1,169 @@
+"""The integers in a file are the integers of training, to the last one."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import qsparse
+from qsparse.compressor import compressed_layers
+from qsparse.tflite_export.calibrate import quantize_activations
+from qsparse.tflite_export.convert import convert
+from qsparse.tflite_export.data import collect
+from qsparse.tflite_export.flatbuffer import ModelFile
+from qsparse.tflite_export.freeze import freeze
+from qsparse.tflite_export.verify import compare
+from qsparse.tflite_export.weights import TrainedWeights, restore
+from tests.tflite_export import models
+
+
+def grid(rng, shape, largest):
+    """Integers whose greatest magnitude per output (first axis) is `largest`."""
+    values = rng.integers(-largest, largest + 1, size=shape)
+    values.reshape(shape[0], -1)[:, 0] = largest
+    return values.astype(np.int8)
+
+
+def convolution(rng, largest, gamma):
+    """Return a Conv-BN model on a grid of its own, and its integers and scales."""
+    integers = grid(rng, (8, 3, 3, 4), largest)
+    integers[:, :, :, 2] = 0
+    scale = rng.uniform(0.001, 0.004, size=8)
+    inputs = keras.Input((28, 28, 1))
+    x = layers.Conv2D(4, 3, activation="relu", name="stem")(inputs)
+    x = layers.Conv2D(8, 3, use_bias=False, name="conv")(x)
+    x = layers.BatchNormalization(name="bn")(x)
+    model = models.randomized(keras.Model(inputs, layers.ReLU()(x)))
+    kernel = integers * scale[:, None, None, None]
+    model.get_layer("conv").set_weights([kernel.transpose(1, 2, 3, 0)])
+    model.get_layer("bn").gamma.assign(gamma)
+    return model, integers, scale
+
+
+def converted(model, data, trained):
+    samples = collect(model, data)
+    graph = freeze(model, samples.specs, samples.structure)
+    ranges = quantize_activations(
+        graph, samples.batches, [layer.by_channel() for layer in trained]
+    )
+    return ModelFile(convert(graph)), graph, ranges, samples.batches
+
+
+@pytest.fixture(scope="module")
+def data(images):
+    return images[0][:16]
+
+
+@pytest.mark.parametrize("largest", [127, 90, 31])
+def test_grid_and_sign_survive_a_folded_batch_normalization(largest, data):
+    rng = np.random.default_rng(largest)
+    gamma = np.array([1.0, -0.5, 2.0, -3.0, 0.1, 0.7, -0.2, 1.5])
+    model, integers, _ = convolution(rng, largest, gamma)
+    trained = [TrainedWeights("conv", integers, integers != 0, "made up")]
+    file, graph, ranges, batches = converted(model, data, trained)
+    (match,) = restore(file, trained)
+    assert match.flipped == 3
+    assert match.regridded == (0 if largest == 127 else 8)
+    again = ModelFile(file.to_bytes())
+    stored = next(op.weights for op in again.ops if op.weights.name == match.tensor)
+    sign = np.sign(gamma).astype(np.int8)[:, None, None, None]
+    np.testing.assert_array_equal(stored.data, integers * sign)
+    parity = compare(file.to_bytes(), graph, ranges, batches)
+    assert parity.max_lsb < 1.5
+    assert parity.mean_lsb < 0.01
+
+
+def test_regridded_scale_and_bias_mean_what_they_meant(data):
+    rng = np.random.default_rng(0)
+    gamma = rng.uniform(0.5, 1.5, size=8)
+    model, integers, scale = convolution(rng, 64, gamma)
+    trained = [TrainedWeights("conv", integers)]
+    file, *_ = converted(model, data, trained)
+    op = next(op for op in file.ops if op.weights.shape == (8, 3, 3, 4))
+    before = op.inputs[2].data * op.inputs[2].scales.astype(float)
+    restore(file, trained)
+    bn = model.get_layer("bn")
+    folded = gamma / np.sqrt(bn.moving_variance.numpy() + bn.epsilon)
+    np.testing.assert_allclose(op.weights.scales, scale * folded, rtol=1e-5)
+    after = op.inputs[2].data * op.inputs[2].scales.astype(float)
+    np.testing.assert_allclose(after, before, atol=op.inputs[2].scales.max())
+    product = op.inputs[0].scales[0] * op.weights.scales
+    np.testing.assert_allclose(op.inputs[2].scales, product, rtol=1e-6)
+
+
+def test_a_vanished_gamma_is_a_channel_of_zeros(data):
+    rng = np.random.default_rng(0)
+    gamma = np.array([1.0, 0.0, 1, 1, 1, 1, 1, 1])
+    model, integers, _ = convolution(rng, 127, gamma)
+    trained = [TrainedWeights("conv", integers, np.ones(integers.shape, bool), "x")]
+    file, *_ = converted(model, data, trained)
+    (match,) = restore(file, trained)
+    assert match.tensor is not None and match.flipped == 0
+
+
+def test_other_weights_do_not_match(data):
+    rng = np.random.default_rng(0)
+    model, integers, _ = convolution(rng, 127, np.ones(8))
+    file, *_ = converted(model, data, [])
+    (match,) = restore(file, [TrainedWeights("conv", np.roll(integers, 1, axis=0))])
+    assert match.tensor is None
+    assert match.to_dict()["sparsity"] is None
+
+
+def test_a_lost_zero_is_an_error(data):
+    rng = np.random.default_rng(0)
+    model, integers, _ = convolution(rng, 127, np.ones(8))
+    file, *_ = converted(model, data, [])
+    mask = integers != 0
+    mask[0, 0, 0, 0] = False
+    with pytest.raises(RuntimeError, match="layer 'conv': 1 pruned weights"):
+        restore(file, [TrainedWeights("conv", integers, mask, "x")])
+
+
+def test_layers_with_equal_weights_are_all_restored(data):
+    """The converter stores equal constants once; each needs its own scale."""
+    rng = np.random.default_rng(0)
+    integers = grid(rng, (8, 28), 60)
+    inputs = keras.Input((28, 28, 1))
+    rows = layers.Reshape((28, 28))(inputs)
+    first, second = layers.Dense(8, name="first"), layers.Dense(8, name="second")
+    model = keras.Model(inputs, [first(rows), second(layers.ReLU()(1 - rows))])
+    for layer, scale in ((first, 0.01), (second, 0.002)):
+        layer.set_weights([integers.T * scale, rng.normal(size=8)])
+    trained = [TrainedWeights("first", integers), TrainedWeights("second", integers)]
+    file, graph, ranges, batches = converted(model, data, trained)
+    restore(file, trained)
+    for op in file.ops:
+        if op.weights is not None:
+            np.testing.assert_array_equal(op.weights.data, integers)
+    assert compare(file.to_bytes(), graph, ranges, batches).max_lsb < 1.5
+
+
+@pytest.mark.parametrize("order", ["S->Q", "Q->S"])
+@pytest.mark.parametrize(
+    "pattern",
+    [qsparse.Block((4, 4)), qsparse.NM(1, 4), qsparse.Unstructured()],
+    ids=str,
+)
+def test_a_trained_model_exports_its_own_integers(
+    order, pattern, cnn, images, tmp_path
+):
+    from qsparse.callbacks import PruneThenQuantize
+
+    x, y = images[0][:512], images[1][:512]
+    sparsity = None if isinstance(pattern, qsparse.NM) else 0.75
+    callback = PruneThenQuantize(pattern, sparsity, order=order)
+    cnn.fit(x, y, epochs=2, batch_size=64, verbose=0, callbacks=[callback])
+    report = qsparse.export(cnn, tmp_path / "m.tflite", x[:32], strict=True)
+    assert report.int8_share == 1.0
+    assert report.ranges["trained"] >= 7
+    assert report.parity.max_lsb < 2.5
+    file = ModelFile(tmp_path / "m.tflite")
+    tensors = {tensor.name: tensor for tensor in file.tensors}
+    layers_of = {layer.path_in_model: layer for layer in compressed_layers(cnn)}
+    for match in report.layers:
+        values, _ = layers_of[match.path].integer_weights()
+        stored = tensors[match.tensor].data.reshape(values.shape)
+        np.testing.assert_array_equal(stored == 0, values == 0)
+        np.testing.assert_array_equal(np.abs(stored), np.abs(values))
+    assert file.metadata()["layers"] == [m.to_dict() for m in report.layers]

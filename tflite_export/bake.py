@@ -1,0 +1,58 @@
+"""Puts the weights of a graph on the int8 grid the file will have."""
+
+import numpy as np
+
+from qsparse.tflite_export.graph import Graph
+from qsparse.tflite_export.simplify import by_channel, channel_count, over_weights
+
+
+def bake_weights(graph: Graph, trained: list[np.ndarray]) -> None:
+    """Rounds constant weights to the int8 grid the converter will choose.
+
+    With this the graph, run in TensorFlow, is a reference for the file. Layers that
+    were trained on a grid of their own are left alone.
+
+    Args:
+        graph: a simplified graph.
+        trained: int8 weights (outputs, weights per output) of compressed layers.
+    """
+    for node in list(graph.nodes.values()):
+        if channel_count(graph, node) is None:
+            continue
+        weights = graph.constant(node.input[1])
+        rows = by_channel(node, weights)
+        if any(rows.shape == q.shape and _on_grid(rows, q) for q in trained):
+            continue
+        largest = np.abs(rows).max(axis=1)
+        scale = np.where(largest > 0, largest, 1) / 127
+        scale = over_weights(node, weights, scale).astype(weights.dtype)
+        baked = np.rint(weights / scale) * scale
+        node.input[1] = graph.add_constant(f"{node.name}/int8", baked)
+    for node in list(graph.nodes.values()):
+        if node.op == "BiasAdd":
+            _break_splat(graph, node)
+    graph.refresh()
+
+
+def _break_splat(graph: Graph, node: Node) -> None:
+    """Makes a bias whose values are all equal differ by a rounding error.
+
+    The converter (TensorFlow 2.21) stores such a bias as one value and quantizes it
+    with the scale of the first channel, which is wrong for all others.
+    """
+    bias = graph.constant(node.input[1])
+    if bias is None or bias.size < 2 or bias[0] == 0 or (bias != bias[0]).any():
+        return
+    bias = bias.copy()
+    bias[-1] = np.nextafter(bias[-1], np.inf, dtype=bias.dtype)
+    node.input[1] = graph.add_constant(f"{node.name}/distinct", bias)
+
+
+def _on_grid(rows: np.ndarray, integers: np.ndarray) -> bool:
+    """Whether each row is a multiple of its row of integers."""
+    largest = np.maximum(np.abs(integers).max(axis=1), 1)
+    step = np.abs(rows).max(axis=1) / largest
+    step = np.where(step > 0, step, 1)[:, None]
+    found = np.abs(np.rint(rows / step)).astype(np.int32)
+    gone = (rows == 0).all(axis=1)
+    return bool(((found == np.abs(integers)).all(axis=1) | gone).all())

@@ -1,0 +1,226 @@
+"""Interleaved benchmark: XNNPACK dense, our dense kernels, our sparse kernels."""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qsparse.tflite_export.flatbuffer import ModelFile
+from qsparse.tflite_export.one_op import cut_out
+from qsparse.tflite_export.runtime import Interpreter, plain_interpreter
+
+VARIANTS = ("xnnpack", "qsparse_dense", "qsparse")
+_SLICE_SECONDS = 0.004  # long against the timer, short against a scheduler's whims
+_WARM_UP = 3
+
+
+@dataclass(frozen=True)
+class BenchReport:
+    """Latency of one model in the three variants, measured in turns in one process.
+
+    Attributes:
+        name: file or layer.
+        threads: threads of each variant.
+        rounds: number of turns.
+        pinned: whether the process was bound to one core.
+        cpu: name of the CPU.
+        min_us: variant -> least time of one inference, in microseconds.
+        median_us: variant -> median over the rounds, in microseconds.
+        speedup_min: ratio of the least times, XNNPACK to ours.
+        speedup_median: median of the ratio within each round, XNNPACK to ours.
+        over_own_dense: as `speedup_median`, our dense kernels to our sparse ones.
+        exact: whether all variants return the same bytes.
+        claimed: nodes our delegate runs.
+    """
+
+    name: str
+    threads: int
+    rounds: int
+    pinned: bool
+    cpu: str
+    min_us: dict[str, float]
+    median_us: dict[str, float]
+    speedup_min: float
+    speedup_median: float
+    over_own_dense: float
+    exact: bool
+    claimed: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns everything as JSON-ready values."""
+        return asdict(self)
+
+
+def benchmark(
+    model: str | os.PathLike | bytes,
+    *,
+    threads: int = 1,
+    rounds: int = 60,
+    name: str | None = None,
+    **delegate_options: Any,
+) -> BenchReport:
+    """Measures a file.
+
+    Every round times each variant for a few milliseconds, in an order that turns
+    with the round, so that a change of clock or a busy neighbour hits all of them.
+
+    Args:
+        model: path or contents of a .tflite file.
+        threads: threads to use; with 1, the process is bound to one core meanwhile.
+        rounds: number of turns.
+        name: name in the report; by default the file's.
+        **delegate_options: passed to our `Interpreter`.
+
+    Raises:
+        ValueError: the file is damaged or an argument is wrong.
+        FileNotFoundError: no such file, or the delegate is missing.
+    """
+    for label, value in (("threads", threads), ("rounds", rounds)):
+        if value < 1:
+            raise ValueError(f"{label} must be at least 1, got {value}.")
+    file = ModelFile(model)
+    name = name or Path(file.name).name
+    contents = model if isinstance(model, bytes) else Path(model).read_bytes()
+    with one_core(threads == 1) as pinned:
+        runners = {
+            "xnnpack": plain_interpreter(contents, threads),
+            "qsparse_dense": Interpreter(
+                contents, threads, **(delegate_options | {"dense": True})
+            ),
+            "qsparse": Interpreter(contents, threads, **delegate_options),
+        }
+        claimed = _claimed(runners["qsparse"])
+        exact = _prepare(runners, file)
+        times = measure_interleaved(runners, rounds)
+    least = {variant: float(times[variant].min()) for variant in VARIANTS}
+    ratio = times["xnnpack"] / times["qsparse"]
+    own = times["qsparse_dense"] / times["qsparse"]
+    return BenchReport(
+        name=name,
+        threads=threads,
+        rounds=rounds,
+        pinned=pinned,
+        cpu=cpu_name(),
+        min_us=least,
+        median_us={v: float(np.median(times[v])) for v in VARIANTS},
+        speedup_min=least["xnnpack"] / least["qsparse"],
+        speedup_median=float(np.median(ratio)),
+        over_own_dense=float(np.median(own)),
+        exact=exact,
+        claimed=claimed,
+    )
+
+
+def benchmark_layers(
+    model: str | os.PathLike | bytes, **arguments: Any
+) -> list[BenchReport]:
+    """Measures every int8 FULLY_CONNECTED and CONV_2D of a file on its own.
+
+    Args:
+        model: path or contents of a .tflite file.
+        **arguments: passed to `benchmark`.
+    """
+    file = ModelFile(model)
+    return [
+        benchmark(cut_out(file, op), name=f"{op.index} {op.name}", **arguments)
+        for op in file.ops
+        if op.name in ("FULLY_CONNECTED", "CONV_2D") and op.weights and op.is_int8
+    ]
+
+
+def cpu_name() -> str:
+    """Returns the model name of the CPU, as Linux tells it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return os.uname().machine
+
+
+@contextlib.contextmanager
+def one_core(wanted: bool) -> Iterator[bool]:
+    """Binds the process to one core; yields whether that worked."""
+    if not wanted or not hasattr(os, "sched_setaffinity"):
+        yield False
+        return
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {max(allowed)})
+    except OSError:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+def _claimed(interpreter: Interpreter) -> int:
+    """Counts the nodes of our delegate, before XNNPACK puts nodes of its own."""
+    return sum(op["op_name"] == "DELEGATE" for op in interpreter._get_ops_details())
+
+
+def _prepare(runners: dict[str, Any], file: ModelFile) -> bool:
+    """Feeds all variants the same input; returns whether they agree exactly."""
+    rng = np.random.default_rng(0)
+    values = [_random(rng, tensor) for tensor in file.inputs]
+    results = []
+    for runner in runners.values():
+        runner.allocate_tensors()
+        details = runner.get_input_details()
+        for entry, value in zip(details, values, strict=True):
+            runner.set_tensor(entry["index"], value)
+        for _ in range(_WARM_UP):
+            runner.invoke()
+        results.append(
+            [
+                runner.get_tensor(d["index"]).tobytes()
+                for d in runner.get_output_details()
+            ]
+        )
+    return all(result == results[0] for result in results)
+
+
+def _random(rng: np.random.Generator, tensor: Any) -> np.ndarray:
+    if tensor.dtype == np.int8:
+        return rng.integers(-128, 128, tensor.shape).astype(np.int8)
+    if tensor.dtype.kind == "f":
+        return rng.normal(size=tensor.shape).astype(tensor.dtype)
+    return rng.integers(0, 2, tensor.shape).astype(tensor.dtype)
+
+
+def measure_interleaved(runners: dict[str, Any], rounds: int) -> dict[str, np.ndarray]:
+    """Times interpreters in turns.
+
+    Args:
+        runners: name -> allocated interpreter with its inputs set.
+        rounds: number of turns.
+
+    Returns:
+        Name -> microseconds of one inference `(rounds,)`.
+    """
+    repeats = {variant: _repeats(runner) for variant, runner in runners.items()}
+    times = {variant: np.empty(rounds) for variant in runners}
+    order = list(runners)
+    for index in range(rounds):
+        turn = index % len(order)
+        for variant in order[turn:] + order[:turn]:
+            invoke, count = runners[variant].invoke, repeats[variant]
+            started = time.perf_counter_ns()
+            for _ in range(count):
+                invoke()
+            elapsed = time.perf_counter_ns() - started
+            times[variant][index] = elapsed / count / 1e3
+    return times
+
+
+def _repeats(runner: Any) -> int:
+    started = time.perf_counter()
+    runner.invoke()
+    once = max(time.perf_counter() - started, 1e-7)
+    return max(1, int(_SLICE_SECONDS / once))

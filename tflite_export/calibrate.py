@@ -1,0 +1,142 @@
+"""Gives every tensor of a graph that LiteRT computes in int8 its range."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import tensorflow as tf
+
+from qsparse.tflite_export.bake import bake_weights
+from qsparse.tflite_export.composites import find_interiors
+from qsparse.tflite_export.depthwise import to_depthwise
+from qsparse.tflite_export.graph import FAKE_QUANT, Graph, node_name
+from qsparse.tflite_export.ranges import SAME_SCALE, Range, choose, take_trained
+from qsparse.tflite_export.simplify import simplify
+
+
+def quantize_activations(
+    graph: Graph,
+    batches: Iterable[list[np.ndarray]],
+    trained_weights: Iterable[np.ndarray] = (),
+) -> dict[str, Range]:
+    """Simplifies a frozen graph and puts fake-quant nodes where LiteRT needs them.
+
+    Ranges that training left in the graph are used as they are; the other tensors
+    get the least and the greatest value they take on `batches`, with the trained
+    ranges already in effect.
+
+    Args:
+        graph: a frozen graph; changed in place.
+        batches: representative samples, one list of inputs per batch.
+        trained_weights: int8 weights of compressed layers, (outputs, rest); they
+            stay on their grid, all other weights are rounded to one.
+
+    Returns:
+        tensor -> range, in topological order.
+    """
+    trained = take_trained(graph)
+    simplify(graph, set(trained))
+    to_depthwise(graph, set(trained))
+    bake_weights(graph, list(trained_weights))
+    interior = find_interiors(graph)
+    ranges = choose(graph, trained, interior)
+    known = {t: r for t, r in ranges.items() if r.source != "calibrated"}
+    _insert(graph, known)
+    missing = [t for t in ranges if t not in known]
+    measured = _measure(graph, missing, batches)
+    _insert(graph, measured)
+    _round_average_pools(graph)
+    return {**known, **measured}
+
+
+def count_sources(ranges: dict[str, Range]) -> dict[str, int]:
+    """Returns how many ranges were trained, calibrated and fixed."""
+    counts = {"trained": 0, "calibrated": 0, "fixed": 0}
+    for entry in ranges.values():
+        counts[entry.source] += 1
+    return counts
+
+
+def _measure(
+    graph: Graph, tensors: list[str], batches: Iterable[list[np.ndarray]]
+) -> dict[str, Range]:
+    """Runs the graph and returns the range each tensor takes."""
+    if not tensors:
+        return {}
+
+    def extremes(get):
+        values = [get(tensor) for tensor in tensors]
+        return (
+            tf.stack([tf.reduce_min(value) for value in values]),
+            tf.stack([tf.reduce_max(value) for value in values]),
+        )
+
+    function = graph.function(extremes)
+    low = np.full(len(tensors), np.inf)
+    high = np.full(len(tensors), -np.inf)
+    for batch in batches:
+        least, greatest = function(*batch)
+        low = np.minimum(low, least.numpy())
+        high = np.maximum(high, greatest.numpy())
+    for index, tensor in enumerate(tensors):
+        table = _table(graph, tensor)
+        if table is not None:  # every row, not only those the samples look up
+            low[index], high[index] = table.min(), table.max()
+        if not np.isfinite([low[index], high[index]]).all():
+            raise ValueError(
+                f"tensor {tensor!r} takes NaN or infinite values on "
+                "representative_data, so it has no range. Check the weights and the "
+                "scale of the data."
+            )
+    return {
+        tensor: Range("calibrated", float(low[i]), float(high[i])).nudged()
+        for i, tensor in enumerate(tensors)
+    }
+
+
+def _table(graph: Graph, tensor: str) -> np.ndarray | None:
+    node = graph.nodes[node_name(tensor)]
+    if node.op in ("Gather", "GatherV2"):
+        return graph.constant(node.input[0])
+    return None
+
+
+def _insert(graph: Graph, ranges: dict[str, Range]) -> None:
+    """Appends an 8-bit fake-quant node to each tensor, for all its readers."""
+    for tensor, entry in ranges.items():
+        limits = [
+            graph.add_constant(f"{node_name(tensor)}/range_{end}", np.float32(value))
+            for end, value in (("low", entry.low), ("high", entry.high))
+        ]
+        name = graph.add_node(
+            f"{node_name(tensor)}/fake_quant",
+            FAKE_QUANT,
+            [tensor, *limits],
+            num_bits=8,
+            narrow_range=False,
+        )
+        graph.rewire(tensor, name, keep=[name])
+    graph.refresh()
+
+
+def _round_average_pools(graph: Graph) -> None:
+    """Rounds what leaves an average pool to the scale of what enters it.
+
+    That is how LiteRT computes it.
+    """
+    for node in list(graph.nodes.values()):
+        if node.op != "AvgPool":
+            continue
+        before = graph.nodes[node_name(node.input[0])]
+        while before.op in SAME_SCALE or before.op == "AvgPool":
+            before = graph.nodes[node_name(before.input[0])]
+        if before.op != FAKE_QUANT:
+            continue
+        name = graph.add_node(
+            f"{node.name}/same_scale",
+            FAKE_QUANT,
+            [node.name, *before.input[1:]],
+            num_bits=8,
+            narrow_range=False,
+        )
+        graph.rewire(node.name, name, keep=[name])
+    graph.refresh()

@@ -1,0 +1,95 @@
+"""The `qsparse` command."""
+
+import argparse
+import importlib
+import json
+import sys
+from collections.abc import Callable
+
+from rich.console import Console
+
+from qsparse.tflite_export.quiet import quiet
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command; bad input ends in one line on stderr and exit code 2.
+
+    Args:
+        arguments: command line without the program; None takes `sys.argv`.
+
+    Returns:
+        The exit code.
+    """
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except (ValueError, OSError) as error:
+        message = " ".join(str(error).split())
+        print(f"qsparse: error: {message}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="qsparse", description="Sparse int8 Keras models: demo, inspect, bench."
+    )
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    demo = commands.add_parser("demo", help="train, export and measure a small model")
+    demo.add_argument("--output", default="demo", help="folder for the results")
+    demo.add_argument("--quick", action="store_true", help="fewer images and epochs")
+    demo.set_defaults(command=_demo)
+
+    inspect = commands.add_parser("inspect", help="show the layers of a model file")
+    inspect.add_argument("file", help="a .tflite or .keras file")
+    inspect.add_argument("--json", action="store_true", help="print JSON")
+    inspect.set_defaults(command=_inspect)
+
+    bench = commands.add_parser("bench", help="measure a file against XNNPACK")
+    bench.add_argument("file", help="a .tflite file")
+    bench.add_argument("--json", action="store_true", help="print JSON")
+    bench.add_argument("--threads", type=int, default=1)
+    bench.add_argument("--rounds", type=int, default=60)
+    bench.add_argument(
+        "--per-layer", action="store_true", help="measure every layer on its own"
+    )
+    bench.set_defaults(command=_bench)
+    return parser
+
+
+def _demo(options: argparse.Namespace) -> int:
+    with quiet():  # TensorFlow greets on stderr
+        demo = importlib.import_module("qsparse.recipes.demo")
+    return int(demo.main(options.output, options.quick) or 0)
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from qsparse.tflite_export.inspect import inspect_file
+    from qsparse.tflite_export.tables import inspection_table
+
+    found = inspect_file(options.file)
+    if options.json:
+        print(json.dumps(found.to_dict(), indent=2))
+    else:
+        Console().print(inspection_table(found))
+    return 0
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from qsparse.tflite_export.bench import benchmark, benchmark_layers
+    from qsparse.tflite_export.tables import bench_table
+
+    arguments = {"threads": options.threads, "rounds": options.rounds}
+    reports = [benchmark(options.file, **arguments)]
+    if options.per_layer:
+        reports += benchmark_layers(options.file, **arguments)
+    if options.json:
+        print(json.dumps([report.to_dict() for report in reports], indent=2))
+    else:
+        Console().print(bench_table(reports, options.file))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""Fake-quantized graph -> int8 LiteRT file."""
+
+import re
+import tempfile
+
+import tensorflow as tf
+
+from qsparse.tflite_export.graph import Graph
+from qsparse.tflite_export.quiet import quiet
+
+_LONGEST_MESSAGE = 600  # the rest is a dump of the program
+INFERENCE_TYPES = {"int8": tf.int8, "float32": tf.float32}
+
+
+def convert(graph: Graph, inference_type: str = "int8") -> bytes:
+    """Converts a graph whose activations are fake-quantized.
+
+    Args:
+        graph: the graph; its weights get one symmetric scale per output channel.
+        inference_type: type of the float inputs and outputs of the file, one of
+            `INFERENCE_TYPES`. Everything inside is int8 either way.
+
+    Returns:
+        The contents of the .tflite file.
+
+    Raises:
+        RuntimeError: the converter refuses the graph; holds its message.
+    """
+    module = tf.Module()
+    module.serve = graph.function()
+    with tempfile.TemporaryDirectory() as folder, quiet() as written:
+        try:
+            concrete = module.serve.get_concrete_function()
+            tf.saved_model.save(
+                module, folder, signatures={"serving_default": concrete}
+            )
+            converter = tf.lite.TFLiteConverter.from_saved_model(
+                folder, signature_keys=["serving_default"]
+            )
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.inference_input_type = INFERENCE_TYPES[inference_type]
+            converter.inference_output_type = INFERENCE_TYPES[inference_type]
+            return converter.convert()
+        except Exception as error:
+            raise RuntimeError(_explain(f"{error}\n{written()}")) from error
+
+
+def _explain(message: str) -> str:
+    """Returns the part of the converter's message that helps."""
+    unsupported = re.search(r"TF Select ops: (.*)", message)
+    if unsupported:
+        return (
+            f"LiteRT has no kernel for {unsupported.group(1)}. Take the layer or "
+            "function that uses it out of the exported model and apply it to the "
+            "output."
+        )
+    lines = [line for line in message.splitlines() if line.strip()]
+    shown = " ".join(lines)[:_LONGEST_MESSAGE]
+    return f"the LiteRT converter refused the model: {shown}"

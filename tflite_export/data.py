@@ -1,0 +1,215 @@
+"""Representative data in any form Keras users have it -> static batches."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+_HOW = (
+    "Give a numpy array, a list or dict of arrays (several inputs), or an iterable "
+    "of batches such as a tf.data.Dataset."
+)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Representative samples, cut to the batch the file will have.
+
+    Attributes:
+        specs: input name -> static spec, in the order of the flattened structure.
+        structure: what the model's call takes, the leaves being input names.
+        batches: per batch one array per input, shape and dtype as `specs`.
+    """
+
+    specs: dict[str, tf.TensorSpec]
+    structure: Any
+    batches: list[list[np.ndarray]]
+
+
+def collect(
+    model: keras.Model, data: Any, *, batch_size: int = 1, limit: int = 256
+) -> Samples:
+    """Reads at most `limit` samples and checks them against the model's inputs.
+
+    Args:
+        model: a built Keras model.
+        data: array, list/tuple/dict of arrays, or an iterable of batches which are
+            features or `(features, labels, ...)`.
+        batch_size: static batch of the exported file.
+        limit: most samples to read.
+
+    Raises:
+        ValueError: no samples, wrong number of inputs, wrong shape, NaN, or a model
+            that is not built.
+        TypeError: `data` is none of the allowed forms.
+    """
+    if not model.built:
+        raise ValueError(
+            f"model {model.name!r} is not built, so it has no weights to export. "
+            "Train it, load it, or call it once on a batch first."
+        )
+    if data is None:
+        raise TypeError(f"representative_data must not be None. {_HOW}")
+    expected, names = _declared_inputs(model)
+    chunks = []
+    count = 0
+    for features, whole in _feature_batches(data, expected):
+        structure, flat = _match(model, features, expected, names)
+        tensors = expected or [None] * len(flat)
+        flat = [_as_batch(a, t, whole) for a, t in zip(flat, tensors, strict=True)]
+        sizes = {len(array) for array in flat}
+        if len(sizes) != 1:
+            raise ValueError(
+                "the inputs of representative_data hold different numbers of "
+                f"samples: {sorted(sizes)}."
+            )
+        chunks.append([array[: limit - count] for array in flat])
+        count += len(chunks[-1][0])
+        if count >= limit:
+            break
+    if not count:
+        raise ValueError(f"representative_data is empty. {_HOW}")
+    leaves = keras.tree.flatten(structure)
+    arrays = [np.concatenate(parts) for parts in zip(*chunks, strict=True)]
+    for name, array in zip(leaves, arrays, strict=True):
+        if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+            raise ValueError(
+                f"representative_data of input {name!r} holds NaN or infinite "
+                "values; ranges cannot be calibrated on them."
+            )
+    if count < batch_size:
+        fill = np.arange(batch_size) % count
+        arrays = [array[fill] for array in arrays]
+        count = batch_size
+    specs = {
+        name: tf.TensorSpec((batch_size, *array.shape[1:]), array.dtype, name)
+        for name, array in zip(leaves, arrays, strict=True)
+    }
+    batches = [
+        [array[start : start + batch_size] for array in arrays]
+        for start in range(0, count - batch_size + 1, batch_size)
+    ]
+    return Samples(specs, structure, batches)
+
+
+def _declared_inputs(model: keras.Model) -> tuple[list | None, Any]:
+    """Returns the symbolic inputs (flat) and their structure of names, if known."""
+    inputs = getattr(model, "inputs", None)
+    if not inputs:
+        return None, None
+    if isinstance(model, keras.Sequential):
+        return list(inputs), _identifier(inputs[0].name)
+    declared = model.input
+    if isinstance(declared, list | tuple) and len(declared) == 1:
+        declared = declared[0]
+    if isinstance(declared, Mapping):
+        names = {key: _identifier(key) for key in declared}
+    else:
+        names = keras.tree.map_structure(lambda t: _identifier(t.name), declared)
+    return keras.tree.flatten(declared), names
+
+
+def _identifier(name: str) -> str:
+    return re.sub(r"\W", "_", str(name))
+
+
+def _is_array(value: Any) -> bool:
+    return hasattr(value, "shape") and hasattr(value, "dtype")
+
+
+def _feature_batches(data: Any, expected: list | None) -> Iterable[tuple[Any, bool]]:
+    """Yields (features, came as one whole array) for every form of `data`."""
+    if _is_array(data) or isinstance(data, Mapping):
+        yield data, True
+        return
+    if isinstance(data, list | tuple):
+        arrays = all(_is_array(value) for value in data)
+        inputs = len(expected) if expected else None
+        if arrays and data and inputs in (None, len(data)):
+            yield (data if inputs != 1 else data[0]), True
+            return
+        if arrays and isinstance(data, tuple) and inputs == 1:
+            yield data[0], True  # (features, labels)
+            return
+        if arrays and inputs and inputs > 1:
+            raise ValueError(
+                f"the model has {inputs} inputs but representative_data holds "
+                f"{len(data)} arrays. Give one array per input."
+            )
+    elif isinstance(data, str | bytes) or not isinstance(data, Iterable):
+        raise TypeError(
+            f"representative_data must be arrays or an iterable of batches, got "
+            f"{type(data).__name__}. {_HOW}"
+        )
+    for batch in data:
+        # As in `model.fit`: a tuple is (features, labels, weights).
+        yield (batch[0] if isinstance(batch, tuple) and batch else batch), False
+
+
+def _match(
+    model: keras.Model, features: Any, expected: list | None, names: Any
+) -> tuple[Any, list[np.ndarray]]:
+    """Returns the structure of input names and the features flat in its order."""
+    if expected is None:
+        if isinstance(features, Mapping):
+            structure: Any = {key: _identifier(key) for key in features}
+        elif isinstance(features, list | tuple):
+            structure = [f"input_{i}" for i in range(len(features))]
+        else:
+            structure = "input"
+        flat = keras.tree.flatten(features)
+        return structure, [_plain(array) for array in flat]
+    if isinstance(features, Mapping):
+        keys = names if isinstance(names, Mapping) else None
+        wanted = list(keys) if keys else [tensor.name for tensor in expected]
+        missing = [key for key in wanted if key not in features]
+        if missing:
+            raise ValueError(
+                f"representative_data lacks the inputs {missing}; model "
+                f"{model.name!r} takes {wanted}, got {sorted(features)}."
+            )
+        order = keras.tree.flatten({k: k for k in keys}) if keys else wanted
+        flat = [features[key] for key in order]
+    else:
+        flat = list(features) if isinstance(features, list | tuple) else [features]
+    if len(flat) != len(expected):
+        raise ValueError(
+            f"model {model.name!r} has {len(expected)} inputs "
+            f"({[t.name for t in expected]}) but representative_data has {len(flat)}."
+        )
+    return names, flat
+
+
+def _plain(array: Any) -> np.ndarray:
+    """Returns data of an undeclared input as the dtype Keras would see."""
+    array = np.asarray(array)
+    if array.dtype == np.int64:
+        return array.astype(np.int32)
+    if array.dtype in (np.float64, np.float16, np.uint8):
+        return array.astype(np.float32)
+    return array
+
+
+def _as_batch(array: Any, tensor: Any, whole: bool) -> np.ndarray:
+    """Returns `array` in the dtype of the input, its shape checked."""
+    array = np.asarray(array)
+    if tensor is None:
+        return array
+    shape = tuple(tensor.shape)
+    if not whole and array.ndim == len(shape) - 1:
+        array = array[None]  # an unbatched dataset
+    fits = array.ndim == len(shape) and all(
+        want in (None, have)
+        for want, have in zip(shape[1:], array.shape[1:], strict=True)
+    )
+    if not fits:
+        raise ValueError(
+            f"representative_data for input {tensor.name!r} has shape "
+            f"{array.shape}; the model takes {shape}, with the batch first."
+        )
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    return array.astype("float32" if dtype in ("float16", "bfloat16") else dtype)

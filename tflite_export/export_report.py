@@ -1,0 +1,108 @@
+"""What an export wrote, as data and as text."""
+
+import io
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from qsparse.tflite_export.verify import Parity
+from qsparse.tflite_export.weights import LayerMatch
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What `qsparse.export` wrote and verified.
+
+    Attributes:
+        path: the file.
+        inference_type: type of its float inputs and outputs, "int8" or "float32".
+        batch_size: its static batch.
+        size_bytes: size of the file.
+        gzip_bytes: size of the file compressed with gzip.
+        macs: multiply-accumulates of one invocation.
+        int8_share: share of the MACs done in int8, 0 to 1.
+        ranges: number of activation ranges by source: "trained", "calibrated" or
+            "fixed" (by LiteRT, e.g. softmax).
+        parity: difference from the fake-quantized model.
+        layers: one entry per compressed layer.
+        float_ops: ops with MACs that are not int8, and loops.
+        seconds: how long the export took.
+    """
+
+    path: str
+    inference_type: str
+    batch_size: int
+    size_bytes: int
+    gzip_bytes: int
+    macs: int
+    int8_share: float
+    ranges: dict[str, int]
+    parity: Parity
+    layers: list[LayerMatch]
+    float_ops: list[str]
+    seconds: float
+
+    @property
+    def sparsity(self) -> float:
+        """Share of zeros among the weights of all compressed layers."""
+        known = [match for match in self.layers if match.tensor]
+        total = sum(match.weights for match in known)
+        return sum(m.sparsity * m.weights for m in known) / total if total else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns everything as JSON-ready values."""
+        return asdict(self) | {
+            "layers": [match.to_dict() for match in self.layers],
+            "sparsity": self.sparsity,
+        }
+
+    def __str__(self) -> str:
+        text = io.StringIO()
+        console = Console(file=text, width=100, highlight=False)
+        console.print(_summary(self))
+        if self.layers:
+            console.print(_layer_table(self.layers))
+        for name in self.float_ops:
+            console.print(f"not int8: {name}", markup=False)
+        return text.getvalue().rstrip()
+
+
+def _summary(report: ExportReport) -> Table:
+    table = Table(title=f"exported {report.path}", show_header=False)
+    ranges = ", ".join(f"{n} {source}" for source, n in report.ranges.items())
+    parity = report.parity
+    rows = {
+        "size": f"{report.size_bytes:,} bytes ({report.gzip_bytes:,} with gzip)",
+        "int8": f"{report.int8_share:.1%} of {report.macs:,} MACs",
+        "ranges": ranges,
+        "against the model": f"at most {parity.max_lsb:.0f} LSB, "
+        f"{parity.off_by_more:.2%} of the outputs off by more than 1 "
+        f"({parity.samples} batches)",
+        "compressed layers": f"{len(report.layers)}",
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table
+
+
+def _layer_table(layers: list[LayerMatch]) -> Table:
+    table = Table()
+    for name in ("layer", "pattern", "sparsity", "int8", "notes"):
+        table.add_column(name)
+    for match in layers:
+        exact = match.tensor is not None
+        notes = []
+        if match.flipped:
+            notes.append(f"{match.flipped} channels negated by BatchNormalization")
+        if match.regridded:
+            notes.append(f"{match.regridded} channels put on the trained grid")
+        table.add_row(
+            match.path,
+            match.pattern or "dense",
+            f"{match.sparsity:.1%}" if exact else "-",
+            "exact" if exact else "no",
+            "; ".join(notes),
+        )
+    return table

@@ -1,0 +1,131 @@
+"""Keras model -> frozen float graph with a static batch."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import (
+    convert_variables_to_constants_v2,
+)
+
+from qsparse.tflite_export.graph import Graph
+
+
+def freeze(
+    model: keras.Model,
+    specs: dict[str, tf.TensorSpec],
+    structure: Any,
+) -> Graph:
+    """Traces `model(x, training=False)` and turns every variable into a constant.
+
+    Call it inside `qsparse.compressor.export_mode(model)` for a compressed model.
+
+    Args:
+        model: a built Keras model of any kind.
+        specs: input name -> static spec (batch included), in the order of
+            `keras.tree.flatten(structure)`.
+        structure: what the model's call takes, with any leaf per input.
+
+    Returns:
+        The graph; its inputs are named as `specs`, its outputs as the model's.
+
+    Raises:
+        ValueError: the model cannot be traced with these shapes, or a weight is NaN
+            or infinite.
+    """
+    _check_weights(model)
+
+    def call(*tensors):
+        inputs = keras.tree.pack_sequence_as(structure, list(tensors))
+        outputs = model(inputs, training=False)
+        return name_outputs(model, outputs)
+
+    function = tf.function(call, input_signature=list(specs.values()), autograph=False)
+    # Keras compiles grouped convolutions on their own; run eagerly, the nested
+    # function becomes part of this trace instead of a call nothing can look into.
+    eager = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        with _in_float32(model):
+            concrete = function.get_concrete_function()
+    except Exception as error:
+        shapes = ", ".join(f"{n}: {tuple(s.shape)}" for n, s in specs.items())
+        raise ValueError(
+            f"model {model.name!r} cannot be traced with inputs {shapes}: "
+            f"{str(error).strip().splitlines()[0]}. Give `representative_data` of "
+            "the shape and structure the model's call takes."
+        ) from error
+    finally:
+        tf.config.run_functions_eagerly(eager)
+    # Loops stay one node each: lowered, they would make the graph cyclic.
+    frozen = convert_variables_to_constants_v2(concrete, lower_control_flow=False)
+    outputs = dict(
+        zip(
+            sorted(concrete.structured_outputs),
+            (tensor.name for tensor in frozen.outputs),
+            strict=True,
+        )
+    )
+    inputs = dict(zip(specs, (t.op.name for t in frozen.inputs), strict=True))
+    graph = Graph(frozen.graph.as_graph_def(), inputs, outputs)
+    for tensor, dtype in graph.dtypes.items():
+        if dtype in (tf.float16, tf.bfloat16):
+            raise ValueError(
+                f"model {model.name!r} computes {tensor!r} in {dtype.name} whatever "
+                "its dtype policy is; int8 export starts from float32. Take the "
+                "explicit cast out of the model."
+            )
+    return graph
+
+
+def name_outputs(model: keras.Model, outputs: Any) -> dict[str, tf.Tensor]:
+    """Returns the outputs of a call as a flat dict with usable signature names.
+
+    Args:
+        model: the model that was called.
+        outputs: what it returned: a tensor or any nested structure of them.
+    """
+    if isinstance(outputs, dict) and not any(
+        keras.tree.is_nested(value) for value in outputs.values()
+    ):
+        return {str(key): value for key, value in outputs.items()}
+    flat = keras.tree.flatten(outputs)
+    if len(flat) == 1:
+        return {"output": flat[0]}
+    # Zero-padded, because TensorFlow sorts the keys of a structured output.
+    width = len(str(len(flat) - 1))
+    return {f"output_{i:0{width}d}": tensor for i, tensor in enumerate(flat)}
+
+
+@contextlib.contextmanager
+def _in_float32(model: keras.Model) -> Iterator[None]:
+    """Makes a model trained in mixed precision compute in float32 meanwhile.
+
+    Its weights are float32 already, and int8 takes the place of the short floats.
+    """
+    changed = [
+        (layer, layer.dtype_policy)
+        for layer in model._flatten_layers()
+        if layer.compute_dtype in ("float16", "bfloat16")
+    ]
+    for layer, _ in changed:
+        layer.dtype_policy = "float32"
+    try:
+        yield
+    finally:
+        for layer, policy in changed:
+            layer.dtype_policy = policy
+
+
+def _check_weights(model: keras.Model) -> None:
+    for variable in model.weights:
+        value = variable.numpy()
+        if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
+            raise ValueError(
+                f"weight {variable.path!r} of model {model.name!r} holds NaN or "
+                "infinite values. Training diverged; restore a good checkpoint "
+                "before exporting."
+            )

@@ -1,0 +1,285 @@
+"""An editable frozen TensorFlow graph: the form every export pass works on."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+FAKE_QUANT = "FakeQuantWithMinMaxVars"
+_NO_OPS = {"Identity", "StopGradient", "PreventGradient", "CheckNumerics", "Snapshot"}
+_FOLD_LIMIT = 1 << 26  # elements; a Fill bigger than this is cheaper left alone
+
+
+def tensor_name(reference: str) -> str:
+    """Returns the canonical name of a tensor: `a` for `a:0`, `a:1` as it is."""
+    return reference.removesuffix(":0")
+
+
+def node_name(tensor: str) -> str:
+    """Returns the name of the node that produces `tensor`."""
+    return tensor.split(":")[0]
+
+
+class Graph:
+    """A frozen inference graph with named inputs and outputs.
+
+    Nodes are plain `NodeDef`s in topological order. Control edges, identities and
+    everything that depends on constants only are gone: a bias, a folded
+    BatchNormalization factor or a kernel is one `Const` node, which is what lets
+    the passes recognise it.
+
+    Attributes:
+        nodes: node name -> NodeDef, in topological order.
+        inputs: signature name -> name of the placeholder.
+        outputs: signature name -> canonical tensor name.
+        shapes: canonical tensor name -> static shape; -1 for an unknown size, () for
+            an unknown rank.
+        dtypes: canonical tensor name -> `tf.DType`.
+    """
+
+    def __init__(
+        self,
+        graph_def: tf.compat.v1.GraphDef,
+        inputs: dict[str, str],
+        outputs: dict[str, str],
+    ) -> None:
+        """Takes the nodes over, simplifies them and infers every shape.
+
+        Args:
+            graph_def: a flat graph without variables and function calls.
+            inputs: signature name -> placeholder node.
+            outputs: signature name -> tensor.
+        """
+        self.nodes = {node.name: node for node in graph_def.node}
+        self._library = graph_def.library  # bodies of loops and branches
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.dtypes: dict[str, tf.DType] = {}
+        self.inputs = dict(inputs)
+        self.outputs = {name: tensor_name(t) for name, t in outputs.items()}
+        for node in self.nodes.values():
+            data = [tensor_name(i) for i in node.input if not i.startswith("^")]
+            del node.input[:]
+            node.input.extend(data)
+        self._drop_no_ops()
+        self._fold_constants()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Drops dead nodes, restores topological order, infers shapes again."""
+        self._sort()
+        with tf.Graph().as_default() as graph:
+            tf.graph_util.import_graph_def(self.graph_def(), name="")
+        self.shapes.clear()
+        self.dtypes.clear()
+        for operation in graph.get_operations():
+            for tensor in operation.outputs:
+                name = tensor_name(tensor.name)
+                known = tensor.shape.rank is not None
+                sizes = tensor.shape.as_list() if known else []
+                self.shapes[name] = tuple(-1 if n is None else n for n in sizes)
+                self.dtypes[name] = tensor.dtype
+
+    def graph_def(self) -> tf.compat.v1.GraphDef:
+        """Returns the nodes as a GraphDef."""
+        graph_def = tf.compat.v1.GraphDef()
+        graph_def.node.extend(self.nodes.values())
+        graph_def.library.CopyFrom(self._library)
+        return graph_def
+
+    def users(self) -> dict[str, list[tf.compat.v1.NodeDef]]:
+        """Returns canonical tensor name -> nodes that read it."""
+        users: dict[str, list[tf.compat.v1.NodeDef]] = defaultdict(list)
+        for node in self.nodes.values():
+            for tensor in node.input:
+                users[tensor].append(node)
+        return users
+
+    def constant(self, tensor: str) -> np.ndarray | None:
+        """Returns the value of `tensor` if it is a constant, else None."""
+        return self.value(tensor) if self.is_constant(tensor) else None
+
+    def value(self, tensor: str) -> np.ndarray:
+        """Returns the value of a tensor that is known to be constant."""
+        return tf.make_ndarray(self.nodes[tensor].attr["value"].tensor)
+
+    def is_constant(self, tensor: str) -> bool:
+        """Returns whether `tensor` is a constant, without copying its value."""
+        node = self.nodes.get(tensor)
+        return node is not None and node.op == "Const"
+
+    def add_constant(self, name: str, value: np.ndarray) -> str:
+        """Adds a constant; returns its (unique) tensor name."""
+        node = tf.compat.v1.NodeDef(name=self._unique(name), op="Const")
+        node.attr["dtype"].type = tf.as_dtype(value.dtype).as_datatype_enum
+        node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
+        self.nodes[node.name] = node
+        self.shapes[node.name] = value.shape
+        self.dtypes[node.name] = tf.as_dtype(value.dtype)
+        return node.name
+
+    def add_node(
+        self, name: str, op: str, inputs: Iterable[str], **attrs: Any
+    ) -> str:
+        """Adds a node; returns the canonical name of its first output.
+
+        Args:
+            name: wanted name; a suffix makes it unique.
+            op: TensorFlow op.
+            inputs: canonical tensor names.
+            **attrs: int, bool or `tf.DType` attributes.
+        """
+        node = tf.compat.v1.NodeDef(name=self._unique(name), op=op, input=inputs)
+        for key, value in attrs.items():
+            if isinstance(value, tf.DType):
+                node.attr[key].type = value.as_datatype_enum
+            elif isinstance(value, bool):
+                node.attr[key].b = value
+            else:
+                node.attr[key].i = value
+        self.nodes[node.name] = node
+        return node.name
+
+    def rewire(self, old: str, new: str, keep: Iterable[str] = ()) -> None:
+        """Makes every reader of `old`, outputs included, read `new` instead.
+
+        Args:
+            old: canonical tensor name.
+            new: canonical tensor name.
+            keep: nodes that go on reading `old`.
+        """
+        keep = set(keep)
+        for node in self.nodes.values():
+            if node.name in keep:
+                continue
+            for position, tensor in enumerate(node.input):
+                if tensor == old:
+                    node.input[position] = new
+        for name, tensor in self.outputs.items():
+            if tensor == old:
+                self.outputs[name] = new
+
+    def function(self, fetches: Callable | None = None) -> Callable:
+        """Compiles the graph.
+
+        Args:
+            fetches: called with `get(tensor name) -> tf.Tensor`; what it returns is
+                what the function returns. None returns the outputs by name.
+
+        Returns:
+            A `tf.function` of one positional argument per input.
+        """
+        graph_def = self.graph_def()
+        names = list(self.inputs)
+
+        def run(*arguments: tf.Tensor) -> Any:
+            def get(tensor: str) -> tf.Tensor:
+                name = tensor if ":" in tensor else f"{tensor}:0"
+                return graph.get_tensor_by_name(f"{prefix}/{name}")
+
+            graph = tf.compat.v1.get_default_graph()
+            prefix = graph.unique_name("frozen", mark_as_used=False)
+            tf.graph_util.import_graph_def(
+                graph_def,
+                input_map={
+                    f"{self.inputs[name]}:0": argument
+                    for name, argument in zip(names, arguments, strict=True)
+                },
+                name=prefix,
+            )
+            placeholders = dict(zip(self.inputs.values(), arguments, strict=True))
+
+            def fetch(tensor: str) -> tf.Tensor:
+                # Imported graphs keep an unfed placeholder for a mapped input.
+                return placeholders[tensor] if tensor in placeholders else get(tensor)
+
+            if fetches is not None:
+                return fetches(fetch)
+            return {name: fetch(tensor) for name, tensor in self.outputs.items()}
+
+        return tf.function(run, input_signature=self.signature(), autograph=False)
+
+    def signature(self) -> list[tf.TensorSpec]:
+        """Returns one static spec per input, in order."""
+        return [
+            tf.TensorSpec(
+                [d.size for d in self.nodes[node].attr["shape"].shape.dim],
+                tf.as_dtype(self.nodes[node].attr["dtype"].type),
+                name,
+            )
+            for name, node in self.inputs.items()
+        ]
+
+    def _unique(self, name: str) -> str:
+        candidate, count = name, 0
+        while candidate in self.nodes:
+            count += 1
+            candidate = f"{name}_{count}"
+        return candidate
+
+    def _drop_no_ops(self) -> None:
+        for node in list(self.nodes.values()):
+            if node.op in _NO_OPS:
+                self.rewire(node.name, node.input[0])
+                del self.nodes[node.name]
+            elif node.op == "IdentityN":  # what a custom gradient leaves behind
+                for index, tensor in enumerate(list(node.input)):
+                    self.rewire(tensor_name(f"{node.name}:{index}"), tensor)
+                del self.nodes[node.name]
+        self._sort()
+
+    def _fold_constants(self) -> None:
+        constant = {n.name for n in self.nodes.values() if n.op == "Const"}
+        for node in self.nodes.values():
+            # Tensor lists are constants no array can hold.
+            if "TensorList" in node.op or not node.input:
+                continue
+            if all(node_name(t) in constant for t in node.input):
+                constant.add(node.name)
+        needed = {
+            tensor
+            for node in self.nodes.values()
+            if node.name not in constant
+            for tensor in node.input
+        } | set(self.outputs.values())
+        fold = sorted(
+            t
+            for t in needed
+            if node_name(t) in constant and self.nodes[node_name(t)].op != "Const"
+        )
+        if not fold:
+            return
+        # Kept apart from the whole graph: only what the constants need is run.
+        part = self.graph_def()
+        del part.node[:]
+        part.node.extend(n for n in self.nodes.values() if n.name in constant)
+        with tf.Graph().as_default() as graph:
+            tf.graph_util.import_graph_def(part, name="")
+            tensors = [
+                graph.get_tensor_by_name(t if ":" in t else f"{t}:0") for t in fold
+            ]
+            with tf.compat.v1.Session(graph=graph) as session:
+                values = session.run(tensors)
+        for tensor, value in zip(fold, values, strict=True):
+            if value.size <= _FOLD_LIMIT and value.dtype != object:
+                name = node_name(tensor)
+                self.rewire(tensor, self.add_constant(f"{name}/folded", value))
+        self._sort()
+
+    def _sort(self) -> None:
+        order: dict[str, tf.compat.v1.NodeDef] = {}
+        roots = [*self.inputs.values(), *map(node_name, self.outputs.values())]
+        stack = [(name, False) for name in reversed(roots)]
+        while stack:
+            name, done = stack.pop()
+            if name in order:
+                continue
+            if done:
+                order[name] = self.nodes[name]
+                continue
+            stack.append((name, True))
+            stack.extend(
+                (node_name(t), False) for t in reversed(self.nodes[name].input)
+            )
+        self.nodes = order

@@ -1,0 +1,233 @@
+// AVX512-VNNI: 16 positions per register, unsigned activations.
+#include <immintrin.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernel.h"
+#include "unroll.h"
+
+namespace qsparse {
+namespace {
+
+constexpr int kLanes = 16;
+constexpr int kMaxVectors = 6;
+constexpr int kRegisterBytes = 64;
+
+void PackBlock(const int8_t* weights, int8_t* packed) {
+  std::memcpy(packed, weights, kBlockWeights);
+}
+
+// In place: element j of register i becomes element i of register j.
+inline void Transpose16x16(__m512i (&r)[16]) {
+  __m512i t[16];
+  QSPARSE_UNROLL
+  for (int i = 0; i < 16; i += 2) {
+    t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+    t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+  }
+  QSPARSE_UNROLL
+  for (int i = 0; i < 16; i += 4) {
+    r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+    r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+    r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+    r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+  }
+  QSPARSE_UNROLL
+  for (int i = 0; i < 4; ++i) {
+    t[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);
+    t[i + 4] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);
+    t[i + 8] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);
+    t[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
+  }
+  QSPARSE_UNROLL
+  for (int i = 0; i < 4; ++i) {
+    r[i] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);
+    r[i + 8] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);
+    r[i + 4] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0x88);
+    r[i + 12] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0xdd);
+  }
+}
+
+inline __mmask64 FirstBytes(int count) {
+  return count >= kRegisterBytes ? ~__mmask64{0} : (__mmask64{1} << count) - 1;
+}
+
+void Pack(const PackArgs& a) {
+  const __m512i flip = _mm512_set1_epi8(static_cast<char>(0x80));
+  for (int p = 0; p < a.positions; p += kLanes) {
+    const int8_t* rows[kLanes];
+    for (int i = 0; i < kLanes; ++i) {
+      const int32_t source = a.source[p + i];
+      rows[i] = source < 0 ? a.pad_row
+                           : a.input + static_cast<size_t>(source) * a.channels;
+    }
+    uint8_t* out = a.packed + static_cast<size_t>(p) * kBlock;
+    for (int c = 0; c < a.channels; c += kRegisterBytes) {
+      const int bytes = std::min(kRegisterBytes, a.channels - c);
+      const __mmask64 mask = FirstBytes(bytes);
+      __m512i r[16];
+      QSPARSE_UNROLL
+      for (int i = 0; i < kLanes; ++i) {
+        r[i] = _mm512_xor_si512(_mm512_maskz_loadu_epi8(mask, rows[i] + c), flip);
+      }
+      Transpose16x16(r);
+      const int quads = (bytes + kBlock - 1) / kBlock;
+      if (quads == kLanes) {
+        QSPARSE_UNROLL
+        for (int i = 0; i < kLanes; ++i, out += a.plane_stride) {
+          _mm512_storeu_si512(out, r[i]);
+        }
+      } else {
+        alignas(64) __m512i rest[16];
+        for (int i = 0; i < kLanes; ++i) rest[i] = r[i];
+        for (int i = 0; i < quads; ++i, out += a.plane_stride) {
+          _mm512_storeu_si512(out, rest[i]);
+        }
+      }
+    }
+  }
+}
+
+// Four registers of one output each become dwords of four outputs. No product
+// leaves the range of int32 (see node_reader.cc), so saturation does the rest.
+inline __m512i Requantize(const __m512i acc[kBlock], const float* scale,
+                          const ComputeArgs& a) {
+  __m512i q[kBlock];
+  QSPARSE_UNROLL
+  for (int v = 0; v < kBlock; ++v) {
+    q[v] = _mm512_cvtps_epi32(
+        _mm512_mul_ps(_mm512_cvtepi32_ps(acc[v]), _mm512_set1_ps(scale[v])));
+  }
+  const __m512i zero_point = _mm512_set1_epi16(a.zero_point);
+  const __m512i first =
+      _mm512_adds_epi16(_mm512_packs_epi32(q[0], q[1]), zero_point);
+  const __m512i second =
+      _mm512_adds_epi16(_mm512_packs_epi32(q[2], q[3]), zero_point);
+  const __m512i by_output = _mm512_min_epi8(
+      _mm512_max_epi8(_mm512_packs_epi16(first, second), _mm512_set1_epi8(a.min)),
+      _mm512_set1_epi8(a.max));
+  const __m512i transpose4x4 = _mm512_broadcast_i32x4(
+      _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+  return _mm512_shuffle_epi8(by_output, transpose4x4);
+}
+
+// Adds one block to the accumulators of `kVectors` registers of positions.
+template <int kVectors>
+inline void AddBlock(const uint8_t* x, const int8_t* weights,
+                     __m512i (&acc)[kVectors][kBlock]) {
+  __m512i w[kBlock];
+  QSPARSE_UNROLL
+  for (int v = 0; v < kBlock; ++v) {
+    int32_t quad;
+    std::memcpy(&quad, weights + v * kBlock, sizeof(quad));
+    w[v] = _mm512_set1_epi32(quad);
+  }
+  QSPARSE_UNROLL
+  for (int t = 0; t < kVectors; ++t) {
+    const __m512i quads = _mm512_loadu_si512(x + t * kRegisterBytes);
+    QSPARSE_UNROLL
+    for (int v = 0; v < kBlock; ++v) {
+      acc[t][v] = _mm512_dpbusd_epi32(acc[t][v], quads, w[v]);
+    }
+  }
+}
+
+// The instruction takes 4 or 5 cycles and two can start per cycle: with few
+// registers of positions, alternate blocks go to a second set of accumulators.
+template <int kVectors>
+void ComputeVectors(const ComputeArgs& a) {
+  constexpr int kSets = kVectors <= 2 ? 2 : 1;
+  for (int group = 0; group < a.groups; ++group) {
+    __m512i acc[kSets][kVectors][kBlock];
+    QSPARSE_UNROLL
+    for (int v = 0; v < kBlock; ++v) {
+      const __m512i bias = _mm512_set1_epi32(a.bias[group * kBlock + v]);
+      QSPARSE_UNROLL
+      for (int t = 0; t < kVectors; ++t) {
+        acc[0][t][v] = bias;
+        if (kSets == 2) acc[kSets - 1][t][v] = _mm512_setzero_si512();
+      }
+    }
+    const int32_t* offset = a.offsets + a.group_begin[group];
+    const int32_t* end = a.offsets + a.group_begin[group + 1];
+    const int8_t* weights =
+        a.weights + static_cast<size_t>(a.group_begin[group]) * kBlockWeights;
+    if (kSets == 2 && (end - offset) % 2 != 0) {
+      AddBlock<kVectors>(a.packed + *offset, weights, acc[0]);
+      ++offset;
+      weights += kBlockWeights;
+    }
+    QSPARSE_ROLLED
+    for (; offset != end; offset += kSets, weights += kSets * kBlockWeights) {
+      QSPARSE_UNROLL
+      for (int s = 0; s < kSets; ++s) {
+        AddBlock<kVectors>(a.packed + offset[s], weights + s * kBlockWeights, acc[s]);
+      }
+    }
+    uint8_t* out = a.out + group * a.out_stride;
+    QSPARSE_UNROLL
+    for (int t = 0; t < kVectors; ++t) {
+      QSPARSE_UNROLL
+      for (int v = 0; v < kBlock && kSets == 2; ++v) {
+        acc[0][t][v] = _mm512_add_epi32(acc[0][t][v], acc[kSets - 1][t][v]);
+      }
+      _mm512_store_si512(out + t * kRegisterBytes,
+                         Requantize(acc[0][t], a.scale + group * kBlock, a));
+    }
+  }
+}
+
+void Compute(const ComputeArgs& a) {
+  switch (a.vectors) {
+    case 1:
+      return ComputeVectors<1>(a);
+    case 2:
+      return ComputeVectors<2>(a);
+    case 3:
+      return ComputeVectors<3>(a);
+    case 4:
+      return ComputeVectors<4>(a);
+    case 5:
+      return ComputeVectors<5>(a);
+    default:
+      return ComputeVectors<kMaxVectors>(a);
+  }
+}
+
+void Unpack(const UnpackArgs& a) {
+  const __mmask64 mask = FirstBytes(a.bytes);
+  for (int p = 0; p < a.positions; p += kLanes) {
+    const uint8_t* in = a.computed + static_cast<size_t>(p) * kBlock;
+    __m512i r[16];
+    if (a.groups == kGroupsPerBatch) {
+      QSPARSE_UNROLL
+      for (int i = 0; i < kLanes; ++i) r[i] = _mm512_load_si512(in + i * a.stride);
+    } else {
+      QSPARSE_UNROLL
+      for (int i = 0; i < kLanes; ++i) {
+        r[i] = i < a.groups ? _mm512_load_si512(in + i * a.stride)
+                            : _mm512_setzero_si512();
+      }
+    }
+    Transpose16x16(r);
+    QSPARSE_UNROLL
+    for (int i = 0; i < kLanes; ++i) {
+      const int32_t target = a.target[p + i];
+      if (target >= 0) {
+        _mm512_mask_storeu_epi8(
+            a.output + static_cast<size_t>(target) * a.row_stride, mask, r[i]);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+extern const Kernel kAvx512VnniKernel;
+const Kernel kAvx512VnniKernel = {
+    "avx512vnni",  Isa::kAvx512Vnni, kLanes,        kMaxVectors, /*quad_bytes=*/4,
+    /*input_offset=*/128, kBlockWeights, PackBlock, Pack,        Compute,
+    Unpack};
+
+}  // namespace qsparse

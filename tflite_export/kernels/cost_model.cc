@@ -1,0 +1,121 @@
+#include "cost_model.h"
+
+#include <algorithm>
+
+#include "cpu.h"
+
+namespace qsparse {
+namespace {
+
+// Every cost is in the time of one multiply-accumulate of the kernel at its peak
+// rate, so that clock rates cancel out. Fitted to whole-invocation timings.
+struct Rates {
+  double block_floor;  // least time of a block and tile: latency of its chain
+  double requantize;   // per output position computed
+  double chunk;        // packing or unpacking 64 bytes of a row
+  double call;         // fixed cost of an invocation
+  double spilled;      // factor when a tile does not fit the first-level cache
+};
+
+constexpr int64_t kChunkBytes = 64;
+constexpr double kTileBytes = 48 * 1024;
+
+Rates RatesOf(Isa isa) {
+  switch (isa) {
+    case Isa::kAvx512Vnni:
+      return {400, 15, 450, 250e3, 1.12};
+    case Isa::kAvxVnni:
+      return {250, 10, 550, 120e3, 1.1};
+    case Isa::kAvx2:
+      return {160, 6, 250, 60e3, 1.1};
+    default:
+      return {64, 4, 60, 8e3, 1.0};
+  }
+}
+
+// Multiply-accumulates per cycle: of our kernels at their peak, and of XNNPACK's
+// dense ones as measured. XNNPACK takes the best instructions of the CPU,
+// whatever was forced here.
+double PeakOf(Isa isa) {
+  switch (isa) {
+    case Isa::kAvx512Vnni:
+      return 128;
+    case Isa::kAvxVnni:
+      return 64;
+    case Isa::kAvx2:
+      return 28;
+    default:
+      return 2;
+  }
+}
+
+double XnnpackRate() {
+  switch (DenseIsaOfCpu()) {
+    case DenseIsa::kAvx512Vnni:
+      return 128;
+    case DenseIsa::kAvx512VnniIntel:
+      return 80;
+    case DenseIsa::kAvxVnni:
+      return 54;
+    case DenseIsa::kAvx2:
+      return 20;
+    default:
+      return 32;
+  }
+}
+
+int64_t RoundUp(int64_t value, int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+int64_t Chunks(int64_t bytes) { return (bytes + kChunkBytes - 1) / kChunkBytes; }
+
+// XNNPACK computes tiles of 7 rows x 16 outputs x 8 inputs. A single row is bound
+// by reading the weights, which costs about as much as computing two.
+double XnnpackTime(const Layer& layer, double speed, double call) {
+  constexpr double kPerOutput = 40;
+  const int64_t rows = layer.rows() == 1 ? 2 : RoundUp(layer.rows(), 7);
+  const int64_t depth = layer.taps() * RoundUp(layer.channels, 8);
+  const double macs = static_cast<double>(rows) * static_cast<double>(depth) *
+                      static_cast<double>(RoundUp(layer.outputs, 16));
+  const double outputs = static_cast<double>(layer.rows() * layer.outputs);
+  return (macs + kPerOutput * outputs) / speed + call;
+}
+
+// Positions computed per image; the columns between padded rows are thrown away.
+int64_t ComputedPositions(const Layer& layer, int32_t lanes) {
+  if (layer.taps() == 1) return RoundUp(layer.rows(), lanes);
+  const int64_t width = layer.out_width + (layer.kernel_width - 1) / 2;
+  return layer.batch * RoundUp(layer.out_height * width, lanes);
+}
+
+}  // namespace
+
+double PredictGain(const Layer& layer, int64_t blocks, const Kernel& kernel) {
+  const Rates rates = RatesOf(kernel.isa);
+  const int64_t computed = ComputedPositions(layer, kernel.lanes);
+  const int64_t images = layer.taps() == 1 ? 1 : layer.batch;
+  const int64_t vectors = computed / images / kernel.lanes;
+  const double tiles = static_cast<double>(
+      images * ((vectors + kernel.max_vectors - 1) / kernel.max_vectors));
+
+  double multiply = kBlockWeights * static_cast<double>(computed);
+  multiply = std::max(multiply, rates.block_floor * tiles) * static_cast<double>(blocks);
+  const double tile_bytes = 2.0 * kernel.lanes * kernel.quad_bytes *
+                            static_cast<double>(RoundUp(layer.channels, kBlock) / kBlock);
+  if (vectors > 1 && tile_bytes > kTileBytes) multiply *= rates.spilled;
+
+  const double in_rows = layer.taps() == 1 ? static_cast<double>(layer.rows())
+                                           : static_cast<double>(layer.batch) *
+                                                 layer.height * layer.width;
+  const double chunks =
+      in_rows * static_cast<double>(Chunks(layer.channels)) +
+      static_cast<double>(computed) * static_cast<double>(Chunks(layer.outputs));
+  const double requantize = rates.requantize * static_cast<double>(computed) *
+                            static_cast<double>(RoundUp(layer.outputs, kBlock));
+  const double ours = multiply + requantize + rates.chunk * chunks + rates.call;
+  const double speed = XnnpackRate() / PeakOf(kernel.isa);
+  return XnnpackTime(layer, speed, rates.call) / ours;
+}
+
+}  // namespace qsparse

@@ -1,0 +1,40 @@
+// The delegate object: decides once per graph, then owns what the kernels share.
+#ifndef QSPARSE_DELEGATE_H_
+#define QSPARSE_DELEGATE_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "litert_abi.h"
+#include "options.h"
+#include "plan.h"
+#include "thread_pool.h"
+
+namespace qsparse {
+
+class SparseDelegate {
+ public:
+  explicit SparseDelegate(const Options& options);
+
+  litert::Delegate* abi() { return &abi_; }
+  const Options& options() const { return options_; }
+  ThreadPool* pool() const { return pool_.get(); }
+
+ private:
+  static litert::Status Prepare(litert::Context* context, litert::Delegate* delegate);
+  litert::Status Claim(litert::Context* context);
+  Decision Decide(const litert::Context& context, const litert::Node& node,
+                  int32_t index, bool is_conv) const;
+  void StartPool(const litert::Context& context);
+  void Report(const std::vector<Decision>& decisions, int32_t claimed);
+
+  litert::Delegate abi_ = {};
+  Options options_;
+  std::unique_ptr<ThreadPool> pool_;
+  bool reported_ = false;
+};
+
+}  // namespace qsparse
+
+#endif  // QSPARSE_DELEGATE_H_

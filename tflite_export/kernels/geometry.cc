@@ -1,0 +1,98 @@
+#include "geometry.h"
+
+#include <algorithm>
+
+namespace qsparse {
+namespace {
+
+constexpr int64_t kMaxPositions = int64_t{1} << 24;
+
+int64_t RoundUp(int64_t value, int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+bool MakePointwise(const Layer& layer, int32_t lanes, Geometry* g) {
+  const int64_t rows = layer.rows();
+  const int64_t padded = RoundUp(rows, lanes);
+  if (padded > kMaxPositions) return false;
+  g->pointwise = true;
+  g->in_rows = layer.batch * layer.height * layer.width;
+  g->out_rows = static_cast<int32_t>(rows);
+  g->shift = {0};
+  g->source.assign(padded, -1);
+  g->target.assign(padded, -1);
+  int32_t p = 0;
+  for (int32_t b = 0; b < layer.batch; ++b) {
+    for (int32_t y = 0; y < layer.out_height; ++y) {
+      for (int32_t x = 0; x < layer.out_width; ++x, ++p) {
+        g->source[p] = (b * layer.height + y * layer.stride_height) * layer.width +
+                       x * layer.stride_width;
+        g->target[p] = p;
+      }
+    }
+  }
+  return true;
+}
+
+// Width of a packed row. With stride 1 the right padding of a row may be the
+// left padding of the next one.
+int32_t PackedWidth(const Layer& layer) {
+  if (layer.stride_width == 1) {
+    return layer.width + std::max(layer.pad_left, layer.pad_right);
+  }
+  return layer.out_width + (layer.kernel_width - 1) / layer.stride_width;
+}
+
+}  // namespace
+
+bool MakeGeometry(const Layer& layer, int32_t lanes, Geometry* g) {
+  *g = Geometry();
+  if (layer.taps() == 1) return MakePointwise(layer, lanes, g);
+
+  const int32_t stride_y = layer.stride_height, stride_x = layer.stride_width;
+  const int32_t phases_y = std::min(layer.kernel_height, stride_y);
+  const int32_t phases_x = std::min(layer.kernel_width, stride_x);
+  const int64_t width = PackedWidth(layer);
+  const int64_t height = layer.out_height + (layer.kernel_height - 1) / stride_y;
+  const int64_t phase_size = height * width;
+  const int64_t computed =
+      RoundUp((layer.out_height - 1) * width + layer.out_width, lanes);
+
+  g->images = layer.batch;
+  g->in_rows = layer.height * layer.width;
+  g->out_rows = layer.out_height * layer.out_width;
+  int64_t furthest = 0;
+  for (int32_t ky = 0; ky < layer.kernel_height; ++ky) {
+    for (int32_t kx = 0; kx < layer.kernel_width; ++kx) {
+      const int64_t phase = (ky % stride_y) * phases_x + kx % stride_x;
+      const int64_t shift =
+          phase * phase_size + (ky / stride_y) * width + kx / stride_x;
+      if (shift > kMaxPositions) return false;
+      g->shift.push_back(static_cast<int32_t>(shift));
+      furthest = std::max(furthest, shift);
+    }
+  }
+  // Every read of a whole vector stays inside the packed image.
+  const int64_t positions = RoundUp(
+      std::max(phases_y * phases_x * phase_size, furthest + computed), lanes);
+  if (positions > kMaxPositions) return false;
+
+  g->source.assign(positions, -1);
+  for (int64_t p = 0; p < phases_y * phases_x * phase_size; ++p) {
+    const int64_t phase = p / phase_size, within = p % phase_size;
+    const int64_t y = within / width * stride_y + phase / phases_x - layer.pad_top;
+    const int64_t x = within % width * stride_x + phase % phases_x - layer.pad_left;
+    if (y >= 0 && y < layer.height && x >= 0 && x < layer.width) {
+      g->source[p] = static_cast<int32_t>(y * layer.width + x);
+    }
+  }
+  g->target.assign(computed, -1);
+  for (int32_t y = 0; y < layer.out_height; ++y) {
+    for (int32_t x = 0; x < layer.out_width; ++x) {
+      g->target[y * width + x] = y * layer.out_width + x;
+    }
+  }
+  return true;
+}
+
+}  // namespace qsparse

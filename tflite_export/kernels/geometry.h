@@ -1,0 +1,36 @@
+// Where every position of a layer's packed activations comes from and goes to.
+//
+// A position is one packed pixel (or row). The images of a KxK convolution are
+// packed with their padding, split into one sub-plane per stride phase, so that
+// each kernel tap is a constant shift and stride 2 runs the stride 1 loop.
+#ifndef QSPARSE_GEOMETRY_H_
+#define QSPARSE_GEOMETRY_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "layer.h"
+
+namespace qsparse {
+
+struct Geometry {
+  // With one tap nothing overlaps: tiles are packed by themselves, and all
+  // images form a single one.
+  bool pointwise = false;
+  int32_t images = 1;
+  int32_t in_rows = 0;   // input rows per image
+  int32_t out_rows = 0;  // output rows per image
+  std::vector<int32_t> source;  // input row of each packed position, or -1
+  std::vector<int32_t> target;  // output row of each computed position, or -1
+  std::vector<int32_t> shift;   // positions from output to input, per tap
+
+  int32_t positions() const { return static_cast<int32_t>(source.size()); }
+  int32_t computed() const { return static_cast<int32_t>(target.size()); }
+};
+
+// Both counts are multiples of `lanes`. False when the plan would be too large.
+bool MakeGeometry(const Layer& layer, int32_t lanes, Geometry* geometry);
+
+}  // namespace qsparse
+
+#endif  // QSPARSE_GEOMETRY_H_

@@ -1,0 +1,233 @@
+#include "packed_layer.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace qsparse {
+namespace {
+
+constexpr size_t kCacheLine = 64;
+constexpr size_t kMaxBufferBytes = size_t{1} << 30;
+// What the activations of a tile may take: a first-level cache of 48 KB.
+constexpr int64_t kTileBytes = 48 * 1024;
+
+template <typename T>
+T CeilDiv(T value, T divisor) {
+  return (value + divisor - 1) / divisor;
+}
+
+}  // namespace
+
+PackedLayer::Buffer PackedLayer::Allocate(size_t bytes) {
+  void* memory = nullptr;
+  if (bytes > kMaxBufferBytes ||
+      posix_memalign(&memory, kCacheLine, std::max(bytes, kCacheLine)) != 0) {
+    return nullptr;
+  }
+  std::memset(memory, 0, std::max(bytes, kCacheLine));
+  return Buffer(static_cast<uint8_t*>(memory));
+}
+
+std::unique_ptr<PackedLayer> PackedLayer::Create(const Layer& layer,
+                                                 const Kernel& kernel,
+                                                 bool all_blocks, ThreadPool* pool) {
+  std::unique_ptr<PackedLayer> packed(new PackedLayer(kernel, pool));
+  if (!MakeGeometry(layer, kernel.lanes, &packed->geometry_)) return nullptr;
+  packed->channels_ = layer.channels;
+  packed->outputs_ = layer.outputs;
+  packed->groups_ = CeilDiv(layer.outputs, kBlock);
+  packed->output_zero_point_ = static_cast<int8_t>(layer.output_zero_point);
+  packed->output_min_ = static_cast<int8_t>(layer.output_min);
+  packed->output_max_ = static_cast<int8_t>(layer.output_max);
+  if (!packed->ChooseTiles() || !packed->AllocateBuffers()) return nullptr;
+  packed->PackWeights(layer, all_blocks);
+  return packed;
+}
+
+// Tiles of nearly equal height, none taller than the kernel or the cache allow.
+bool PackedLayer::ChooseTiles() {
+  const int64_t quads = CeilDiv(channels_, kBlock);
+  const int64_t vector_bytes = quads * kernel_.lanes * kernel_.quad_bytes;
+  const int32_t vectors = geometry_.computed() / kernel_.lanes;
+  int32_t tallest = kernel_.max_vectors;
+  while (tallest > 2 && tallest * vector_bytes > kTileBytes) --tallest;
+  const int32_t tiles = CeilDiv(vectors, tallest);
+  for (int64_t i = 0; i <= tiles; ++i) {
+    tile_begin_.push_back(static_cast<int32_t>(i * vectors / tiles));
+  }
+  tile_vectors_ = CeilDiv(vectors, tiles);
+
+  // Packing per tile keeps the panel in the first-level cache, but a tile is
+  // then the unit of work: with too few of them, threads share one packed image.
+  const int32_t threads = pool_->threads();
+  panels_ = geometry_.pointwise && (tiles % threads == 0 || tiles >= 4 * threads);
+  const size_t positions =
+      panels_ ? tile_vectors_ * kernel_.lanes : geometry_.positions();
+  plane_stride_ = CeilDiv(positions * kBlock, kCacheLine) * kCacheLine;
+  // Planes an even number of lines apart would fall into few cache sets.
+  if (!panels_ && plane_stride_ / kCacheLine % 2 == 0) plane_stride_ += kCacheLine;
+  quads_bytes_ = plane_stride_ * quads * (kernel_.quad_bytes / kBlock);
+  return quads_bytes_ <= std::min<size_t>(kMaxBufferBytes, INT32_MAX);
+}
+
+bool PackedLayer::AllocateBuffers() {
+  const size_t threads = pool_->threads();
+  scratch_bytes_ =
+      static_cast<size_t>(kGroupsPerBatch) * tile_vectors_ * kernel_.lanes * kBlock;
+  packed_ = Allocate(quads_bytes_ * (panels_ ? threads : 1));
+  scratch_ = Allocate(scratch_bytes_ * threads);
+  return packed_ != nullptr && scratch_ != nullptr;
+}
+
+void PackedLayer::PackWeights(const Layer& layer, bool all_blocks) {
+  const int32_t quads = CeilDiv(channels_, kBlock);
+  const size_t quad_stride = plane_stride_ * (kernel_.quad_bytes / kBlock);
+  const uint32_t input_offset = layer.input_zero_point + kernel_.input_offset;
+  const size_t output_stride = static_cast<size_t>(layer.taps()) * channels_;
+
+  pad_row_.assign(channels_ + kCacheLine, static_cast<int8_t>(layer.input_zero_point));
+  bias_.assign(static_cast<size_t>(groups_) * kBlock, 0);
+  scale_.assign(static_cast<size_t>(groups_) * kBlock, 0.0f);
+  group_begin_.push_back(0);
+  for (int32_t group = 0; group < groups_; ++group) {
+    const int32_t first = group * kBlock;
+    const int32_t count = std::min(kBlock, outputs_ - first);
+    uint32_t sums[kBlock] = {};
+    for (int32_t tap = 0; tap < layer.taps(); ++tap) {
+      for (int32_t quad = 0; quad < quads; ++quad) {
+        const int32_t depth = std::min(kBlock, channels_ - quad * kBlock);
+        int8_t block[kBlockWeights] = {};
+        bool any = all_blocks;
+        for (int32_t v = 0; v < count; ++v) {
+          const int8_t* w = layer.weights + (first + v) * output_stride +
+                            static_cast<size_t>(tap) * channels_ + quad * kBlock;
+          for (int32_t k = 0; k < depth; ++k) {
+            block[v * kBlock + k] = w[k];
+            sums[v] += static_cast<uint32_t>(w[k]);
+            any |= w[k] != 0;
+          }
+        }
+        if (!any) continue;
+        offsets_.push_back(static_cast<int32_t>(
+            quad * quad_stride + static_cast<size_t>(geometry_.shift[tap]) * kBlock));
+        weights_.resize(weights_.size() + kernel_.block_bytes);
+        kernel_.pack_block(block,
+                            weights_.data() + weights_.size() - kernel_.block_bytes);
+      }
+    }
+    group_begin_.push_back(static_cast<uint32_t>(offsets_.size()));
+    for (int32_t v = 0; v < count; ++v) {
+      // Wraps like the accumulators do.
+      bias_[first + v] = static_cast<int32_t>(
+          static_cast<uint32_t>(layer.bias[first + v]) - sums[v] * input_offset);
+      scale_[first + v] = layer.scale[first + v];
+    }
+  }
+}
+
+void PackedLayer::PackPositions(const int8_t* input, int32_t first, int32_t count,
+                                uint8_t* packed) const {
+  PackArgs args;
+  args.input = input;
+  args.channels = channels_;
+  args.source = geometry_.source.data() + first;
+  args.positions = count;
+  args.pad_row = pad_row_.data();
+  args.packed = packed;
+  args.plane_stride = plane_stride_;
+  kernel_.pack(args);
+}
+
+void PackedLayer::ComputeTile(int32_t tile, int32_t first_group, int32_t last_group,
+                              const uint8_t* packed, int8_t* output,
+                              int32_t thread) const {
+  const int32_t vectors = tile_begin_[tile + 1] - tile_begin_[tile];
+  ComputeArgs compute;
+  compute.packed = packed;
+  compute.offsets = offsets_.data();
+  compute.weights = weights_.data();
+  compute.zero_point = output_zero_point_;
+  compute.min = output_min_;
+  compute.max = output_max_;
+  compute.half_stride = plane_stride_;
+  compute.vectors = vectors;
+  compute.out = scratch_.get() + thread * scratch_bytes_;
+  compute.out_stride = static_cast<size_t>(vectors) * kernel_.lanes * kBlock;
+
+  UnpackArgs unpack;
+  unpack.computed = compute.out;
+  unpack.stride = compute.out_stride;
+  unpack.target = geometry_.target.data() + tile_begin_[tile] * kernel_.lanes;
+  unpack.positions = vectors * kernel_.lanes;
+  unpack.row_stride = outputs_;
+  for (int32_t g = first_group; g < last_group; g += kGroupsPerBatch) {
+    compute.groups = std::min(kGroupsPerBatch, last_group - g);
+    compute.group_begin = group_begin_.data() + g;
+    compute.bias = bias_.data() + g * kBlock;
+    compute.scale = scale_.data() + g * kBlock;
+    kernel_.compute(compute);
+    unpack.groups = compute.groups;
+    unpack.bytes = std::min(compute.groups * kBlock, outputs_ - g * kBlock);
+    unpack.output = output + g * kBlock;
+    kernel_.unpack(unpack);
+  }
+}
+
+void PackedLayer::RunImage(const int8_t* input, int8_t* output) {
+  const int32_t tiles = static_cast<int32_t>(tile_begin_.size()) - 1;
+  const int32_t lanes = kernel_.lanes;
+  if (panels_) {
+    pool_->Run(tiles, [&](int32_t tile, int32_t thread) {
+      uint8_t* panel = packed_.get() + thread * quads_bytes_;
+      const int32_t first = tile_begin_[tile] * lanes;
+      PackPositions(input, first, tile_begin_[tile + 1] * lanes - first, panel);
+      ComputeTile(tile, 0, groups_, panel, output, thread);
+    });
+    return;
+  }
+
+  // Waking others costs more than packing a small image.
+  constexpr int64_t kParallelBytes = 128 * 1024;
+  const int32_t threads = pool_->threads();
+  const int32_t vectors = geometry_.positions() / lanes;
+  const int32_t parts =
+      int64_t{geometry_.positions()} * channels_ < kParallelBytes ? 1 : threads;
+  pool_->Run(parts, [&](int32_t part, int32_t) {
+    const auto begin_of = [&](int64_t index) {
+      return static_cast<int32_t>(index * vectors / parts) * lanes;
+    };
+    const int32_t first = begin_of(part);
+    const int32_t last = begin_of(int64_t{part} + 1);
+    PackPositions(input, first, last - first,
+                  packed_.get() + static_cast<size_t>(first) * kBlock);
+  });
+
+  const int32_t batches = CeilDiv(groups_, kGroupsPerBatch);
+  const int32_t wanted = threads == 1 ? 1 : CeilDiv(4 * threads, tiles);
+  const int32_t chunk = CeilDiv(batches, std::min(wanted, batches));
+  const int32_t chunks = CeilDiv(batches, chunk);
+  pool_->Run(tiles * chunks, [&](int32_t task, int32_t thread) {
+    const int32_t tile = task / chunks;
+    const int32_t first = task % chunks * chunk * kGroupsPerBatch;
+    const int32_t last = std::min(groups_, first + chunk * kGroupsPerBatch);
+    const size_t start = static_cast<size_t>(tile_begin_[tile]) * lanes * kBlock;
+    ComputeTile(tile, first, last, packed_.get() + start, output, thread);
+  });
+}
+
+size_t PackedLayer::input_bytes() const {
+  return static_cast<size_t>(geometry_.images) * geometry_.in_rows * channels_;
+}
+
+size_t PackedLayer::output_bytes() const {
+  return static_cast<size_t>(geometry_.images) * geometry_.out_rows * outputs_;
+}
+
+void PackedLayer::Run(const int8_t* input, int8_t* output) {
+  for (int32_t image = 0; image < geometry_.images; ++image) {
+    RunImage(input + static_cast<size_t>(image) * geometry_.in_rows * channels_,
+             output + static_cast<size_t>(image) * geometry_.out_rows * outputs_);
+  }
+}
+
+}  // namespace qsparse

@@ -1,0 +1,173 @@
+"""Which tensors of a graph need an int8 range, and where it comes from."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from qsparse.tflite_export.graph import FAKE_QUANT, Graph, node_name
+from qsparse.tflite_export.simplify import ACTIVATIONS, WEIGHTED, affine_constant
+
+# Outputs keep the scale of the input; LiteRT has no requantization in them. A range
+# found behind one of them is exact in front of it too.
+SAME_SCALE = {
+    *("Reshape", "Squeeze", "ExpandDims", "Transpose", "MaxPool", "Pad", "PadV2"),
+    *("Slice", "StridedSlice", "Split", "SplitV", "Unpack", "Tile", "MirrorPad"),
+    *("SpaceToBatchND", "BatchToSpaceND", "DepthToSpace", "SpaceToDepth"),
+    *("ResizeNearestNeighbor", "ReverseV2", "Gather", "GatherV2"),
+}
+# The LiteRT kernels of these ops have their output scale built in.
+FIXED = {
+    "Softmax": (0.0, 255 / 256),
+    "Sigmoid": (0.0, 255 / 256),
+    "Tanh": (-1.0, 127 / 128),
+    "LogSoftmax": (-255 / 16, 0.0),
+}
+_ELEMENTWISE = {"Add", "AddV2", "BiasAdd", "Sub", "Mul", "Maximum", "Minimum"}
+_OTHERS = {
+    *("ConcatV2", "Pack", "Mean", "Sum", "AvgPool", "LeakyRelu", "Elu", "Einsum"),
+    *("ResizeBilinear", "Conv3D", "BatchMatMul", "Relu"),
+    *("Relu6", "HardSwish"),
+}
+INT8_OPS = WEIGHTED | SAME_SCALE | set(FIXED) | _ELEMENTWISE | _OTHERS
+
+
+@dataclass
+class Range:
+    """The range of one tensor.
+
+    Attributes:
+        source: "trained", "calibrated" or "fixed" (by the LiteRT kernel).
+        low: least value, at most 0; NaN until calibrated.
+        high: greatest value, at least 0; NaN until calibrated.
+    """
+
+    source: str
+    low: float = float("nan")
+    high: float = float("nan")
+
+    def nudged(self) -> "Range":
+        """Returns the range moved so that 0 is one of its 256 levels."""
+        low, high = min(self.low, 0.0), max(self.high, 0.0)
+        if high - low < 1e-12:
+            # A dead tensor (all zero) still needs a scale; any will do.
+            low, high = 0.0, 1.0
+        scale = (high - low) / 255
+        zero = np.clip(np.floor(-low / scale + 0.5), 0, 255)
+        return Range(self.source, -zero * scale, (255 - zero) * scale)
+
+
+def take_trained(graph: Graph) -> dict[str, tuple[float, float]]:
+    """Removes every fake-quant node; returns the ranges they had.
+
+    Args:
+        graph: the frozen graph, changed in place.
+
+    Returns:
+        tensor -> (low, high). Several nodes on one tensor give one range, the
+        widest.
+    """
+    ranges: dict[str, tuple[float, float]] = {}
+    for node in list(graph.nodes.values()):
+        if node.op != FAKE_QUANT:
+            continue
+        tensor, low, high = node.input
+        low, high = graph.constant(low), graph.constant(high)
+        if low is None or high is None:
+            raise ValueError(f"the range of fake-quant node {node.name!r} varies.")
+        old = ranges.get(tensor, (0.0, 0.0))
+        ranges[tensor] = min(old[0], float(low)), max(old[1], float(high))
+        graph.rewire(node.name, tensor)
+        del graph.nodes[node.name]
+    return ranges
+
+
+def choose(
+    graph: Graph, trained: dict[str, tuple[float, float]], interior: set[str]
+) -> dict[str, Range]:
+    """Decides which tensors get a range.
+
+    A range goes to the tensor a chain of same-scale ops starts at, so that the op
+    that computes it has an int8 output and no requantization follows.
+
+    Args:
+        graph: the simplified graph without fake-quant nodes.
+        trained: tensor -> trained (low, high).
+        interior: tensors that must not get one.
+
+    Returns:
+        tensor -> range; calibrated ones are still empty.
+    """
+    users = graph.users()
+    ranges: dict[str, Range] = {}
+    for tensor, (low, high) in trained.items():
+        root = _root(graph, tensor)
+        if root in interior or graph.is_constant(root) or _is_average(graph, root):
+            continue
+        if root in ranges:
+            low, high = min(low, ranges[root].low), max(high, ranges[root].high)
+        ranges[root] = Range("trained", low, high)
+    wanted = [t for t in graph.outputs.values()]
+    for node in graph.nodes.values():
+        if node.op in INT8_OPS:
+            wanted += [*node.input, node.name]
+    for tensor in wanted:
+        root = _root(graph, tensor)
+        node = graph.nodes[node_name(root)]
+        if not graph.dtypes[root].is_floating or node.op == "Const":
+            continue
+        if _is_average(graph, root):
+            continue
+        if node.op in FIXED and root not in interior:
+            ranges[root] = Range("fixed", *FIXED[node.op])
+        elif root not in ranges and root not in interior:
+            if not _fuses_with_next(graph, users, root, set(ranges)):
+                ranges[root] = Range("calibrated")
+    return ranges
+
+
+def _root(graph: Graph, tensor: str) -> str:
+    """Returns the tensor whose scale `tensor` shares."""
+    while True:
+        node = graph.nodes[node_name(tensor)]
+        if node.op not in SAME_SCALE or not _keeps_scale(graph, node):
+            return tensor
+        source = node.input[1] if node.op == "Split" else node.input[0]
+        if graph.is_constant(source):
+            return tensor  # an embedding table: its rows get the range
+        tensor = source
+
+
+def _is_average(graph: Graph, tensor: str) -> bool:
+    """Whether `tensor` leaves an average pool, whose scale is that of its input.
+
+    Unlike behind a maximum, a range behind an average says nothing about the input,
+    which is wider: such a range has no place in the file.
+    """
+    return graph.nodes[node_name(tensor)].op == "AvgPool"
+
+
+def _keeps_scale(graph: Graph, node: Node) -> bool:
+    """Padding keeps the scale only where the padding is exact in any scale."""
+    if node.op != "PadV2":
+        return True
+    value = graph.constant(node.input[2])
+    return value is not None and bool(value == 0)
+
+
+def _fuses_with_next(graph: Graph, users: dict, tensor: str, ranged: set[str]) -> bool:
+    """Whether the only reader of `tensor` becomes part of the op producing it."""
+    if len(users[tensor]) != 1 or tensor in graph.outputs.values():
+        return False
+    node, user = graph.nodes[node_name(tensor)], users[tensor][0]
+    head = node
+    while head.op in ("BiasAdd", "BatchToSpaceND", "Squeeze", "ExpandDims", "Reshape"):
+        head = graph.nodes[node_name(head.input[0])]
+    weighted = head.op in WEIGHTED and graph.is_constant(head.input[1])
+    if user.op in ("BatchToSpaceND", "Squeeze") and node.op == "Conv2D":
+        # A dilated convolution is one op of three nodes; its bias comes after.
+        return _fuses_with_next(graph, users, user.name, ranged)
+    if weighted and node.op != "BiasAdd" and user.op in ("BiasAdd", "AddV2"):
+        return affine_constant(graph, user) is not None
+    if user.op in ACTIVATIONS and head.op != "Conv2DBackpropInput":
+        return weighted or node.op in ("Add", "AddV2", "Sub", "Mul", "BiasAdd")
+    return False

@@ -1,0 +1,152 @@
+"""Runs a file in LiteRT and compares it with the graph it was made of."""
+
+import gzip
+from dataclasses import dataclass
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from qsparse.tflite_export.flatbuffer import ModelFile
+from qsparse.tflite_export.graph import Graph, node_name
+from qsparse.tflite_export.quiet import quiet
+from qsparse.tflite_export.ranges import Range
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Difference between LiteRT (XNNPACK) and the fake-quantized graph.
+
+    Attributes:
+        samples: batches compared.
+        max_lsb: greatest difference, in steps of the output scale.
+        mean_lsb: mean difference, in steps of the output scale.
+        off_by_more: share of output values that differ by more than one step.
+    """
+
+    samples: int
+    max_lsb: float
+    mean_lsb: float
+    off_by_more: float
+
+
+def compare(
+    contents: bytes,
+    graph: Graph,
+    ranges: dict[str, Range],
+    batches: list[list[np.ndarray]],
+) -> Parity:
+    """Runs both on the same quantized inputs.
+
+    Args:
+        contents: the .tflite file.
+        graph: the fake-quantized graph.
+        ranges: ranges of the graph's tensors.
+        batches: samples, one list of inputs per batch.
+
+    Raises:
+        RuntimeError: LiteRT cannot load or run the file.
+    """
+    inputs, outputs = ModelFile(contents).signature()
+    try:
+        with quiet():
+            interpreter = Interpreter(model_content=contents)
+            interpreter.allocate_tensors()
+    except (RuntimeError, ValueError) as error:
+        raise RuntimeError(f"LiteRT cannot load the exported file: {error}") from error
+    details = {d["index"]: d for d in interpreter.get_tensor_details()}
+    reference = graph.function()
+    differences = []
+    for batch in batches:
+        fed = []
+        for name, array in zip(graph.inputs, batch, strict=True):
+            entry = details[inputs[name]]
+            stored, seen = _quantize(array, entry, ranges.get(graph.inputs[name]))
+            interpreter.set_tensor(entry["index"], stored)
+            fed.append(seen)
+        interpreter.invoke()
+        wanted = reference(*fed)
+        for name, tensor in graph.outputs.items():
+            entry = details[outputs[name]]
+            got = interpreter.get_tensor(entry["index"])
+            step = _step(entry, ranges.get(_before_fake_quant(graph, tensor)))
+            difference = _dequantize(got, entry) - wanted[name].numpy()
+            differences.append(np.abs(difference).ravel() / step)
+    flat = np.concatenate(differences)
+    return Parity(
+        len(batches),
+        float(flat.max(initial=0.0)),
+        float(flat.mean()),
+        float(np.mean(flat > 1.5)),
+    )
+
+
+def coverage(file: ModelFile) -> tuple[int, float]:
+    """Returns the MACs of one invocation and the share of them done in int8.
+
+    What loops (WHILE) do in their bodies is not counted.
+    """
+    total = sum(op.macs for op in file.ops)
+    int8 = sum(op.macs for op in file.ops if op.is_int8)
+    return total, int8 / total if total else 1.0
+
+
+def float_ops(file: ModelFile) -> list[str]:
+    """Returns the ops with MACs that are not int8, and loops, whose bodies are not."""
+    return [
+        f"{op.name} {op.outputs[0].name}"
+        for op in file.ops
+        if (op.macs and not op.is_int8) or op.name in ("WHILE", "IF")
+    ]
+
+
+def sizes(contents: bytes) -> tuple[int, int]:
+    """Returns the size of the file in bytes, raw and compressed with gzip."""
+    return len(contents), len(gzip.compress(contents, 9))
+
+
+def quantize_input(array: np.ndarray, scale: float, zero_point: int) -> np.ndarray:
+    """Returns `array` as the int8 a file with these parameters expects."""
+    return np.clip(np.rint(array / scale) + zero_point, -128, 127).astype(np.int8)
+
+
+def _quantize(
+    array: np.ndarray, entry: dict, known: Range | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns what LiteRT is fed and the same values for the graph.
+
+    Both sit on the grid of the input, so that no tie is rounded in two ways.
+    """
+    if entry["dtype"] == np.int8 and array.dtype.kind == "f":
+        scale, zero = entry["quantization"]
+        stored = quantize_input(array, scale, zero)
+        return stored, _dequantize(stored, entry).astype(array.dtype)
+    if known is not None and array.dtype.kind == "f":
+        scale = (known.high - known.low) / 255
+        array = np.clip(np.rint(array / scale) * scale, known.low, known.high)
+        array = array.astype(entry["dtype"])
+    return array.astype(entry["dtype"]), array
+
+
+def _dequantize(array: np.ndarray, entry: dict) -> np.ndarray:
+    scale, zero = entry["quantization"]
+    if array.dtype == np.int8 and scale:
+        return (array.astype(np.float64) - zero) * scale
+    return array.astype(np.float64)
+
+
+def _step(entry: dict, known: Range | None) -> float:
+    scale = entry["quantization"][0]
+    if scale:
+        return scale
+    return (known.high - known.low) / 255 if known is not None else 1.0
+
+
+def _before_fake_quant(graph: Graph, tensor: str) -> str:
+    """Returns the tensor whose range an output has."""
+    seen = tensor
+    while graph.nodes[node_name(seen)].input:
+        node = graph.nodes[node_name(seen)]
+        if node.op == "FakeQuantWithMinMaxVars":
+            return node.input[0]
+        seen = node.input[0]
+    return seen

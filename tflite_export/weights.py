@@ -1,0 +1,190 @@
+"""Makes a file hold exactly the integers training left in the model.
+
+The converter finds the scale of each output channel anew, as max|w| / 127. Where
+the trained grid is coarser (a mask removed the largest weight after its scale was
+set), it would round every weight again; and a BatchNormalization folded into the
+weights changes the scale of a channel and perhaps its sign. Neither may move a
+weight off the grid it was trained on.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from qsparse.tflite_export.flatbuffer import CHANNEL_AXIS, ModelFile, Op, Tensor
+
+_ROUNDING = 0.51  # half a step, and what float32 adds to it
+
+
+@dataclass(frozen=True)
+class TrainedWeights:
+    """What training fixed for one layer.
+
+    Attributes:
+        path: path of the layer.
+        values: int8 (outputs, ...) in LiteRT layout; depthwise (1, kh, kw, outputs).
+        mask: bool, True where kept, in the layout of `values`; or None.
+        pattern: text form of the pattern; None if the layer is not pruned.
+    """
+
+    path: str
+    values: np.ndarray
+    mask: np.ndarray | None = None
+    pattern: str | None = None
+
+    def by_channel(self) -> np.ndarray:
+        """Returns the weights as int32 of shape (outputs, weights per output)."""
+        depthwise = self.values.ndim == 4 and self.values.shape[0] == 1
+        return _channels(self.values, "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D")
+
+
+@dataclass(frozen=True)
+class LayerMatch:
+    """How one trained layer stands in the file.
+
+    Attributes:
+        path: path of the layer.
+        tensor: name of the weight tensor; None if the file has no such int8 weights.
+        pattern: text form of the pattern; None if the layer is not pruned.
+        weights: number of weights.
+        sparsity: share of zero weights in the file; NaN without a tensor.
+        masked: share of weights the mask removed.
+        flipped: channels whose sign a folded BatchNormalization turned.
+        regridded: channels put back on the trained grid.
+    """
+
+    path: str
+    tensor: str | None
+    pattern: str | None
+    weights: int
+    sparsity: float
+    masked: float
+    flipped: int = 0
+    regridded: int = 0
+
+    def to_dict(self) -> dict:
+        """Returns the fields as JSON-ready values."""
+        return vars(self) | {"sparsity": None if self.tensor is None else self.sparsity}
+
+
+def restore(file: ModelFile, layers: list[TrainedWeights]) -> list[LayerMatch]:
+    """Finds every layer in the file and writes its trained integers.
+
+    Args:
+        file: the converted file; edited in place.
+        layers: what training fixed.
+
+    Returns:
+        One match per layer, in order.
+
+    Raises:
+        RuntimeError: the file holds a nonzero weight where the mask has a zero.
+    """
+    ops = [op for op in file.ops if op.weights is not None and op.is_int8]
+    matches = []
+    for layer in layers:
+        masked = 0.0 if layer.mask is None else float(1 - layer.mask.mean())
+        # A layer that is called twice may stand in the file twice.
+        found = [(op, signs) for op in ops if (signs := _match(op, layer)) is not None]
+        if not found:
+            matches.append(
+                LayerMatch(
+                    layer.path,
+                    None,
+                    layer.pattern,
+                    layer.values.size,
+                    float("nan"),
+                    masked,
+                )
+            )
+            continue
+        regridded = [_write(file, op, layer.values, signs) for op, signs in found]
+        op, signs = found[0]
+        stored = op.weights.data.reshape(layer.values.shape)
+        lost = 0 if layer.mask is None else np.count_nonzero(stored[~layer.mask])
+        if lost:
+            raise RuntimeError(
+                f"layer {layer.path!r}: {lost} pruned weights are not zero in the "
+                "file. Please report this."
+            )
+        matches.append(
+            LayerMatch(
+                layer.path,
+                op.weights.name,
+                layer.pattern,
+                layer.values.size,
+                float(np.mean(stored == 0)),
+                masked,
+                int(np.count_nonzero(signs < 0)),
+                max(regridded),
+            )
+        )
+    return matches
+
+
+def _channels(values: np.ndarray, op_name: str) -> np.ndarray:
+    """Returns a copy of shape (outputs, weights per output), int32."""
+    axis = CHANNEL_AXIS[op_name] if values.ndim == 4 else 0
+    return np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1).astype(np.int32)
+
+
+def _match(op: Op, layer: TrainedWeights) -> np.ndarray | None:
+    """Returns the sign of each channel if `op` holds the layer's weights."""
+    if op.weights.data.size != layer.values.size:
+        return None
+    trained = _channels(layer.values, op.name)
+    stored = _channels(op.weights.data, op.name)
+    return _signs(trained, stored) if trained.shape == stored.shape else None
+
+
+def _signs(trained: np.ndarray, stored: np.ndarray) -> np.ndarray | None:
+    """Returns +1, -1 or 0 (the channel vanished) per channel; None if it differs.
+
+    The stored integers may be `round(trained * 127 / max|trained|)`: the grid the
+    converter finds when the largest weight of a channel was pruned.
+    """
+    largest = np.maximum(np.abs(trained).max(axis=1, keepdims=True), 1)
+    expected = trained * (127 / largest)
+    plus = (np.abs(stored - expected) <= _ROUNDING).all(axis=1)
+    minus = (np.abs(stored + expected) <= _ROUNDING).all(axis=1)
+    gone = (stored == 0).all(axis=1)
+    if not (plus | minus | gone).all() or not (plus | minus).any():
+        return None
+    return np.where(plus, 1, np.where(minus, -1, 0))
+
+
+def _write(file: ModelFile, op: Op, values: np.ndarray, signs: np.ndarray) -> int:
+    """Puts the channels that were rescaled back on the trained grid.
+
+    Returns:
+        The number of channels rewritten.
+    """
+    weights = op.weights
+    trained = _channels(values, op.name)
+    stored = _channels(weights.data, op.name)
+    wanted = trained * signs[:, None]
+    wrong = (stored != wanted).any(axis=1)
+    if not wrong.any():
+        return 0
+    factor = np.ones(len(wrong))
+    factor[wrong] = 127 / np.abs(trained[wrong]).max(axis=1)
+    axis = CHANNEL_AXIS[op.name]
+    layout = np.moveaxis(weights.data, axis, 0).shape
+    file.own_buffer(weights)
+    weights.data[...] = np.moveaxis(wanted.reshape(layout), 0, axis)
+    file.set_scales(weights, weights.scales * factor)
+    for bias in _biases(file, weights):
+        file.own_buffer(bias)
+        file.set_scales(bias, bias.scales * factor)
+        bias.data[...] = np.rint(bias.data / factor).astype(np.int32)
+    return int(np.count_nonzero(wrong))
+
+
+def _biases(file: ModelFile, weights: Tensor) -> list[Tensor]:
+    """Returns the bias of every op that uses these weights, each once."""
+    found: dict[int, Tensor] = {}
+    for op in file.ops:
+        uses = op.weights is not None and op.weights.index == weights.index
+        if uses and len(op.inputs) > 2 and op.inputs[2] is not None:
+            found[op.inputs[2].index] = op.inputs[2]
+    return list(found.values())
