@@ -14,7 +14,6 @@ Every keyword of `qsparse.Recipe` may be given to override a setting.
 from typing import Any
 
 from qsparse.callbacks.compress import Compress
-
 from qsparse.recipe import Recipe
 
 

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+
 from qsparse.recipes import fashion_mnist
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from qsparse.tflite_export.graph import Graph
+from qsparse.tflite_export.graph import Graph, Node
 from qsparse.tflite_export.simplify import by_channel, channel_count, over_weights
 
 
@@ -19,7 +19,7 @@ def bake_weights(graph: Graph, trained: list[np.ndarray]) -> None:
     for node in list(graph.nodes.values()):
         if channel_count(graph, node) is None:
             continue
-        weights = graph.constant(node.input[1])
+        weights = graph.value(node.input[1])
         rows = by_channel(node, weights)
         if any(rows.shape == q.shape and _on_grid(rows, q) for q in trained):
             continue

@@ -128,8 +128,8 @@ def benchmark_layers(
     file = ModelFile(model)
     return [
         benchmark(cut_out(file, op), name=f"{op.index} {op.name}", **arguments)
-        for op in file.ops
-        if op.name in ("FULLY_CONNECTED", "CONV_2D") and op.weights and op.is_int8
+        for op, _ in file.int8_layers()
+        if op.name in ("FULLY_CONNECTED", "CONV_2D")
     ]
 
 

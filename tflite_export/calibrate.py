@@ -1,6 +1,6 @@
 """Gives every tensor of a graph that LiteRT computes in int8 its range."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import tensorflow as tf
@@ -63,7 +63,7 @@ def _measure(
     if not tensors:
         return {}
 
-    def extremes(get):
+    def extremes(get: Callable[[str], tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         values = [get(tensor) for tensor in tensors]
         return (
             tf.stack([tf.reduce_min(value) for value in values]),
@@ -104,7 +104,9 @@ def _insert(graph: Graph, ranges: dict[str, Range]) -> None:
     """Appends an 8-bit fake-quant node to each tensor, for all its readers."""
     for tensor, entry in ranges.items():
         limits = [
-            graph.add_constant(f"{node_name(tensor)}/range_{end}", np.float32(value))
+            graph.add_constant(
+                f"{node_name(tensor)}/range_{end}", np.asarray(value, np.float32)
+            )
             for end, value in (("low", entry.low), ("high", entry.high))
         ]
         name = graph.add_node(

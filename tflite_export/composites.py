@@ -7,7 +7,7 @@ variance on 256 levels. So ranges are placed around these groups, never within.
 
 import numpy as np
 
-from qsparse.tflite_export.graph import Graph, node_name
+from qsparse.tflite_export.graph import Graph, Node, node_name
 from qsparse.tflite_export.simplify import affine_constant
 
 _ARITHMETIC = {"Add", "AddV2", "Sub", "Mul", "RealDiv", "Neg", "Pow", "Square"}
@@ -54,9 +54,9 @@ def _gated(graph: Graph, users: dict, anchor: Node) -> set[str]:
     if base is None:
         return set()
     half = affine_constant(graph, graph.nodes[node_name(base)])
-    scaled = bool(half) and _between(graph, half[0], node.name)
-    if scaled:
-        base = half[0]
+    scaled = False
+    if half is not None and _between(graph, half[0], node.name):
+        base, scaled = half[0], True
     inside = _between(graph, base, node.name)
     if not inside:
         return set()
@@ -165,7 +165,7 @@ def _mean_to_sum(graph: Graph, node: Node) -> str:
     "same scale" rule), and the mean of a LayerNormalization would lose its bits.
     """
     shape = graph.shapes[node.input[0]]
-    axes = np.atleast_1d(graph.constant(node.input[1]))
+    axes = np.atleast_1d(graph.value(node.input[1]))
     total = graph.add_node(
         f"{node.name}/sum",
         "Sum",

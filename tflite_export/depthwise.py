@@ -68,8 +68,8 @@ def _lone_affine(graph: Graph, fixed: set[str]) -> None:
             or graph.shapes[inner[0]] != shape
         ):
             continue
-        scale = per_channel(graph, product, inner, shape[-1])
-        shift = per_channel(graph, node, pair, shape[-1])
+        scale = per_channel(graph, inner, shape[-1])
+        shift = per_channel(graph, pair, shape[-1])
         if scale is None or shift is None:
             continue
         kernel = graph.add_constant(

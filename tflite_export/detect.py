@@ -2,7 +2,7 @@
 
 import numpy as np
 
-_BLOCKS = ((32, 4), (16, 4), (8, 4), (4, 4))
+_TALLER = (8, 16, 32)  # outputs of a block; it always spans four inputs
 _GROUPS = (4, 8, 16, 32, 64)
 _LEAST_SPARSITY = 0.05  # fewer zeros than this are weights that rounded to zero
 _EXPLAINED = 0.9  # share of the zeros a pattern must account for
@@ -24,14 +24,17 @@ def detect_pattern(kept: np.ndarray) -> str:
         return "dense"
     if not kept.any():
         return "all zero"
-    for block in _BLOCKS:
-        tiles = _tiles(kept, block)
-        if tiles is None or 1 - tiles.mean() < _EXPLAINED * sparsity:
-            continue
-        name = f"{block[0]}x{block[1]} blocks"
-        balanced = _balanced(tiles, sparsity)
-        return f"{balanced} of {name}" if balanced else name
-    return _balanced(kept, sparsity) or "unstructured"
+    tiles = _tiles(kept, (4, 4))
+    if tiles is None or 1 - tiles.mean() < _EXPLAINED * sparsity:
+        return _balanced(kept, sparsity) or "unstructured"
+    rows = 4
+    for taller in _TALLER:
+        larger = _tiles(kept, (taller, 4))
+        if larger is not None and larger.mean() == tiles.mean():
+            rows, tiles = taller, larger
+    name = f"{rows}x4 blocks"
+    balanced = _balanced(tiles, sparsity)
+    return f"{balanced} of {name}" if balanced else name
 
 
 def _tiles(kept: np.ndarray, block: tuple[int, int]) -> np.ndarray | None:
@@ -42,7 +45,7 @@ def _tiles(kept: np.ndarray, block: tuple[int, int]) -> np.ndarray | None:
     split = kept.reshape(
         outputs // block[0], block[0], taps, inputs // block[1], block[1]
     )
-    return split.any(axis=(1, 4))
+    return np.asarray(split.any(axis=(1, 4)))
 
 
 def _balanced(kept: np.ndarray, sparsity: float) -> str | None:

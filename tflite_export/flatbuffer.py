@@ -1,6 +1,7 @@
 """Reads and edits .tflite files; needs neither TensorFlow nor an interpreter."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ class Tensor:
         dtype: numpy dtype; `object` for types numpy lacks.
         scales: quantization scales, one or one per channel; empty if float.
         zero_points: as `scales`.
-        data: writable view of the constant contents, or None.
+        data: the constant contents as a writable array; None if not constant.
     """
 
     index: int
@@ -51,7 +52,7 @@ class Tensor:
     dtype: np.dtype
     scales: np.ndarray
     zero_points: np.ndarray
-    data: np.ndarray | None
+    data: Any
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,8 @@ class Op:
     def macs(self) -> int:
         """Multiply-accumulates of one invocation."""
         output = int(np.prod(self.outputs[0].shape))
-        operand = self.inputs[1] if len(self.inputs) > 1 else None
-        if operand is None:
+        first, operand, third = (*self.inputs, None, None, None)[:3]
+        if first is None or operand is None:
             return 0
         if self.name == "FULLY_CONNECTED":
             return output * operand.shape[-1]
@@ -103,10 +104,9 @@ class Op:
         if self.name == "DEPTHWISE_CONV_2D":
             return output * int(np.prod(operand.shape[1:3]))
         if self.name == "BATCH_MATMUL":
-            left = self.inputs[0].shape
-            return output * left[-2 if self.options.adjX else -1]
-        if self.name == "TRANSPOSE_CONV":
-            image = int(np.prod(self.inputs[2].shape))
+            return output * first.shape[-2 if self.options.adjX else -1]
+        if self.name == "TRANSPOSE_CONV" and third is not None:
+            image = int(np.prod(third.shape))
             return image * int(np.prod(operand.shape[:3]))
         return 0
 
@@ -119,7 +119,7 @@ class ModelFile:
         model: the object form of the schema.
     """
 
-    def __init__(self, source: str | Path | bytes) -> None:
+    def __init__(self, source: str | os.PathLike | bytes) -> None:
         """Reads and checks a file.
 
         Args:
@@ -129,12 +129,12 @@ class ModelFile:
             ValueError: not a .tflite file, or a damaged one; names the file.
             FileNotFoundError: no such file.
         """
-        if isinstance(source, str | Path):
-            self.name = str(source)
-            contents = bytearray(Path(source).read_bytes())
-        else:
+        if isinstance(source, bytes | bytearray):
             self.name = "<bytes>"
             contents = bytearray(source)
+        else:
+            self.name = str(source)
+            contents = bytearray(Path(source).read_bytes())
         check_identifier(self.name, bytes(contents[:8]), len(contents))
         try:
             self.model = schema.ModelT.InitFromPackedBuf(contents)
@@ -155,6 +155,14 @@ class ModelFile:
     def outputs(self) -> list[Tensor]:
         """Outputs of the main subgraph."""
         return [self.tensors[i] for i in self._graph.outputs]
+
+    def int8_layers(self) -> list[tuple[Op, Tensor]]:
+        """Returns every int8 op with constant weights, and those weights."""
+        return [
+            (op, weights)
+            for op in self.ops
+            if (weights := op.weights) is not None and op.is_int8
+        ]
 
     def signature(self) -> tuple[dict[str, int], dict[str, int]]:
         """Returns input and output names -> tensor index, from the first signature."""

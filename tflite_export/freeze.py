@@ -38,7 +38,7 @@ def freeze(
     """
     _check_weights(model)
 
-    def call(*tensors):
+    def call(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
         inputs = keras.tree.pack_sequence_as(structure, list(tensors))
         outputs = model(inputs, training=False)
         return name_outputs(model, outputs)

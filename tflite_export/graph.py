@@ -2,11 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
+Node: TypeAlias = tf.compat.v1.NodeDef
 FAKE_QUANT = "FakeQuantWithMinMaxVars"
 _NO_OPS = {"Identity", "StopGradient", "PreventGradient", "CheckNumerics", "Snapshot"}
 _FOLD_LIMIT = 1 << 26  # elements; a Fill bigger than this is cheaper left alone
@@ -88,9 +89,9 @@ class Graph:
         graph_def.library.CopyFrom(self._library)
         return graph_def
 
-    def users(self) -> dict[str, list[tf.compat.v1.NodeDef]]:
+    def users(self) -> dict[str, list[Node]]:
         """Returns canonical tensor name -> nodes that read it."""
-        users: dict[str, list[tf.compat.v1.NodeDef]] = defaultdict(list)
+        users: dict[str, list[Node]] = defaultdict(list)
         for node in self.nodes.values():
             for tensor in node.input:
                 users[tensor].append(node)
@@ -111,7 +112,7 @@ class Graph:
 
     def add_constant(self, name: str, value: np.ndarray) -> str:
         """Adds a constant; returns its (unique) tensor name."""
-        node = tf.compat.v1.NodeDef(name=self._unique(name), op="Const")
+        node = Node(name=self._unique(name), op="Const")
         node.attr["dtype"].type = tf.as_dtype(value.dtype).as_datatype_enum
         node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
         self.nodes[node.name] = node
@@ -119,9 +120,7 @@ class Graph:
         self.dtypes[node.name] = tf.as_dtype(value.dtype)
         return node.name
 
-    def add_node(
-        self, name: str, op: str, inputs: Iterable[str], **attrs: Any
-    ) -> str:
+    def add_node(self, name: str, op: str, inputs: Iterable[str], **attrs: Any) -> str:
         """Adds a node; returns the canonical name of its first output.
 
         Args:
@@ -130,7 +129,7 @@ class Graph:
             inputs: canonical tensor names.
             **attrs: int, bool or `tf.DType` attributes.
         """
-        node = tf.compat.v1.NodeDef(name=self._unique(name), op=op, input=inputs)
+        node = Node(name=self._unique(name), op=op, input=inputs)
         for key, value in attrs.items():
             if isinstance(value, tf.DType):
                 node.attr[key].type = value.as_datatype_enum
@@ -268,7 +267,7 @@ class Graph:
         self._sort()
 
     def _sort(self) -> None:
-        order: dict[str, tf.compat.v1.NodeDef] = {}
+        order: dict[str, Node] = {}
         roots = [*self.inputs.values(), *map(node_name, self.outputs.values())]
         stack = [(name, False) for name in reversed(roots)]
         while stack:

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 
 from qsparse.tflite_export.detect import detect_pattern
-from qsparse.tflite_export.flatbuffer import ModelFile, Op
+from qsparse.tflite_export.flatbuffer import ModelFile, Op, Tensor
 from qsparse.tflite_export.runtime import read_plan
 
 _WEIGHTS = "model.weights.h5"
@@ -97,17 +97,18 @@ def _inspect_tflite(path: Path) -> Inspection:
         entry["tensor"]: entry["path"] for entry in (metadata or {}).get("layers", [])
     }
     layers = [
-        _describe(op, names, plan.get(op.index, {}))
+        _describe(op, weights, names, plan.get(op.index, {}))
         for op in file.ops
-        if op.macs and op.weights is not None
+        if (weights := op.weights) is not None
     ]
     return Inspection(str(path), "tflite", path.stat().st_size, layers, metadata)
 
 
-def _describe(op: Op, names: dict[str, str], decision: dict[str, Any]) -> LayerInfo:
-    weights = op.weights
+def _describe(
+    op: Op, weights: Tensor, names: dict[str, str], decision: dict[str, Any]
+) -> LayerInfo:
     shape = weights.shape
-    kept = weights.data != 0
+    kept = np.asarray(weights.data != 0)
     if op.name == "DEPTHWISE_CONV_2D":
         kept = kept.reshape(-1, shape[-1]).T[:, :, None]
     else:

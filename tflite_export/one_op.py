@@ -21,7 +21,7 @@ def cut_out(file: ModelFile, op: Op) -> bytes:
     operator = copy.copy(source.operators[op.index])
     wanted = [tensor for tensor in (*op.inputs, *op.outputs) if tensor is not None]
     buffers = [schema.BufferT()]  # the first one is empty by convention
-    tensors = []
+    tensors: list[schema.TensorT] = []
     place = {-1: -1}
     for tensor in wanted:
         entry = copy.copy(source.tensors[tensor.index])
@@ -39,7 +39,7 @@ def cut_out(file: ModelFile, op: Op) -> bytes:
     graph = schema.SubGraphT()
     graph.tensors = tensors
     graph.operators = [operator]
-    graph.inputs = [place[op.inputs[0].index]]
+    graph.inputs = operator.inputs[:1]
     graph.outputs = operator.outputs
     model = schema.ModelT()
     model.version = 3

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qsparse.tflite_export.graph import FAKE_QUANT, Graph, node_name
+from qsparse.tflite_export.graph import FAKE_QUANT, Graph, Node, node_name
 from qsparse.tflite_export.simplify import ACTIVATIONS, WEIGHTED, affine_constant
 
 # Outputs keep the scale of the input; LiteRT has no requantization in them. A range
@@ -106,7 +106,7 @@ def choose(
         if root in ranges:
             low, high = min(low, ranges[root].low), max(high, ranges[root].high)
         ranges[root] = Range("trained", low, high)
-    wanted = [t for t in graph.outputs.values()]
+    wanted = list(graph.outputs.values())
     for node in graph.nodes.values():
         if node.op in INT8_OPS:
             wanted += [*node.input, node.name]
@@ -120,7 +120,7 @@ def choose(
         if node.op in FIXED and root not in interior:
             ranges[root] = Range("fixed", *FIXED[node.op])
         elif root not in ranges and root not in interior:
-            if not _fuses_with_next(graph, users, root, set(ranges)):
+            if not _fuses_with_next(graph, users, root):
                 ranges[root] = Range("calibrated")
     return ranges
 
@@ -154,7 +154,7 @@ def _keeps_scale(graph: Graph, node: Node) -> bool:
     return value is not None and bool(value == 0)
 
 
-def _fuses_with_next(graph: Graph, users: dict, tensor: str, ranged: set[str]) -> bool:
+def _fuses_with_next(graph: Graph, users: dict, tensor: str) -> bool:
     """Whether the only reader of `tensor` becomes part of the op producing it."""
     if len(users[tensor]) != 1 or tensor in graph.outputs.values():
         return False
@@ -165,7 +165,7 @@ def _fuses_with_next(graph: Graph, users: dict, tensor: str, ranged: set[str]) -
     weighted = head.op in WEIGHTED and graph.is_constant(head.input[1])
     if user.op in ("BatchToSpaceND", "Squeeze") and node.op == "Conv2D":
         # A dilated convolution is one op of three nodes; its bias comes after.
-        return _fuses_with_next(graph, users, user.name, ranged)
+        return _fuses_with_next(graph, users, user.name)
     if weighted and node.op != "BiasAdd" and user.op in ("BiasAdd", "AddV2"):
         return affine_constant(graph, user) is not None
     if user.op in ACTIVATIONS and head.op != "Conv2DBackpropInput":

@@ -9,7 +9,7 @@ the very weights the file is made of.
 
 import numpy as np
 
-from qsparse.tflite_export.graph import Graph, node_name
+from qsparse.tflite_export.graph import Graph, Node, node_name
 
 # Their second input holds the weights.
 WEIGHTED = {
@@ -87,7 +87,7 @@ def _drop_neutral(graph: Graph) -> None:
         if pair is None or graph.shapes[node.name] != graph.shapes[pair[0]]:
             continue
         neutral = 1 if node.op in ("Mul", "RealDiv") else 0
-        if np.all(graph.constant(pair[1]) == neutral):
+        if np.all(graph.value(pair[1]) == neutral):
             graph.rewire(node.name, pair[0])
             del graph.nodes[node.name]
 
@@ -106,35 +106,38 @@ def channel_count(graph: Graph, node: Node) -> int | None:
     return shape[-2] if is_transposed(node) else shape[-1]
 
 
-def _head(graph: Graph, tensor: str) -> str | None:
-    """Returns the weighted node a chain `op [-> BiasAdd] [-> activation]` starts at."""
+def _head_channels(graph: Graph, tensor: str) -> int | None:
+    """Returns the channels of the op a chain `op [-> BiasAdd] [-> activation]` ends.
+
+    None if no op with constant weights stands at its start.
+    """
     node = graph.nodes[node_name(tensor)]
     while node.op in ACTIVATIONS | {"BiasAdd"}:
         node = graph.nodes[node_name(node.input[0])]
-    return node.name if channel_count(graph, node) else None
+    return channel_count(graph, node)
 
 
 def _hoist_over_reshape(graph: Graph, fixed: set[str]) -> bool:
     """Moves one element-wise node from behind a reshape to before it."""
     users = graph.users()
     for reshape in graph.nodes.values():
-        source = reshape.input[0] if reshape.input else None
+        if reshape.op not in _RESHAPES:
+            continue
+        source = str(reshape.input[0])
         if (
-            reshape.op not in _RESHAPES
-            or reshape.name in fixed
+            reshape.name in fixed
             or len(users[reshape.name]) != 1
             or len(users[source]) != 1
             or source in fixed
             or source in graph.outputs.values()
             or reshape.name in graph.outputs.values()
-            or (head := _head(graph, source)) is None
+            or (channels := _head_channels(graph, source)) is None
         ):
             continue
         node = users[reshape.name][0]
-        channels = channel_count(graph, graph.nodes[head])
         pair = affine_constant(graph, node)
         if pair is not None:
-            value = per_channel(graph, node, pair, channels)
+            value = per_channel(graph, pair, channels)
             if value is None:
                 continue
             constant = graph.add_constant(f"{node.name}/flat", value)
@@ -153,19 +156,20 @@ def _hoist_over_reshape(graph: Graph, fixed: set[str]) -> bool:
     return False
 
 
-def per_channel(graph: Graph, node: Node, pair: tuple[str, str], channels: int) -> np.ndarray | None:
+def per_channel(
+    graph: Graph, pair: tuple[str, str], channels: int
+) -> np.ndarray | None:
     """Returns the constant as one value per channel, if it is one.
 
     Args:
         graph: the graph.
-        node: the affine node.
-        pair: its (variable, constant) inputs.
+        pair: the (variable, constant) inputs of an affine node.
         channels: output channels of the op the node belongs to; they may be spread
             over several trailing axes of the variable, as in EinsumDense.
     """
     shape = graph.shapes[pair[0]]
-    value = graph.constant(pair[1])
-    if value.ndim > len(shape) or None in shape:
+    value = graph.value(pair[1])
+    if value.ndim > len(shape) or -1 in shape:
         return None
     if value.size == 1:
         return np.full(channels, value.reshape(-1)[0], value.dtype)
@@ -192,7 +196,7 @@ def _fold_affine(graph: Graph, fixed: set[str]) -> bool:
         bias = None
         op = before
         if before.op == "BiasAdd":
-            bias = graph.constant(before.input[1])
+            bias = graph.value(before.input[1])
             op = graph.nodes[node_name(before.input[0])]
             if before.input[0] in fixed or len(users[op.name]) != 1:
                 continue
@@ -201,7 +205,7 @@ def _fold_affine(graph: Graph, fixed: set[str]) -> bool:
             continue
         if bias is None and node.op == "BiasAdd":
             continue  # the form everything else is brought to
-        value = per_channel(graph, node, pair, channels)
+        value = per_channel(graph, pair, channels)
         if value is None or graph.shapes[node.name] != graph.shapes[pair[0]]:
             continue
         if bias is None:
@@ -222,6 +226,6 @@ def _fold_affine(graph: Graph, fixed: set[str]) -> bool:
 
 
 def _scale_weights(graph: Graph, op: Node, factor: np.ndarray) -> None:
-    weights = graph.constant(op.input[1])
+    weights = graph.value(op.input[1])
     factor = over_weights(op, weights, factor)
     op.input[1] = graph.add_constant(f"{op.name}/scaled", weights * factor)

@@ -80,12 +80,16 @@ def restore(file: ModelFile, layers: list[TrainedWeights]) -> list[LayerMatch]:
     Raises:
         RuntimeError: the file holds a nonzero weight where the mask has a zero.
     """
-    ops = [op for op in file.ops if op.weights is not None and op.is_int8]
+    candidates = file.int8_layers()
     matches = []
     for layer in layers:
         masked = 0.0 if layer.mask is None else float(1 - layer.mask.mean())
         # A layer that is called twice may stand in the file twice.
-        found = [(op, signs) for op in ops if (signs := _match(op, layer)) is not None]
+        found = [
+            (op, weights, signs)
+            for op, weights in candidates
+            if (signs := _match(op, weights, layer)) is not None
+        ]
         if not found:
             matches.append(
                 LayerMatch(
@@ -98,9 +102,9 @@ def restore(file: ModelFile, layers: list[TrainedWeights]) -> list[LayerMatch]:
                 )
             )
             continue
-        regridded = [_write(file, op, layer.values, signs) for op, signs in found]
-        op, signs = found[0]
-        stored = op.weights.data.reshape(layer.values.shape)
+        regridded = [_write(file, *place, layer.values) for place in found]
+        _, weights, signs = found[0]
+        stored = weights.data.reshape(layer.values.shape)
         lost = 0 if layer.mask is None else np.count_nonzero(stored[~layer.mask])
         if lost:
             raise RuntimeError(
@@ -110,7 +114,7 @@ def restore(file: ModelFile, layers: list[TrainedWeights]) -> list[LayerMatch]:
         matches.append(
             LayerMatch(
                 layer.path,
-                op.weights.name,
+                weights.name,
                 layer.pattern,
                 layer.values.size,
                 float(np.mean(stored == 0)),
@@ -128,12 +132,12 @@ def _channels(values: np.ndarray, op_name: str) -> np.ndarray:
     return np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1).astype(np.int32)
 
 
-def _match(op: Op, layer: TrainedWeights) -> np.ndarray | None:
-    """Returns the sign of each channel if `op` holds the layer's weights."""
-    if op.weights.data.size != layer.values.size:
+def _match(op: Op, weights: Tensor, layer: TrainedWeights) -> np.ndarray | None:
+    """Returns the sign of each channel if these are the layer's weights."""
+    if weights.data.size != layer.values.size:
         return None
     trained = _channels(layer.values, op.name)
-    stored = _channels(op.weights.data, op.name)
+    stored = _channels(weights.data, op.name)
     return _signs(trained, stored) if trained.shape == stored.shape else None
 
 
@@ -153,13 +157,14 @@ def _signs(trained: np.ndarray, stored: np.ndarray) -> np.ndarray | None:
     return np.where(plus, 1, np.where(minus, -1, 0))
 
 
-def _write(file: ModelFile, op: Op, values: np.ndarray, signs: np.ndarray) -> int:
+def _write(
+    file: ModelFile, op: Op, weights: Tensor, signs: np.ndarray, values: np.ndarray
+) -> int:
     """Puts the channels that were rescaled back on the trained grid.
 
     Returns:
         The number of channels rewritten.
     """
-    weights = op.weights
     trained = _channels(values, op.name)
     stored = _channels(weights.data, op.name)
     wanted = trained * signs[:, None]

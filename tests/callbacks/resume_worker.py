@@ -11,9 +11,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
+
 from qsparse.callbacks import PruneThenQuantize
 from qsparse.recipes import fashion_mnist
-
 from tests.conftest import small_cnn
 
 

@@ -5,6 +5,8 @@ import csv
 import keras
 import numpy as np
 import pytest
+
+import qsparse
 from qsparse.callbacks import (
     Joint,
     Prune,
@@ -12,8 +14,6 @@ from qsparse.callbacks import (
     Quantize,
     QuantizeThenPrune,
 )
-
-import qsparse
 from qsparse.compressor import compressed_layers, state_of
 from tests import oracles
 

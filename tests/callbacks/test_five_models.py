@@ -3,10 +3,10 @@
 import keras
 import numpy as np
 import pytest
-from qsparse.callbacks import PruneThenQuantize
-from qsparse.saving import read_recipe
 
 import qsparse
+from qsparse.callbacks import PruneThenQuantize
+from qsparse.saving import read_recipe
 from tests import models
 
 # keras-hub and Keras itself warn about data adapters and custom compile methods.

@@ -3,10 +3,10 @@
 import keras
 import numpy as np
 import pytest
-from qsparse.callbacks import PruneThenQuantize
-from qsparse.saving import read_recipe
 
 import qsparse
+from qsparse.callbacks import PruneThenQuantize
+from qsparse.saving import read_recipe
 from tests.conftest import small_cnn
 
 # Keras says so when only one of file and model has a built optimizer.
