@@ -49,9 +49,14 @@ def bench_table(reports: Sequence[BenchReport], title: str) -> Table:
 def inspection_table(found: Inspection) -> Table:
     """Returns one row per layer of a file."""
     table = Table(title=f"{found.path} ({found.size_bytes:,} bytes)")
-    header = ["layer", "weights", "pattern", "zeros", "int8"]
+    header = ["layer", "weights", "pattern", "zeros", "int8", "MACs"]
     if found.kind == "tflite":
-        header += ["MACs", "runs on"]
+        header += ["runs on"]
+    else:
+        table.caption = (
+            "Which kernel runs a layer is decided when an exported file is loaded: "
+            "inspect the .tflite."
+        )
     for name in header:
         right = name in ("zeros", "MACs")
         table.add_column(name, justify="right" if right else "left", overflow="fold")
@@ -62,9 +67,10 @@ def inspection_table(found: Inspection) -> Table:
             layer.pattern,
             f"{layer.sparsity:.1%}",
             "yes" if layer.int8 else "no",
+            "?" if layer.macs is None else f"{layer.macs:,}",
         ]
         if found.kind == "tflite":
             row[0] += f"\n{layer.op}"
-            row += [f"{layer.macs:,}", f"{layer.kernel}: {layer.reason}"]
+            row += [f"{layer.kernel}: {layer.reason}"]
         table.add_row(*row)
     return table

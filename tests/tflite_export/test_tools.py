@@ -112,6 +112,8 @@ def test_inspection_of_both_kinds_agrees(folder):
     assert sorted(patterns.values()) == ["4x4 blocks"] * 3 + ["dense"] * 2
     assert keras_file.metadata["pattern"] == {"name": "block", "shape": [4, 4]}
     assert {layer.int8 for layer in keras_file.layers} == {True}
+    macs = {layer.layer: layer.macs for layer in lite.layers}
+    assert macs == {layer.layer: layer.macs for layer in keras_file.layers}
 
 
 def test_inspection_of_a_plain_keras_file(folder, tmp_path):
