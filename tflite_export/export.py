@@ -53,7 +53,8 @@ def export(
         inference_type: "int8" for int8 inputs and outputs, "float32" to keep them
             in float.
         calibration_samples: most samples read from `representative_data`.
-        strict: refuse a file in which any compressed layer is not exact int8.
+        strict: refuse a file in which any compressed layer is not exact int8, not
+            only the pruned ones.
 
     Returns:
         What was written, and how close it is to the model.
@@ -78,8 +79,7 @@ def export(
     )
     file = ModelFile(convert(graph, inference_type))
     matches = restore(file, trained)
-    if strict:
-        _check_strict(matches)
+    _check_found(matches, strict)
     counts = count_sources(ranges)
     file.set_metadata(
         {
@@ -153,12 +153,13 @@ def _trained_weights(model: keras.Model) -> list[TrainedWeights]:
     return trained
 
 
-def _check_strict(matches: list[LayerMatch]) -> None:
-    lost = [match.path for match in matches if match.tensor is None]
+def _check_found(matches: list[LayerMatch], strict: bool) -> None:
+    lost = [m.path for m in matches if m.tensor is None and (strict or m.pattern)]
     if lost:
         raise RuntimeError(
-            f"strict=True: the file has no exact int8 weights for {lost}. With "
-            "strict=False they are exported as the converter sees fit."
+            f"the converted file has no exact int8 weights for {lost}, so their zeros "
+            "cannot be verified; it was not written. If the model does not use these "
+            "layers when it predicts, exclude them from the recipe."
         )
 
 
