@@ -1,6 +1,7 @@
 """The base of all compression callbacks: a recipe on the clock of `fit`."""
 
 import math
+import warnings
 from typing import Any
 
 import keras
@@ -17,6 +18,9 @@ class Compress(keras.callbacks.Callback):
     The clock is the optimizer's iteration count, which every Keras checkpoint
     carries; a training that `BackupAndRestore` resumes therefore goes on with
     the same masks, ranges and phases, bit for bit.
+
+    A recipe is carried out once. Fitting on trains the compressed model, with its
+    masks frozen; `qsparse.strip` it to start over.
 
     Adds `phase` (0 dense, 1 sparse, 2 quantized, 3 both), `sparsity` and
     `mask_flips` (share of mask bits that the last selection changed) to `logs`.
@@ -82,14 +86,17 @@ class Compress(keras.callbacks.Callback):
         self._show(logs)
 
     def on_train_end(self, logs: dict | None = None) -> None:
-        """Refresh the coverage with the final masks."""
+        """Refresh the coverage; warn if the recipe was not carried out."""
         self.coverage = attach(self.model, self.recipe)
+        unfinished = self._phases.unfinished() if self._phases else None
+        if unfinished:
+            warnings.warn(unfinished, stacklevel=2)
 
     def _start(self) -> None:
-        """Start the clock, unless a checkpoint brought one that still runs."""
+        """Start the clock, unless an earlier fit or a checkpoint did."""
         self._phases = Phases(self.model)
-        iteration, epoch = self._origin
-        if self._phases.finished(iteration):
+        if not self._phases.begun:
+            iteration, epoch = self._origin
             self._phases.begin(iteration, self._steps_to_come(epoch))
 
     def _show(self, logs: dict | None) -> None:
@@ -97,7 +104,7 @@ class Compress(keras.callbacks.Callback):
             logs.update(self._phases.logs())
 
     def _iteration(self) -> int:
-        return int(self.model.optimizer.iterations.numpy())
+        return int(self.model.optimizer.iterations)
 
     def _steps_to_come(self, first_epoch: int) -> int:
         steps: Any = self.params.get("steps")
@@ -109,4 +116,5 @@ class Compress(keras.callbacks.Callback):
                 "an epoch is unknown. Pass steps_per_epoch to fit, or give "
                 "prune_from, prune_until and quantize_from as steps (integers)."
             )
-        return (self.params["epochs"] - first_epoch) * steps
+        batches = (self.params["epochs"] - first_epoch) * steps
+        return batches // (self.model.optimizer.gradient_accumulation_steps or 1)

@@ -30,43 +30,42 @@ class Phases:
         self.sparsity = self._measured_sparsity()
 
     @property
-    def total_steps(self) -> int:
-        """Steps of the training in progress; 0 if none has begun."""
-        return int(self._state.clock.numpy()[1])
-
-    def finished(self, iteration: int) -> bool:
-        """Return whether the training whose clock this is has ended."""
-        start, total = (int(v) for v in self._state.clock.numpy())
-        return iteration - start >= total
+    def begun(self) -> bool:
+        """Whether the clock runs: started here, or restored from a file."""
+        return bool(self._state.clock.numpy()[0] >= 0)
 
     def begin(self, iteration: int, total_steps: int) -> None:
-        """Start the clock; a clock that was restored from a checkpoint goes on.
+        """Start the clock.
 
         Args:
             iteration: the optimizer's iteration now.
-            total_steps: steps that this training will take.
+            total_steps: steps that this training will take; 0 if unknown.
 
         Raises:
             ValueError: if a phase of the recipe would begin after the last step.
         """
-        recipe = self._state.recipe
-        moments = {"quantize_from": recipe.quantize_from} if recipe.quantize else {}
-        if recipe.pattern is not None:
-            moments["prune_until"] = recipe.prune_until
-        for name, moment in moments.items():
+        for name, moment in self._moments().items():
             if isinstance(moment, int) and moment >= total_steps > 0:
                 raise ValueError(
                     f"`{name}` is step {moment}, but this training ends after "
                     f"{total_steps} steps. Train longer, or give a share of training "
                     "as a float in [0, 1]."
                 )
-        self._state.clock.assign([iteration, total_steps])
+        self._state.clock.assign([iteration, total_steps, -1])
 
     def step(self, iteration: int) -> None:
-        """Bring masks and switches up to the optimizer's `iteration`."""
+        """Bring masks and switches up to the optimizer's `iteration`.
+
+        Steps may be skipped (`steps_per_execution`) or repeated (gradient
+        accumulation): masks are selected if any step since the last call asks
+        for it.
+        """
         recipe = self._state.recipe
-        start, total = (int(v) for v in self._state.clock.numpy())
+        start, total, last = (int(v) for v in self._state.clock.numpy())
         step = iteration - start
+        if step <= last:
+            return
+        self._state.clock.assign([start, total, step])
         if recipe.quantize:
             on = step >= self._moment(recipe.quantize_from, total)
             if on != bool(self._state.quantizing.numpy()):
@@ -76,9 +75,30 @@ class Phases:
         begin = self._moment(recipe.prune_from, total)
         end = self._moment(recipe.prune_until, total)
         every = recipe.update_every or min(max((end - begin) // 50, 1), 100)
-        if recipe.schedule.refreshes(step, begin, end, every):
-            final = recipe.sparsity
-            self.select_masks(recipe.schedule.sparsity(step, begin, end, final))
+        schedule, final = recipe.schedule, recipe.sparsity
+        passed = range(last + 1, step + 1)
+        if any(schedule.refreshes(s, begin, end, every) for s in passed):
+            self.select_masks(schedule.sparsity(step, begin, end, final))
+
+    def unfinished(self) -> str | None:
+        """Return what the recipe asked for and this training did not reach."""
+        _, total, last = (int(v) for v in self._state.clock.numpy())
+        late = [n for n, m in self._moments().items() if last < self._moment(m, total)]
+        if not late:
+            return None
+        reached = f"sparsity {self.sparsity:.1%}" if self._pruned else "no int8"
+        return (
+            f"Training ended at step {last}, before {' and '.join(late)}: {reached}, "
+            f"fake quantization {'on' if self._state.quantizing.numpy() else 'off'}. "
+            "Train longer, or let the phases of the recipe end earlier."
+        )
+
+    def _moments(self) -> dict[str, float | int]:
+        recipe = self._state.recipe
+        moments = {"quantize_from": recipe.quantize_from} if recipe.quantize else {}
+        if recipe.pattern is not None:
+            moments["prune_until"] = recipe.prune_until
+        return moments
 
     def select_masks(self, sparsity: float) -> None:
         """Select every mask anew at `sparsity`, in [0, 1)."""

@@ -21,8 +21,9 @@ class ModelState(keras.layers.Layer):
 
     Attributes:
         recipe: the `Recipe` in force.
-        clock: int32 `(2,)`: the optimizer's iteration at which compression
-            began, and the total steps of that training (0: not begun).
+        clock: int32 `(3,)`: the optimizer's iteration at which compression
+            began (-1: it has not), the total steps of that training (0: unknown),
+            and the last step that was seen to.
         quantizing: bool scalar, whether fake quantization is on.
     """
 
@@ -31,8 +32,9 @@ class ModelState(keras.layers.Layer):
         self._model: Any = weakref.ref(model)
         self.recipe = recipe
         self.clock = self.add_weight(
-            shape=(2,), dtype="int32", initializer="zeros", trainable=False
+            shape=(3,), dtype="int32", initializer="zeros", trainable=False
         )
+        self.clock.assign([-1, 0, -1])
         self.quantizing = self.add_weight(
             shape=(), dtype="bool", initializer="zeros", trainable=False
         )

@@ -99,13 +99,51 @@ def test_logs_reach_csv_and_progress_bar(cnn, few, tmp_path, capsys):
     assert "mask_flips" in printed
 
 
-def test_second_fit_starts_a_new_clock(cnn, few):
-    """A model trained dense first: phases count from where compression began."""
+def test_phases_count_from_where_compression_began(cnn, few):
     _fit(cnn, few, [], epochs=1)
-    history = _fit(cnn, few, [PruneThenQuantize()]).history
-    assert history["phase"] == [1.0, 3.0]
+    assert _fit(cnn, few, [PruneThenQuantize()]).history["phase"] == [1.0, 3.0]
+
+
+def test_fitting_on_keeps_the_masks(cnn, few):
+    _fit(cnn, few, [PruneThenQuantize()])
+    masks = [c.canonical_mask() for c in compressed_layers(cnn)]
     again = _fit(cnn, few, [PruneThenQuantize()]).history
-    assert again["phase"] == [1.0, 3.0]
+    assert again["phase"] == [3.0, 3.0]
+    for before, compression in zip(masks, compressed_layers(cnn), strict=True):
+        np.testing.assert_array_equal(before, compression.canonical_mask())
+
+
+@pytest.mark.parametrize(
+    ("compile_settings", "optimizer_settings"),
+    [
+        ({"steps_per_execution": 4}, {}),
+        ({"run_eagerly": True}, {}),
+        ({"jit_compile": True}, {}),
+        ({}, {"gradient_accumulation_steps": 2}),
+    ],
+    ids=["steps_per_execution", "eager", "xla", "gradient accumulation"],
+)
+def test_ways_to_train(cnn, few, compile_settings, optimizer_settings):
+    cnn.compile(
+        keras.optimizers.Adam(1e-3, **optimizer_settings),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        **compile_settings,
+    )
+    x, y = few[0][:300], few[1][:300]
+    history = _fit(cnn, (x, y), [PruneThenQuantize()], batch_size=25).history
+    assert history["phase"][-1] == 3.0
+    assert history["sparsity"][-1] == pytest.approx(0.75)
+    expected = 24 // optimizer_settings.get("gradient_accumulation_steps", 1)
+    assert state_of(cnn).clock.numpy()[1] == expected
+
+
+def test_training_that_ends_early_says_so(cnn, few):
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.stop_training = batch == 4
+
+    with pytest.warns(UserWarning, match="ended at step 4, before quantize_from"):
+        _fit(cnn, few, [PruneThenQuantize(), Stop()])
 
 
 def test_another_recipe_needs_strip_first(cnn, few):
