@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from qsparse.compressor import attach
+from qsparse.keras_compat import batches_per_update, iterations_of
 from qsparse.phases import Phases
 from qsparse.recipe import Recipe
 from qsparse.report import Coverage
@@ -94,17 +95,17 @@ class Compress(keras.callbacks.Callback):
 
     def _start(self) -> None:
         """Start the clock, unless an earlier fit or a checkpoint did."""
-        self._phases = Phases(self.model)
-        if not self._phases.begun:
-            iteration, epoch = self._origin
-            self._phases.begin(iteration, self._steps_to_come(epoch))
+        phases = Phases(self.model)
+        iteration, epoch = self._origin
+        phases.start(iteration, self._steps_to_come(epoch))
+        self._phases = phases
 
     def _show(self, logs: dict | None) -> None:
         if logs is not None and self._phases is not None:
             logs.update(self._phases.logs())
 
     def _iteration(self) -> int:
-        return int(self.model.optimizer.iterations)
+        return iterations_of(self.model.optimizer)
 
     def _steps_to_come(self, first_epoch: int) -> int:
         steps: Any = self.params.get("steps")
@@ -117,4 +118,4 @@ class Compress(keras.callbacks.Callback):
                 "prune_from, prune_until and quantize_from as steps (integers)."
             )
         batches = (self.params["epochs"] - first_epoch) * steps
-        return batches // (self.model.optimizer.gradient_accumulation_steps or 1)
+        return batches // batches_per_update(self.model.optimizer)

@@ -17,6 +17,7 @@ from qsparse.keras_compat import (
     drop_compiled_functions,
     impersonate,
     remove_child,
+    variable_scope,
     walk_layers,
 )
 from qsparse.kernel import KernelCompression, compressed_layers
@@ -24,20 +25,25 @@ from qsparse.layouts import kernel_layout
 from qsparse.observers import InputQuantizer
 from qsparse.recipe import Recipe
 from qsparse.report import Coverage, coverage
-from qsparse.state import ModelState, state_of
+from qsparse.state import (
+    CHILD,
+    Compression,
+    ModelState,
+    compression_of,
+    compressions,
+    state_of,
+)
 from qsparse.targets import QUANTIZABLE, Target, find_targets
 
-__all__ = [
-    "attach",
-    "compressed_layers",
-    "export_mode",
-    "state_of",
-    "strip",
-]
+__all__ = ["attach", "compressed_layers", "export_mode", "state_of", "strip"]
 
 
 def attach(model: keras.Model, recipe: Recipe) -> Coverage:
     """Attach `recipe` to a built model, in place.
+
+    Attaching the recipe that the model already carries changes nothing; one that
+    has not begun may be replaced. A model that contains this one, and was called
+    before, has to be compiled anew.
 
     Args:
         model: any built Keras model.
@@ -48,27 +54,26 @@ def attach(model: keras.Model, recipe: Recipe) -> Coverage:
 
     Raises:
         ValueError: if the model is not built, already carries another recipe,
-            has no layer that the recipe can compress, or (`strict=True`) has a
-            layer that the pattern does not fit. The model is left untouched.
+            shares layers with a model that does, has no layer that the recipe
+            can compress, or (`strict=True`) has a layer that the pattern does
+            not fit. The model is left untouched.
     """
     if not model.built:
         raise ValueError(
             f"Model '{model.name}' is not built, so its layers have no weights to "
             "compress. Call it on a batch of data, or give it an Input, first."
         )
-    state = state_of(model)
-    if state is not None:
-        if state.recipe == recipe:
-            return coverage(model)
-        raise ValueError(
-            f"Model '{model.name}' already carries another recipe. Call "
-            "qsparse.strip(model) first to bake it in, then attach the new one."
-        )
     targets = find_targets(model, recipe)
-    state = ModelState(model, recipe)
-    for target in targets:
-        _compress(target, state)
-    add_child(model, "compression_state", state)
+    if _carries(model, recipe, targets):
+        return coverage(model)
+    with variable_scope(model):
+        state = ModelState(recipe)
+        children = [_compression(target, state) for target in targets]
+    for target, child in zip(targets, children, strict=True):
+        add_child(target.layer, CHILD, child)
+        target.layer.__class__ = _compressed_class(type(target.layer))
+    # Under a layer, `model.weights` shows the state, whatever kind of model it is.
+    add_child(children[0], "shared", state)
     drop_compiled_functions(model)
     return coverage(model)
 
@@ -82,18 +87,14 @@ def strip(model: keras.Model) -> keras.Model:
     Returns:
         The same model, with plain Keras classes; it saves and loads without
         qsparse, and its predictions are those of the pruned, quantized weights
-        with float activations.
+        with float activations. Its zeros are ordinary weights from here on.
     """
-    if state_of(model) is None:
-        return model
     for _, layer in walk_layers(model):
-        compression = getattr(layer, "compression", None)
-        if isinstance(compression, KernelCompression):
-            compression.bake()
-        if isinstance(compression, KernelCompression | InputQuantizer):
+        child = compression_of(layer)
+        if child is not None:
+            child.detach()
             layer.__class__ = type(layer).original_class
-            remove_child(layer, "compression")
-    remove_child(model, "compression_state")
+            remove_child(layer, CHILD)
     drop_compiled_functions(model)
     return model
 
@@ -105,27 +106,47 @@ def export_mode(model: keras.Model) -> Iterator[None]:
     Inside, every compressed kernel is a float constant on its int8 grid, and
     every trained range is one fake-quantization op with constant limits.
     """
-    children = [getattr(layer, "compression", None) for _, layer in walk_layers(model)]
-    frozen = [c for c in children if isinstance(c, KernelCompression | InputQuantizer)]
-    for child in frozen:
-        child.freeze()
+    children = compressions(model)
     try:
+        for child in children:
+            child.freeze()
         yield
     finally:
-        for child in frozen:
+        for child in children:
             child.thaw()
 
 
-def _compress(target: Target, state: ModelState) -> None:
+def _carries(model: keras.Model, recipe: Recipe, targets: list[Target]) -> bool:
+    """Return whether the model carries this recipe; make way for it if it can."""
+    state = state_of(model)
+    if state is None:
+        return False
+    shared = any(child.state() is not state for child in compressions(model))
+    missing = any(compression_of(target.layer) is None for target in targets)
+    if state.recipe == recipe and not shared and not missing:
+        return True
+    if not shared and not missing and not state.begun:
+        strip(model)
+        return False
+    if shared or missing:
+        raise ValueError(
+            f"Some layers of model '{model.name}' are already compressed, by another "
+            "recipe or as part of another model. qsparse.strip that model first, "
+            "then attach one recipe to the model that contains all layers."
+        )
+    raise ValueError(
+        f"Model '{model.name}' already carries another recipe. qsparse.strip(model) "
+        "bakes it in; zeros are ordinary weights then, which a recipe that does not "
+        "prune lets grow back."
+    )
+
+
+def _compression(target: Target, state: ModelState) -> Compression:
     path, layer, pattern = target
-    child: keras.layers.Layer
     if isinstance(layer, QUANTIZABLE):
         layout: Any = kernel_layout(layer)
-        child = KernelCompression(layer, path, layout, pattern, state)
-    else:
-        child = InputQuantizer(_input_count(layer), state)
-    add_child(layer, "compression", child)
-    layer.__class__ = _compressed_class(type(layer))
+        return KernelCompression(layer, path, layout, pattern, state)
+    return InputQuantizer(_input_count(layer), state)
 
 
 def _input_count(layer: layers.Layer) -> int:
@@ -137,29 +158,26 @@ _CLASSES: dict[type, type] = {}
 
 
 def _compressed_class(original: Any) -> type:
-    """Return the subclass of a layer class that asks its `compression` child.
-
-    An instance without that child, as `from_config` makes, is the plain layer.
-    """
+    """Return the subclass of a layer class that asks its `Compression` child."""
     if original in _CLASSES:
         return _CLASSES[original]
 
     class Compressed(original):
         original_class = original
 
+        @classmethod
+        def from_config(cls, config: dict[str, Any]) -> Any:
+            # A copy made from a configuration is the plain layer.
+            return original.from_config(config)
+
         def call(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-            child = getattr(self, "compression", None)
-            if child is not None:
-                inputs = child.quantize_inputs(inputs)
+            inputs = getattr(self, CHILD).quantize_inputs(inputs)
             return super().call(inputs, *args, **kwargs)
 
     class CompressedKernel(Compressed):
         @property
         def kernel(self) -> Any:
-            child = getattr(self, "compression", None)
-            if child is not None:
-                return child.effective_kernel()
-            return super().kernel if "_kernel" in vars(self) else vars(self)["kernel"]
+            return getattr(self, CHILD).effective_kernel()
 
         def save_own_variables(self, store: Any) -> None:
             # DepthwiseConv2D saves its variables as they are; every other layer

@@ -16,6 +16,7 @@ from typing import Any
 from keras import ops
 
 from qsparse.registry import Registry
+from qsparse.validate import real
 
 
 def straight_through(inputs: Any, value: Any) -> Any:
@@ -42,24 +43,35 @@ def straight_through(inputs: Any, value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Masked:
-    """Pruned weights receive no gradient: once pruned, they keep their value."""
+    """Pruned weights receive no gradient.
 
-    def __call__(self, weights: Any, mask: Any, loss_scale: Any = 1.0) -> Any:
+    Momentum and weight decay may still move their master values a little.
+    """
+
+    def __call__(self, weights: Any, mask: Any) -> Any:
         """Return `weights * mask`; both float tensors of one shape."""
         return weights * mask
+
+    def penalty(self, weights: Any, mask: Any) -> Any:
+        """None: nothing beside the gradient of the forward pass."""
+        return None
 
 
 @dataclass(frozen=True)
 class STE:
     """Straight-through: pruned weights keep learning and may come back."""
 
-    def __call__(self, weights: Any, mask: Any, loss_scale: Any = 1.0) -> Any:
+    def __call__(self, weights: Any, mask: Any) -> Any:
         """Return `weights * mask`; both float tensors of one shape."""
         return straight_through(weights, weights * mask)
 
+    def penalty(self, weights: Any, mask: Any) -> Any:
+        """None: nothing beside the gradient of the forward pass."""
+        return None
+
 
 @dataclass(frozen=True)
-class SRSTE:
+class SRSTE(STE):
     """Sparse-refined straight-through estimator.
 
     Pruned weights keep learning but decay towards zero, which keeps the mask
@@ -76,30 +88,20 @@ class SRSTE:
     decay: float = 2e-4
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "decay", real("decay", self.decay))
         if self.decay < 0:
             raise ValueError(f"SRSTE needs decay >= 0. Received: decay={self.decay}")
 
-    def __call__(self, weights: Any, mask: Any, loss_scale: Any = 1.0) -> Any:
-        """Return `weights * mask`.
+    def penalty(self, weights: Any, mask: Any) -> Any:
+        """Return a scalar whose value is 0 and whose gradient is the decay.
 
-        Args:
-            weights: float tensor.
-            mask: float tensor of the same shape, 1 where a weight is kept.
-            loss_scale: what the loss is multiplied by in float16 training; the
-                optimizer divides the whole gradient by it, the decay included.
+        As a regularization loss of the variable, the decay is applied once per
+        step however often a layer is called, and is scaled like every other
+        gradient in float16 and distributed training.
         """
-
-        @ops.custom_gradient
-        def forward(weights: Any, mask: Any) -> Any:
-            def backward(*args: Any, upstream: Any = None) -> Any:
-                (upstream,) = args if upstream is None else (upstream,)
-                pruned = (1.0 - mask) * weights
-                scaled = self.decay * loss_scale * pruned
-                return upstream + scaled, ops.zeros_like(mask)
-
-            return weights * mask, backward
-
-        return forward(weights, mask)
+        pruned = (1.0 - mask) * weights
+        energy = 0.5 * self.decay * ops.sum(ops.square(pruned))
+        return energy - ops.stop_gradient(energy)
 
 
 ESTIMATORS = Registry("estimator", {"masked": Masked, "ste": STE, "sr-ste": SRSTE})

@@ -1,5 +1,7 @@
 """The one file that touches the private API of Keras."""
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import keras
@@ -29,17 +31,50 @@ def impersonate(cls: type, original: type) -> type:
 
 def add_child(layer: keras.layers.Layer, name: str, child: keras.layers.Layer) -> None:
     """Give a built, and therefore locked, layer a child layer."""
-    layer._tracker.unlock()
-    setattr(layer, name, child)
-    layer._tracker.lock()
+    with _unlocked(layer):
+        setattr(layer, name, child)
 
 
 def remove_child(layer: keras.layers.Layer, name: str) -> None:
     """Undo `add_child`; deleting the attribute alone leaves the child tracked."""
+    with _unlocked(layer):
+        layer._tracker.untrack(getattr(layer, name))
+        delattr(layer, name)
+
+
+@contextmanager
+def _unlocked(layer: keras.layers.Layer) -> Iterator[None]:
+    locked = layer._tracker.locked
     layer._tracker.unlock()
-    layer._tracker.untrack(getattr(layer, name))
-    delattr(layer, name)
-    layer._tracker.lock()
+    try:
+        yield
+    finally:
+        if locked:
+            layer._tracker.lock()
+
+
+def variable_scope(model: keras.Model) -> AbstractContextManager:
+    """Return the scope in which a model's variables are created.
+
+    A model that trains with `tf.distribute` mirrors its variables; a variable
+    made outside its scope would be changed by one replica after the other.
+    """
+    strategy = getattr(model, "distribute_strategy", None)
+    return nullcontext() if strategy is None else strategy.scope()
+
+
+def iterations_of(optimizer: keras.optimizers.Optimizer) -> int:
+    """Return how many updates an optimizer has made."""
+    count = optimizer.iterations
+    if isinstance(count, keras.Variable):
+        return int(count.numpy())
+    return int(keras.ops.convert_to_numpy(count))
+
+
+def batches_per_update(optimizer: keras.optimizers.Optimizer) -> int:
+    """Return over how many batches an optimizer accumulates gradients."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    return inner.gradient_accumulation_steps or 1
 
 
 def walk_layers(model: keras.Model) -> list[tuple[str, keras.layers.Layer]]:

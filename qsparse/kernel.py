@@ -8,14 +8,14 @@ import numpy as np
 from keras import ops
 
 from qsparse.criteria import magnitude
-from qsparse.keras_compat import autocast_dtype, tensor_of, walk_layers
+from qsparse.keras_compat import autocast_dtype, tensor_of
 from qsparse.layouts import KernelLayout
 from qsparse.observers import InputQuantizer
 from qsparse.quantizers import fake_quantize_weights, integer_weights
-from qsparse.state import ModelState
+from qsparse.state import Compression, ModelState, compressions
 
 
-class KernelCompression(keras.layers.Layer):
+class KernelCompression(Compression):
     """Prunes and fake-quantizes the kernel of one layer.
 
     Args:
@@ -34,9 +34,8 @@ class KernelCompression(keras.layers.Layer):
         pattern: Any,
         state: ModelState,
     ) -> None:
-        super().__init__(name="compression", trainable=False, dtype="float32")
-        self._layer: Any = weakref.ref(layer)
-        self._state: Any = weakref.ref(state)
+        super().__init__(state)
+        self._owner: Any = weakref.ref(layer)
         self.path_in_model = path
         self.layout = layout
         self.pattern = pattern
@@ -49,6 +48,9 @@ class KernelCompression(keras.layers.Layer):
         self.input_quantizer: InputQuantizer | None = None
         if state.recipe.quantize:
             self.input_quantizer = InputQuantizer(1, state)
+        self._own_regularizer = self._master.regularizer
+        if pattern is not None:
+            self._master.regularizer = self._regularize
         self.built = True
 
     @property
@@ -57,21 +59,25 @@ class KernelCompression(keras.layers.Layer):
         return attributes.get("_kernel", attributes.get("kernel"))
 
     def owner(self) -> keras.layers.Layer:
-        """Return the compressed layer.
-
-        A method, because Keras walks every attribute that is a layer when it
-        loads a file, and this one would lead it in circles.
-        """
-        return self._layer()
+        """Return the compressed layer; a method for the same reason as `state`."""
+        return self._owner()
 
     def quantize_inputs(self, inputs: Any) -> Any:
         """Fake-quantize what flows into the layer."""
         quantizer = self.input_quantizer
         return inputs if quantizer is None else quantizer(inputs)
 
+    def _regularize(self, weights: Any) -> Any:
+        """Add the estimator's penalty to what the user regularizes with."""
+        own = self._own_regularizer
+        total = 0.0 if own is None else own(weights)
+        mask = ops.cast(self.mask_variable, weights.dtype)
+        penalty = self.state().recipe.estimator.penalty(weights, mask)
+        return total if penalty is None else total + penalty
+
     def effective_kernel(self) -> Any:
         """Return the kernel that the layer computes with: pruned, quantized."""
-        state = self._state()
+        state = self.state()
         if self._frozen is not None:
             kernel = ops.convert_to_tensor(self._frozen)
         else:
@@ -88,7 +94,7 @@ class KernelCompression(keras.layers.Layer):
         if self.mask_variable is None:
             return kernel
         mask = ops.cast(self.mask_variable, kernel.dtype)
-        return state.recipe.estimator(kernel, mask, state.loss_scale())
+        return state.recipe.estimator(kernel, mask)
 
     def _quantized(self, kernel: Any, state: ModelState) -> Any:
         if not state.recipe.quantize:
@@ -104,8 +110,15 @@ class KernelCompression(keras.layers.Layer):
         """Return the dense master weights `(taps, inputs, outputs)`, float32.
 
         Raises:
-            ValueError: if a weight is NaN or infinite.
+            ValueError: if a weight is NaN or infinite, or if Keras quantized the
+                layer or gave it LoRA after the recipe was attached.
         """
+        changed = changed_by_keras(self.owner())
+        if changed:
+            raise ValueError(
+                f"Layer '{self.path_in_model}' {changed} after the recipe was "
+                "attached. Do that to a stripped model: qsparse.strip(model)."
+            )
         weights = self._master.numpy().astype(np.float32)
         if not np.isfinite(weights).all():
             raise ValueError(
@@ -125,7 +138,7 @@ class KernelCompression(keras.layers.Layer):
         weights, mask = self.master(), self.canonical_mask()
         if mask is None:
             return integer_weights(weights)
-        if self._state().recipe.order == "S->Q":
+        if self.state().recipe.order == "S->Q":
             return integer_weights(weights * mask)
         q, scale = integer_weights(weights)
         return q * mask, scale
@@ -158,7 +171,7 @@ class KernelCompression(keras.layers.Layer):
 
     def select_mask(self, sparsity: float) -> int:
         """Select the mask anew at `sparsity`; return how many weights flipped."""
-        state, old = self._state(), self.canonical_mask()
+        state, old = self.state(), self.canonical_mask()
         if old is None:
             return 0
         weights = self.master()
@@ -169,14 +182,19 @@ class KernelCompression(keras.layers.Layer):
         self.mask_variable.assign(self.layout.kernel(new))
         return int(np.count_nonzero(new != old))
 
-    def bake(self) -> None:
-        """Write the effective kernel into the layer's own variable."""
-        kernel = self._compressed(tensor_of(self._master), self._state())
-        self._master.assign(kernel)
+    def detach(self) -> None:
+        """Bake the effective kernel into the layer's own variable."""
+        self._master.assign(self._compressed(tensor_of(self._master), self.state()))
+        self._master.regularizer = self._own_regularizer
 
     def save_own_variables(self, store: Any) -> None:
-        """Store the dense master: the layer itself saves its effective kernel."""
+        """Store the dense master: the layer itself saves its effective kernel.
+
+        The layout goes with it, so that a file can be read without the model.
+        """
         store["kernel"] = self._master
+        store["order"] = np.array(self.layout.order)
+        store["canonical_shape"] = np.array(self.layout.canonical_shape)
         if self.mask_variable is not None:
             store["mask"] = self.mask_variable
 
@@ -190,5 +208,13 @@ class KernelCompression(keras.layers.Layer):
 
 def compressed_layers(model: keras.Model) -> list[KernelCompression]:
     """Return the compression of every attached kernel, depth first."""
-    children = (getattr(layer, "compression", None) for _, layer in walk_layers(model))
-    return [child for child in children if isinstance(child, KernelCompression)]
+    return [c for c in compressions(model) if isinstance(c, KernelCompression)]
+
+
+def changed_by_keras(layer: keras.layers.Layer) -> str | None:
+    """Return what Keras did to a layer that keeps its kernel from being used."""
+    if getattr(layer, "quantization_mode", None) is not None:
+        return f"was quantized by Keras ({layer.quantization_mode})"
+    if getattr(layer, "lora_enabled", False):
+        return "has LoRA enabled"
+    return None

@@ -5,7 +5,6 @@ exported graph needs an int8 tensor, whatever produced it: a convolution with it
 folded BatchNormalization and activation, a pooling layer or a bare addition.
 """
 
-import weakref
 from typing import Any
 
 import keras
@@ -14,10 +13,10 @@ from keras import ops
 
 from qsparse.keras_compat import tensor_of
 from qsparse.quantizers import fake_quantize_activations
-from qsparse.state import ModelState
+from qsparse.state import Compression, ModelState
 
 
-class InputQuantizer(keras.layers.Layer):
+class InputQuantizer(Compression):
     """Fake-quantizes the inputs of one layer with trained ranges.
 
     Ranges are an exponential moving average of the smallest and largest value
@@ -31,27 +30,27 @@ class InputQuantizer(keras.layers.Layer):
 
     def __init__(self, count: int, state: ModelState) -> None:
         # Ranges are float32; inputs keep the dtype the model computes in.
-        super().__init__(
-            name="input_quantizer", trainable=False, dtype="float32", autocast=False
-        )
-        self._state: Any = weakref.ref(state)
+        super().__init__(state, autocast=False)
         self.ranges = self.add_weight(
             shape=(count, 2), initializer="zeros", trainable=False, aggregation="mean"
         )
         self._frozen: np.ndarray | None = None
         self.built = True
 
+    def quantize_inputs(self, inputs: Any) -> Any:
+        """Fake-quantize what flows into the layer."""
+        return self(inputs)
+
     def freeze(self) -> None:
-        """Fix the ranges to what they are now, as constants of a traced graph."""
+        """Fix the ranges to what they are now."""
         self._frozen = self.ranges.numpy()
 
     def thaw(self) -> None:
         """Undo `freeze`."""
         self._frozen = None
 
-    def quantize_inputs(self, inputs: Any) -> Any:
-        """Fake-quantize what flows into the layer."""
-        return self(inputs)
+    def detach(self) -> None:
+        """Nothing stays behind: activations are float again."""
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Return inputs of the same structure, shapes and dtypes."""
@@ -66,7 +65,7 @@ class InputQuantizer(keras.layers.Layer):
         return output
 
     def _one(self, x: Any, index: int, training: bool | None) -> tuple[Any, Any]:
-        state = self._state()
+        state = self.state()
         old = self.ranges[index]
         if not keras.backend.is_float_dtype(x.dtype):
             return x, old
@@ -88,7 +87,7 @@ class InputQuantizer(keras.layers.Layer):
         batch = ops.stack(
             [ops.minimum(ops.min(values), 0.0), ops.maximum(ops.max(values), 0.0)]
         )
-        momentum = self._state().recipe.momentum
+        momentum = self.state().recipe.momentum
         moved = momentum * old + (1.0 - momentum) * batch
         return ops.where(old[0] < old[1], moved, batch)
 

@@ -9,12 +9,14 @@ Ties are broken by index: of two equal scores the one with the lower flat index
 (C order) is kept. Counts are exact.
 """
 
+import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from qsparse.registry import Registry
+from qsparse.validate import real, whole
 
 
 class Pattern(Protocol):
@@ -32,12 +34,13 @@ class Pattern(Protocol):
 
 def check_sparsity(sparsity: float | None, pattern: str) -> float:
     """Return `sparsity` if it is a number in [0, 1), else raise."""
-    if sparsity is None or not 0.0 <= sparsity < 1.0:
+    share = math.nan if sparsity is None else real("sparsity", sparsity)
+    if not 0.0 <= share < 1.0:
         raise ValueError(
             f"{pattern} needs `sparsity`, the share of zeros, in [0, 1). "
             f"Received: sparsity={sparsity}"
         )
-    return float(sparsity)
+    return share
 
 
 def _zeros(share: float, count: int) -> int:
@@ -87,14 +90,17 @@ def _tile_misfit(
     return None
 
 
-def _check_block(block: tuple[int, int], name: str) -> tuple[int, int]:
-    block = tuple(block)  # type: ignore[assignment]
-    if len(block) != 2 or any(not isinstance(b, int) or b < 1 for b in block):
+def _check_block(block: Any, name: str) -> tuple[int, int]:
+    try:
+        outputs, inputs = (whole(name, length) for length in block)
+    except (TypeError, ValueError):
+        outputs = inputs = 0
+    if outputs < 1 or inputs < 1:
         raise ValueError(
             f"`{name}` must be two positive integers (outputs, inputs). "
-            f"Received: {name}={block}"
+            f"Received: {name}={block!r}"
         )
-    return block
+    return outputs, inputs
 
 
 @dataclass(frozen=True)
@@ -180,13 +186,15 @@ class NM:
     block: tuple[int, int] = (1, 1)
 
     def __post_init__(self) -> None:
-        integers = isinstance(self.n, int) and isinstance(self.m, int)
-        if not integers or not 1 <= self.n < self.m:
+        n, m = whole("n", self.n), whole("m", self.m)
+        if not 1 <= n < m:
             raise ValueError(
                 "NM(n, m) keeps n of every m weights, so it needs 1 <= n < m. "
-                f"Received: NM({self.n}, {self.m}); "
-                f"did you mean NM({min(self.n, self.m)}, {max(self.n, self.m)})?"
+                f"Received: NM({n}, {m})"
+                + (f"; did you mean NM({m}, {n})?" if 1 <= m < n else "")
             )
+        object.__setattr__(self, "n", n)
+        object.__setattr__(self, "m", m)
         object.__setattr__(self, "block", _check_block(self.block, "block"))
 
     def mask(self, scores: np.ndarray, sparsity: float | None = None) -> np.ndarray:
@@ -212,7 +220,7 @@ class NM:
     def final_sparsity(self, sparsity: float | None) -> float:
         """Return `1 - n/m`; any other requested sparsity is an error."""
         final = 1.0 - self.n / self.m
-        if sparsity is not None and abs(sparsity - final) > 1e-9:
+        if sparsity is not None and abs(real("sparsity", sparsity) - final) > 1e-9:
             raise ValueError(
                 f"{self} fixes the sparsity at {final:g}. Received: "
                 f"sparsity={sparsity}. Leave `sparsity` out or choose another n, m."

@@ -29,21 +29,23 @@ class Phases:
         self.flip_rate = 0.0
         self.sparsity = self._measured_sparsity()
 
-    @property
-    def begun(self) -> bool:
-        """Whether the clock runs: started here, or restored from a file."""
-        return bool(self._state.clock.numpy()[0] >= 0)
-
-    def begin(self, iteration: int, total_steps: int) -> None:
-        """Start the clock.
+    def start(self, iteration: int, total_steps: int) -> None:
+        """Start the clock, or let one go on that an earlier fit or a file brought.
 
         Args:
             iteration: the optimizer's iteration now.
             total_steps: steps that this training will take; 0 if unknown.
 
         Raises:
-            ValueError: if a phase of the recipe would begin after the last step.
+            ValueError: if a phase would begin after the last step, or pruning end
+                before it begins.
         """
+        if self._state.begun:
+            start, total, last = (int(v) for v in self._state.clock.numpy())
+            if iteration - start < last:
+                # A new optimizer counts from zero again.
+                self._state.clock.assign([iteration - last - 1, total, last])
+            return
         for name, moment in self._moments().items():
             if isinstance(moment, int) and moment >= total_steps > 0:
                 raise ValueError(
@@ -51,6 +53,12 @@ class Phases:
                     f"{total_steps} steps. Train longer, or give a share of training "
                     "as a float in [0, 1]."
                 )
+        begin, end = self._pruning_phase(total_steps)
+        if begin > end:
+            raise ValueError(
+                f"Pruning must not end before it begins: prune_from is step {begin}, "
+                f"prune_until is step {end} of {total_steps}."
+            )
         self._state.clock.assign([iteration, total_steps, -1])
 
     def step(self, iteration: int) -> None:
@@ -72,8 +80,7 @@ class Phases:
                 self._state.quantizing.assign(on)
         if recipe.pattern is None:
             return
-        begin = self._moment(recipe.prune_from, total)
-        end = self._moment(recipe.prune_until, total)
+        begin, end = self._pruning_phase(total)
         every = recipe.update_every or min(max((end - begin) // 50, 1), 100)
         schedule, final = recipe.schedule, recipe.sparsity
         passed = range(last + 1, step + 1)
@@ -81,17 +88,31 @@ class Phases:
             self.select_masks(schedule.sparsity(step, begin, end, final))
 
     def unfinished(self) -> str | None:
-        """Return what the recipe asked for and this training did not reach."""
+        """Return what the recipe asks for and the model does not have, or None.
+
+        Either training ended early, or something brought back earlier weights,
+        as `EarlyStopping(restore_best_weights=True)` does.
+        """
+        recipe = self._state.recipe
         _, total, last = (int(v) for v in self._state.clock.numpy())
         late = [n for n, m in self._moments().items() if last < self._moment(m, total)]
+        self.sparsity = self._measured_sparsity()
         if not late:
             return None
-        reached = f"sparsity {self.sparsity:.1%}" if self._pruned else "no int8"
+        has = ["int8" if self._state.quantizing.numpy() else "float"]
+        if recipe.pattern is not None:
+            has.append(f"{self.sparsity:.1%} of {recipe.sparsity:.1%} sparse")
         return (
-            f"Training ended at step {last}, before {' and '.join(late)}: {reached}, "
-            f"fake quantization {'on' if self._state.quantizing.numpy() else 'off'}. "
-            "Train longer, or let the phases of the recipe end earlier."
+            f"The recipe was not carried out: the model is {', '.join(has)}, as of "
+            f"step {last}, which comes before {' and '.join(late)}. Train longer, "
+            "let the phases end earlier, or restore only weights from after them "
+            "(EarlyStopping has start_from_epoch)."
         )
+
+    def _pruning_phase(self, total: int) -> tuple[int, int]:
+        recipe = self._state.recipe
+        begin = self._moment(recipe.prune_from, total)
+        return begin, self._moment(recipe.prune_until, total)
 
     def _moments(self) -> dict[str, float | int]:
         recipe = self._state.recipe

@@ -31,7 +31,8 @@ def fake_quantize_weights(weights: Any, reduced_axes: tuple[int, ...]) -> Any:
         all-zero channel.
     """
     largest = ops.max(ops.abs(weights), axis=reduced_axes, keepdims=True)
-    scale = ops.where(largest > 0, largest / INT8_MAX, ops.ones_like(largest))
+    scale = largest / INT8_MAX
+    scale = ops.where(scale > 0, scale, ops.ones_like(scale))
     rounded = ops.round(weights / scale) * scale
     return straight_through(weights, ops.stop_gradient(rounded))
 
@@ -47,7 +48,8 @@ def integer_weights(canonical: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         `(outputs,)`; an all-zero channel has scale 1.
     """
     largest = np.abs(canonical).max(axis=(0, 1))
-    scale = np.where(largest > 0, largest / np.float32(INT8_MAX), np.float32(1))
+    scale = largest / np.float32(INT8_MAX)
+    scale = np.where(scale > 0, scale, np.float32(1))
     return np.round(canonical / scale).astype(np.int8), scale
 
 

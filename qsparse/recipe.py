@@ -2,24 +2,37 @@
 
 from dataclasses import dataclass, field, fields
 from fnmatch import fnmatch
+from numbers import Integral
 from typing import Any
 
 from qsparse.estimators import ESTIMATORS, SRSTE
 from qsparse.patterns import PATTERNS, Block
 from qsparse.schedules import SCHEDULES, Cubic
+from qsparse.validate import real, whole
 
 ORDERS = ("S->Q", "Q->S")
 Moment = float | int
 
 
-def _check_moment(name: str, moment: Moment) -> None:
-    whole = isinstance(moment, int) and not isinstance(moment, bool)
-    share = isinstance(moment, float) and 0.0 <= moment <= 1.0
-    if not (whole and moment >= 0) and not share:
+def _moment(name: str, moment: Any) -> Moment:
+    value = whole(name, moment) if isinstance(moment, Integral) else real(name, moment)
+    if value < 0 or (isinstance(value, float) and value > 1.0):
         raise ValueError(
             f"`{name}` must be a share of training (a float in [0, 1]) or a step "
             f"(an int, not negative). Received: {name}={moment!r}"
         )
+    return value
+
+
+def _names(exclude: Any) -> tuple[str, ...]:
+    entries = (exclude,) if isinstance(exclude, str) else exclude
+    listed = isinstance(entries, list | tuple)
+    if not listed or not all(isinstance(entry, str) for entry in entries):
+        raise ValueError(
+            "`exclude` must be a layer name or a list of them. "
+            f"Received: exclude={exclude!r}"
+        )
+    return tuple(entries)
 
 
 @dataclass(frozen=True)
@@ -41,7 +54,8 @@ class Recipe:
         update_every: steps between two mask selections while pruning. None
             means a fiftieth of the pruning phase, at least 1 and at most 100.
         momentum: of the moving average of activation ranges, in [0, 1).
-        exclude: shell patterns of layer names or paths to leave alone.
+        exclude: shell patterns of names or paths of layers to leave alone, with
+            everything inside them.
         strict: raise if a layer cannot be pruned, instead of reporting it.
 
     Raises:
@@ -80,28 +94,33 @@ class Recipe:
             raise ValueError("A recipe with pattern=None and quantize=False is empty.")
         put("schedule", SCHEDULES.get(self.schedule))
         put("estimator", ESTIMATORS.get(self.estimator))
-        put(
-            "exclude",
-            (self.exclude,) if isinstance(self.exclude, str) else tuple(self.exclude),
-        )
+        put("exclude", _names(self.exclude))
         if self.order not in ORDERS:
             raise ValueError(
                 f"`order` must be one of {ORDERS}. Received: order={self.order!r}"
             )
+        for name in ("quantize", "strict"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(
+                    f"`{name}` must be True or False. "
+                    f"Received: {name}={getattr(self, name)!r}"
+                )
         for name in ("prune_from", "prune_until", "quantize_from"):
-            _check_moment(name, getattr(self, name))
+            put(name, _moment(name, getattr(self, name)))
         same_kind = type(self.prune_from) is type(self.prune_until)
         if same_kind and self.prune_from > self.prune_until:
             raise ValueError(
                 "Pruning must not end before it begins. Received: "
                 f"prune_from={self.prune_from}, prune_until={self.prune_until}"
             )
-        every = self.update_every
-        if every is not None and (not isinstance(every, int) or every < 1):
-            raise ValueError(
-                "`update_every` must be a positive number of steps. "
-                f"Received: update_every={self.update_every}"
-            )
+        if self.update_every is not None:
+            put("update_every", whole("update_every", self.update_every))
+            if self.update_every < 1:
+                raise ValueError(
+                    "`update_every` must be a positive number of steps. "
+                    f"Received: update_every={self.update_every}"
+                )
+        put("momentum", real("momentum", self.momentum))
         if not 0.0 <= self.momentum < 1.0:
             raise ValueError(
                 f"`momentum` must be in [0, 1). Received: momentum={self.momentum}"
@@ -109,8 +128,7 @@ class Recipe:
 
     def excludes(self, path: str) -> bool:
         """Return whether the layer at `path`, like "block/conv", is excluded."""
-        name = path.rsplit("/", 1)[-1]
-        return any(fnmatch(path, p) or fnmatch(name, p) for p in self.exclude)
+        return any(matches(entry, path) for entry in self.exclude)
 
     def needs_total_steps(self) -> bool:
         """Return whether any moment is a share of training."""
@@ -129,7 +147,9 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, config: dict[str, Any]) -> "Recipe":
-        """Rebuild a recipe; raises ValueError on an unknown key."""
+        """Rebuild a recipe; raises ValueError if `config` is not one."""
+        if not isinstance(config, dict):
+            raise ValueError(f"A recipe must be a dict. Received: {config!r}")
         known = {f.name for f in fields(cls)}
         unknown = sorted(set(config) - known)
         if unknown:
@@ -137,6 +157,13 @@ class Recipe:
                 f"Unknown recipe keys {unknown}; expected some of {sorted(known)}."
             )
         return cls(**config)
+
+
+def matches(entry: str, path: str) -> bool:
+    """Return whether an exclusion names a layer, or a layer that contains it."""
+    names = path.split("/")
+    places = ["/".join(names[: i + 1]) for i in range(len(names))]
+    return any(fnmatch(place, entry) for place in places + names)
 
 
 def step_of(moment: Moment, total: int) -> int:

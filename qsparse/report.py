@@ -7,7 +7,7 @@ import keras
 
 from qsparse.keras_compat import walk_layers
 from qsparse.kernel import KernelCompression
-from qsparse.state import state_of
+from qsparse.state import compression_of, state_of
 from qsparse.targets import QUANTIZABLE, why_not_pruned
 
 
@@ -103,7 +103,7 @@ def coverage(model: keras.Model) -> Coverage:
     for path, layer in walk_layers(model):
         if not isinstance(layer, QUANTIZABLE) or not layer.built:
             continue
-        child = getattr(layer, "compression", None)
+        child = compression_of(layer)
         compressed = child if isinstance(child, KernelCompression) else None
         mask = compressed.canonical_mask() if compressed is not None else None
         kernel = vars(layer).get("_kernel", vars(layer).get("kernel"))

@@ -16,8 +16,9 @@ import keras
 
 from qsparse.compressor import attach
 from qsparse.recipe import Recipe
+from qsparse.state import CHILD
 
-_RECIPE = "compression_state/vars/recipe"
+_RECIPE = f"/{CHILD}/shared/vars/recipe"
 _RECIPE_LIMIT = 1 << 20
 
 
@@ -25,20 +26,26 @@ def read_recipe(path: str | Path) -> Recipe | None:
     """Return the recipe that a `.keras` or `.weights.h5` file carries, or None.
 
     Raises:
-        ValueError: if the file cannot be read as either format.
+        ValueError: if the file cannot be read as either format, or its recipe is
+            not one.
     """
     path = Path(path)
     try:
         if path.suffix == ".keras":
             with zipfile.ZipFile(path) as archive:
                 with archive.open("model.weights.h5") as weights:
-                    return _recipe_in(h5py.File(weights, "r"))
-        with h5py.File(path, "r") as weights:
-            return _recipe_in(weights)
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
+                    text = _recipe_text(h5py.File(weights, "r"))
+        else:
+            with h5py.File(path, "r") as weights:
+                text = _recipe_text(weights)
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"Cannot read '{path}' as a .keras or .weights.h5 file: {error}"
         ) from error
+    try:
+        return None if text is None else Recipe.from_dict(json.loads(text))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"The recipe in '{path}' is damaged: {error}") from error
 
 
 def load_model(path: str | Path, **kwargs: Any) -> keras.Model:
@@ -77,10 +84,14 @@ def load_weights(model: keras.Model, path: str | Path) -> keras.Model:
     return model
 
 
-def _recipe_in(weights: h5py.File) -> Recipe | None:
-    if _RECIPE not in weights:
-        return None
-    data = weights[_RECIPE]
-    if data.size > _RECIPE_LIMIT:
-        raise ValueError(f"the recipe in this file is {data.size} bytes long")
-    return Recipe.from_dict(json.loads(data[()].tobytes()))
+def _recipe_text(weights: h5py.File) -> bytes | None:
+    found: list[bytes] = []
+
+    def visit(name: str, item: Any) -> None:
+        if f"/{name}".endswith(_RECIPE) and isinstance(item, h5py.Dataset):
+            if item.dtype.kind != "u" or item.nbytes > _RECIPE_LIMIT:
+                raise ValueError(f"'{name}' is no recipe")
+            found.append(item[()].tobytes())
+
+    weights.visititems(visit)
+    return found[0] if found else None

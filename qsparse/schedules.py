@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from qsparse.registry import Registry
+from qsparse.validate import real
 
 
 class Schedule(Protocol):
@@ -45,6 +46,8 @@ class Cubic:
     power: float = 3.0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "initial", real("initial", self.initial))
+        object.__setattr__(self, "power", real("power", self.power))
         if not 0.0 <= self.initial <= 1.0 or self.power <= 0:
             raise ValueError(
                 "Cubic needs 0 <= initial <= 1 and power > 0. "

@@ -1,19 +1,21 @@
-"""State: what every compressed layer of a model shares.
+"""State: what every compressed layer of a model shares, and where it lives.
 
-State lives in child layers. A child layer, unlike a bare variable, is skipped by
-plain Keras when it loads a file, is carried by every checkpoint, and is treated
-by optimizers, `tf.distribute` and mixed precision like any other layer.
+State lives in child layers: a `Compression` under each layer it changes, and one
+`ModelState` under the first of them. Plain Keras skips child layers it does not
+know when it loads a file; checkpoints, `model.weights`, optimizers, distribution
+and mixed precision treat them like any other layer.
 """
 
 import json
-import weakref
 from typing import Any
 
 import keras
 import numpy as np
 
-from qsparse.keras_compat import tensor_of
+from qsparse.keras_compat import walk_layers
 from qsparse.recipe import Recipe
+
+CHILD = "qsparse"
 
 
 class ModelState(keras.layers.Layer):
@@ -27,9 +29,8 @@ class ModelState(keras.layers.Layer):
         quantizing: bool scalar, whether fake quantization is on.
     """
 
-    def __init__(self, model: keras.Model, recipe: Recipe) -> None:
-        super().__init__(name="compression_state", trainable=False)
-        self._model: Any = weakref.ref(model)
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__(name="state", trainable=False)
         self.recipe = recipe
         self.clock = self.add_weight(
             shape=(3,), dtype="int32", initializer="zeros", trainable=False
@@ -40,11 +41,10 @@ class ModelState(keras.layers.Layer):
         )
         self.built = True
 
-    def loss_scale(self) -> Any:
-        """Return what float16 training multiplies the loss by now, else 1."""
-        optimizer = getattr(self._model(), "optimizer", None)
-        scale = getattr(optimizer, "dynamic_scale", None)
-        return 1.0 if scale is None else tensor_of(scale)
+    @property
+    def begun(self) -> bool:
+        """Whether the clock runs: started here, or restored from a file."""
+        return bool(self.clock.numpy()[0] >= 0)
 
     def save_own_variables(self, store: Any) -> None:
         """Store the recipe beside the variables, so that a file explains itself."""
@@ -60,7 +60,63 @@ class ModelState(keras.layers.Layer):
             self.quantizing.assign(store["quantizing"])
 
 
+class _Reference:
+    """Holds a layer without Keras tracking it, or walking into it, as a child."""
+
+    def __init__(self, layer: ModelState) -> None:
+        self.layer = layer
+
+
+class Compression(keras.layers.Layer):
+    """The child of a compressed layer: what it does to the layer's inputs.
+
+    Args:
+        state: the model's shared state.
+        **settings: passed on to `keras.layers.Layer`.
+    """
+
+    def __init__(self, state: ModelState, **settings: Any) -> None:
+        super().__init__(name=CHILD, trainable=False, dtype="float32", **settings)
+        self._reference = _Reference(state)
+
+    def state(self) -> ModelState:
+        """Return the model's shared state.
+
+        A method, because Keras walks every attribute that is a layer when it
+        loads a file, and would find the state in many places.
+        """
+        return self._reference.layer
+
+    def quantize_inputs(self, inputs: Any) -> Any:
+        """Return what the layer computes with instead of `inputs`."""
+        raise NotImplementedError
+
+    def freeze(self) -> None:
+        """Fix everything to what it is now, as constants of a traced graph."""
+        raise NotImplementedError
+
+    def thaw(self) -> None:
+        """Undo `freeze`."""
+        raise NotImplementedError
+
+    def detach(self) -> None:
+        """Leave the layer as plain Keras would compute it from here on."""
+        raise NotImplementedError
+
+
+def compression_of(layer: keras.layers.Layer) -> Compression | None:
+    """Return the compression child of a layer, or None."""
+    child = getattr(layer, CHILD, None)
+    return child if isinstance(child, Compression) else None
+
+
+def compressions(model: keras.Model) -> list[Compression]:
+    """Return the compression children of all layers of a model, depth first."""
+    children = (compression_of(layer) for _, layer in walk_layers(model))
+    return [child for child in children if child is not None]
+
+
 def state_of(model: keras.Model) -> ModelState | None:
-    """Return the model's compression state, or None if it carries no recipe."""
-    state = getattr(model, "compression_state", None)
-    return state if isinstance(state, ModelState) else None
+    """Return the state that a model's layers share, or None if it has no recipe."""
+    found = compressions(model)
+    return found[0].state() if found else None

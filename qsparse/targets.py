@@ -6,8 +6,9 @@ import keras
 from keras import layers
 
 from qsparse.keras_compat import walk_layers
+from qsparse.kernel import changed_by_keras
 from qsparse.layouts import kernel_layout
-from qsparse.recipe import Recipe
+from qsparse.recipe import Recipe, matches
 
 PRUNABLE = (layers.Dense, layers.EinsumDense, layers.Conv1D, layers.Conv2D)
 QUANTIZABLE = (*PRUNABLE, layers.DepthwiseConv2D)
@@ -38,24 +39,45 @@ def why_not_pruned(layer: layers.Layer, path: str, recipe: Recipe) -> str | None
         return "excluded by the recipe"
     if not isinstance(layer, PRUNABLE):
         return f"{type(layer).__name__} is not pruned"
+    reason = why_untouched(layer)
+    if reason is not None:
+        return reason
     if getattr(layer, "groups", 1) != 1:
         return f"groups={layer.groups}: only convolutions with groups=1 are pruned"
-    layout = kernel_layout(layer)
-    if layout is None:
-        return "its kernel has no single reduction axis"
+    layout: Any = kernel_layout(layer)
     return recipe.pattern.misfit(layout.canonical_shape)
+
+
+def why_untouched(layer: layers.Layer) -> str | None:
+    """Return why a layer's kernel can be neither pruned nor quantized, or None."""
+    changed = changed_by_keras(layer)
+    if changed is not None:
+        return f"it {changed}"
+    if kernel_layout(layer) is None:
+        return "its kernel has no single reduction axis"
+    return None
 
 
 def find_targets(model: keras.Model, recipe: Recipe) -> list[Target]:
     """Decide what happens to each layer, before any layer is touched.
 
     Raises:
-        ValueError: if there is nothing to compress, or (`strict=True`) if the
-            pattern does not fit a layer that could be pruned.
+        ValueError: if there is nothing to compress, if an exclusion matches no
+            layer, or (`strict=True`) if the pattern does not fit a layer that
+            could be pruned.
     """
     targets: list[Target] = []
     misfits = []
-    for path, layer in walk_layers(model):
+    walked = walk_layers(model)
+    for entry in recipe.exclude:
+        if not any(matches(entry, path) for path, _ in walked):
+            raise ValueError(
+                f"exclude={entry!r} matches no layer of model '{model.name}'. Give "
+                "the name or path of a layer, or a shell pattern; this model has "
+                f"{', '.join(path for path, _ in walked[:20])}"
+                + (", ..." if len(walked) > 20 else ".")
+            )
+    for path, layer in walked:
         if recipe.excludes(path) or not layer.built:
             continue
         if isinstance(layer, QUANTIZABLE):
@@ -63,7 +85,7 @@ def find_targets(model: keras.Model, recipe: Recipe) -> list[Target]:
             pattern = recipe.pattern if reason is None else None
             if reason and recipe.pattern and isinstance(layer, PRUNABLE):
                 misfits.append(f"'{path}': {reason}")
-            quantizable = recipe.quantize and kernel_layout(layer) is not None
+            quantizable = recipe.quantize and why_untouched(layer) is None
             if pattern is not None or quantizable:
                 targets.append(Target(path, layer, pattern))
         elif isinstance(layer, INT8_JOINS) and recipe.quantize:

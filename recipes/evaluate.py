@@ -1,5 +1,7 @@
 """Evaluating LiteRT files on images: predictions, accuracy, LSB differences."""
 
+import contextlib
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,5 +64,6 @@ def to_float_file(model: keras.Model, path: Path) -> None:
 
     from qsparse.tflite_export.quiet import quiet
 
-    with quiet():
+    # The converter prints the signature of what it saves.
+    with quiet(), contextlib.redirect_stdout(io.StringIO()):
         path.write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())

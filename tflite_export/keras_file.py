@@ -5,6 +5,7 @@ import json
 import math
 import re
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,8 @@ from qsparse.tflite_export.detect import detect_pattern
 from qsparse.tflite_export.layer_info import LayerInfo
 
 _WEIGHTS = "model.weights.h5"
+_CHILD = "qsparse"
+_MOST_GROWTH = 100
 
 
 class _Configured(NamedTuple):
@@ -36,14 +39,33 @@ def read_keras_file(path: Path) -> tuple[list[LayerInfo], dict[str, Any] | None]
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            weights = archive.read(_WEIGHTS)
-            configured = _layers(json.loads(archive.read("config.json")))
-        with h5py.File(io.BytesIO(weights), "r") as file:
+            configured = _layers(json.loads(_member(archive, "config.json")))
+            weights = io.BytesIO(_member(archive, _WEIGHTS))
+        with h5py.File(weights, "r") as file:
             return _read_weights(file, configured)
-    except (zipfile.BadZipFile, LookupError, OSError, ValueError) as error:
+    # A hostile file can be wrong in any way, at any depth.
+    except Exception as error:
         raise ValueError(
             f"{path} is damaged, or no model saved by Keras 3: {error}"
         ) from error
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Returns a file of the archive; Keras stores them without compression."""
+    info = archive.getinfo(name)
+    if info.file_size > _MOST_GROWTH * max(info.compress_size, 1024):
+        raise ValueError(f"{name} would grow to {info.file_size:,} bytes")
+    return archive.read(info)
+
+
+def _values(item: h5py.Dataset) -> np.ndarray:
+    """Returns a dataset that is as large as the file says it is."""
+    stored = item.id.get_storage_size()
+    if item.nbytes > _MOST_GROWTH * max(stored, 1024):
+        raise ValueError(
+            f"{item.name} claims {item.nbytes:,} bytes but stores {stored:,}"
+        )
+    return item[...]
 
 
 def _layers(
@@ -73,38 +95,39 @@ def _read_weights(
     file: h5py.File, configured: dict[str, _Configured]
 ) -> tuple[list[LayerInfo], dict[str, Any] | None]:
     recipe = None
-    stored = file.get("compression_state/vars/recipe")
-    if isinstance(stored, h5py.Dataset):
-        recipe = json.loads(stored[...].tobytes())
-    quantized = bool(recipe and recipe.get("quantize"))
-    found: list[LayerInfo] = []
+    found: list[tuple[LayerInfo, bool]] = []
 
     def visit(name: str, item: Any) -> None:
+        nonlocal recipe
         if not isinstance(item, h5py.Dataset) or name.startswith("optimizer"):
             return
+        if name.endswith(f"{_CHILD}/shared/vars/recipe"):
+            recipe = json.loads(_values(item).tobytes())
         group, _, last = name.rpartition("/vars/")
-        if last != "0" or item.ndim < 2 or group.endswith("/compression"):
+        if last != "0" or item.ndim < 2:
             return
-        values = item[...]
-        child = file.get(f"{group}/compression")
-        mask = None if child is None else child.get("vars/mask")
-        kept = values != 0 if mask is None else mask[...]
+        values = _values(item)
+        child = file.get(f"{group}/{_CHILD}/vars")
+        kept = values != 0
+        if child is not None and "mask" in child:
+            kept = _values(child["mask"]).astype(bool)
         layer = configured.get(group)
         positions = None if layer is None else _positions(layer)
-        found.append(
-            LayerInfo(
-                layer=group if layer is None else layer.path,
-                op=None,
-                shape=tuple(values.shape),
-                macs=None if positions is None else positions * values.size,
-                pattern=detect_pattern(_canonical(kept.astype(bool))),
-                sparsity=float(1 - np.mean(kept)),
-                int8=quantized and child is not None,
-            )
+        info = LayerInfo(
+            layer=group if layer is None else layer.path,
+            op=None,
+            shape=tuple(values.shape),
+            macs=None if positions is None else positions * values.size,
+            pattern=detect_pattern(_canonical(kept, child)),
+            sparsity=float(1 - np.mean(kept)),
+            int8=False,
         )
+        found.append((info, child is not None))
 
     file.visititems(visit)
-    return found, recipe
+    quantized = isinstance(recipe, dict) and bool(recipe.get("quantize"))
+    layers = [replace(info, int8=quantized and mine) for info, mine in found]
+    return layers, recipe if isinstance(recipe, dict) else None
 
 
 def _positions(layer: _Configured) -> int | None:
@@ -124,7 +147,11 @@ def _positions(layer: _Configured) -> int | None:
     return positions
 
 
-def _canonical(kept: np.ndarray) -> np.ndarray:
+def _canonical(kept: np.ndarray, child: h5py.Group | None) -> np.ndarray:
     """Returns a Keras kernel's mask as (outputs, taps, inputs)."""
+    if child is not None and "order" in child:
+        ordered = kept.transpose(tuple(int(axis) for axis in child["order"][...]))
+        shape = tuple(int(length) for length in child["canonical_shape"][...])
+        return ordered.reshape(shape).transpose(2, 0, 1)
     taps = int(np.prod(kept.shape[:-2]))
     return kept.reshape(taps, *kept.shape[-2:]).transpose(2, 0, 1)

@@ -16,6 +16,7 @@ from qsparse.callbacks import (
 )
 from qsparse.compressor import compressed_layers, state_of
 from tests import oracles
+from tests.conftest import compiled
 
 
 def _fit(model, images, callbacks, **settings):
@@ -142,13 +143,15 @@ def test_training_that_ends_early_says_so(cnn, few):
         def on_train_batch_end(self, batch, logs=None):
             self.model.stop_training = batch == 4
 
-    with pytest.warns(UserWarning, match="ended at step 4, before quantize_from"):
+    with pytest.warns(
+        UserWarning, match=r"float, [\d.]+% of 75.0% sparse, as of step 4.*before"
+    ):
         _fit(cnn, few, [PruneThenQuantize(), Stop()])
 
 
 def test_another_recipe_needs_strip_first(cnn, few):
     _fit(cnn, few, [Prune()], epochs=1)
-    with pytest.raises(ValueError, match="already carries another recipe.*strip"):
+    with pytest.raises(ValueError, match="already compressed, by another.*strip"):
         _fit(cnn, few, [Quantize()], epochs=1)
     qsparse.strip(cnn)
     _fit(cnn, few, [Quantize()], epochs=1)
@@ -166,6 +169,43 @@ def test_pattern_that_fits_nowhere(few):
     with pytest.raises(ValueError, match="'odd': 6 inputs are not divisible by 4"):
         qsparse.attach(model, qsparse.Recipe())
     assert type(model.layers[0]) is keras.layers.Dense
+
+
+def test_a_recipe_that_never_began_may_be_replaced(cnn, few):
+    with pytest.raises(ValueError, match="`prune_until` is step 1000"):
+        _fit(cnn, few, [Prune(prune_until=1000)])
+    assert _fit(cnn, few, [Prune(prune_until=10)]).history["phase"] == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("phase", [{"prune_from": 15}, {"prune_from": 0.9}])
+def test_mixed_moments_in_the_wrong_order(cnn, few, phase):
+    until = {"prune_until": 5} if phase["prune_from"] == 0.9 else {}
+    with pytest.raises(ValueError, match="must not end before it begins"):
+        _fit(cnn, few, [Prune(**phase, **until)])
+
+
+def test_a_new_optimizer_does_not_stop_the_clock(cnn, few):
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.stop_training = batch == 4
+
+    _fit(cnn, few, [], epochs=2)
+    with pytest.warns(UserWarning, match="not carried out"):
+        _fit(cnn, few, [PruneThenQuantize(), Stop()])
+    compiled(cnn)
+    history = _fit(cnn, few, [PruneThenQuantize()]).history
+    assert history["sparsity"][-1] == pytest.approx(0.75)
+    assert history["phase"][-1] == 3.0
+
+
+def test_restored_weights_bring_their_phase(cnn, few):
+    """Early stopping that goes back before quantization is told, not hidden."""
+    best_is_first = keras.callbacks.EarlyStopping(
+        "loss", mode="max", patience=9, restore_best_weights=True
+    )
+    with pytest.warns(UserWarning, match="the model is float"):
+        _fit(cnn, few, [best_is_first, PruneThenQuantize()], epochs=4)
+    assert not state_of(cnn).quantizing.numpy()
 
 
 def test_misfit_is_reported_or_raised(cnn):

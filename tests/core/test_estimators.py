@@ -12,8 +12,13 @@ from tests import oracles
 def _gradient(estimator, weights, mask, upstream):
     variable = tf.Variable(weights)
     with tf.GradientTape() as tape:
-        pruned = estimator(tf.convert_to_tensor(variable), tf.constant(mask))
+        value = tf.convert_to_tensor(variable)
+        pruned = estimator(value, tf.constant(mask))
         loss = tf.reduce_sum(pruned * upstream)
+        penalty = estimator.penalty(value, tf.constant(mask))
+        if penalty is not None:
+            assert float(penalty) == 0.0
+            loss += penalty
     return pruned.numpy(), tape.gradient(loss, variable).numpy()
 
 

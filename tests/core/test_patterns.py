@@ -54,13 +54,19 @@ def test_nm_keeps_exactly_n_of_every_m(scores):
     assert (kept == 2).all()
 
 
-@pytest.mark.parametrize("n, m", [(5, 4), (4, 4), (0, 4), (2.0, 4), (-1, 2)])
+@pytest.mark.parametrize("n, m", [(5, 4), (4, 4), (0, 4), (-1, 2)])
 def test_nm_rejects_impossible_counts(n, m):
     with pytest.raises(ValueError, match=r"1 <= n < m.*Received: NM\("):
         NM(n, m)
 
 
-@pytest.mark.parametrize("shape", [(4,), (0, 4), (4, 4.0), (4, 4, 4)])
+def test_nm_accepts_numpy_integers_and_no_floats():
+    assert NM(np.int64(2), 4) == NM(2, 4)
+    with pytest.raises(ValueError, match="`n` must be an integer. Received: n=2.0"):
+        NM(2.0, 4)
+
+
+@pytest.mark.parametrize("shape", [4, (4,), (0, 4), (4, 4.0), (True, 4), (4, 4, 4)])
 def test_block_rejects_bad_shapes(shape):
     with pytest.raises(ValueError, match="two positive integers"):
         Block(shape)

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from qsparse import NM, SRSTE, Block, Cubic, Recipe
@@ -42,6 +43,11 @@ def test_json_round_trip(recipe):
         ({"prune_from": -3}, r"prune_from=-3"),
         ({"update_every": 0}, "update_every=0"),
         ({"momentum": 1.0}, "momentum=1.0"),
+        ({"momentum": "x"}, "`momentum` must be a finite number"),
+        ({"sparsity": "0.5"}, "`sparsity` must be a finite number"),
+        ({"exclude": 5}, "`exclude` must be a layer name"),
+        ({"quantize": "no"}, "`quantize` must be True or False"),
+        ({"update_every": True}, "`update_every` must be an integer"),
         ({"sparsity": 1.0}, "sparsity=1.0"),
         ({"pattern": NM(2, 4), "sparsity": 0.75}, "2:4 fixes the sparsity at 0.5"),
         ({"pattern": None, "sparsity": 0.5}, "`sparsity` needs a `pattern`"),
@@ -60,6 +66,23 @@ def test_unknown_key():
         Recipe.from_dict({"sparcity": 0.5})
 
 
+def test_numpy_scalars_survive_json():
+    recipe = Recipe(
+        momentum=np.float32(0.5),
+        estimator=SRSTE(np.float32(1e-4)),
+        schedule=Cubic(np.float64(0.5)),
+        prune_until=np.int64(9),
+        prune_from=0,
+    )
+    assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+
+
+@pytest.mark.parametrize("config", [None, 3, [], "x"])
+def test_not_a_recipe(config):
+    with pytest.raises(ValueError, match="must be a dict"):
+        Recipe.from_dict(config)
+
+
 def test_moments():
     assert step_of(0.5, 100) == 50
     assert step_of(7, 100) == 7
@@ -69,4 +92,5 @@ def test_excludes_by_name_and_path():
     recipe = Recipe(exclude=("stem*", "head/logits"))
     assert recipe.excludes("backbone/stem_conv")
     assert recipe.excludes("head/logits")
+    assert Recipe(exclude="backbone").excludes("backbone/unit/conv")
     assert not recipe.excludes("other/logits")
