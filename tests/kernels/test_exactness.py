@@ -147,6 +147,31 @@ def test_resized_inputs(isa):
         np.testing.assert_array_equal(*outputs)
 
 
+def test_a_rejected_size_can_be_left_again():
+    """A resize that fails leaves an interpreter that the old size brings back."""
+    weights = one_op_models.sparse_weights((4, 4), "dense")
+    model = one_op_models.fully_connected_model(weights, 8)
+    ours = runner.interpreter(model, dense="1")
+    ours.allocate_tensors()
+    (entry,) = ours.get_input_details()
+    with pytest.raises(RuntimeError, match="layer too large"):
+        ours.resize_tensor_input(entry["index"], [(1 << 24) + 8, 4])
+        ours.allocate_tensors()
+    ours.resize_tensor_input(entry["index"], [8, 4])
+    ours.allocate_tensors()
+    plain = runner.interpreter(model)
+    x = model.input(0)
+    np.testing.assert_array_equal(runner.invoke(ours, x), runner.invoke(plain, x))
+
+
+def test_a_layer_too_large_is_left_to_xnnpack():
+    weights = one_op_models.sparse_weights((4, 3, 3, 1), "dense")
+    model = one_op_models.conv2d_model(weights, 4100, 4100)
+    (decision,) = runner.plan_of(model, dense="1")
+    assert not decision["claimed"]
+    assert decision["reason"] == "layer too large"
+
+
 def test_interpreters_in_several_threads():
     """Four interpreters, each with a pool of two threads, do not disturb another."""
     weights = one_op_models.sparse_weights((128, 3, 3, 64), "4x4", 0.3)

@@ -8,6 +8,7 @@
 #include "cpu.h"
 #include "node_kernel.h"
 #include "node_reader.h"
+#include "packed_layer.h"
 
 namespace qsparse {
 namespace {
@@ -93,6 +94,10 @@ Decision SparseDelegate::Decide(const Context& context, const Node& node, int32_
   d.claimed = options_.dense || d.gain >= options_.min_gain;
   d.reason = d.claimed ? "predicted gain" : BelowThreshold(d.gain, options_.min_gain);
   if (options_.dense) d.reason = "option dense";
+  if (d.claimed && !PackedLayer::Fits(layer, kernel, pool_.get())) {
+    d.claimed = false;
+    d.reason = "layer too large";
+  }
   return d;
 }
 

@@ -80,6 +80,8 @@ Status Prepare(Context* context, Node* node) {
 
   if (!SameDims(*tensors.input->dims, kernel->packed_for)) {
     const Options& options = kernel->delegate->options();
+    // Should this fail, a later return to the old shape must pack anew.
+    kernel->packed_for.clear();
     kernel->layer = PackedLayer::Create(layer, GetKernel(options.isa), options.dense,
                                         kernel->delegate->pool());
     if (kernel->layer == nullptr) return Fail(context, "layer too large");
@@ -96,7 +98,7 @@ Status Invoke(Context* context, Node* node) {
   auto* kernel = static_cast<NodeKernel*>(node->user_data);
   const litert::Tensor& input = context->tensors[kernel->indices.input];
   const litert::Tensor& output = context->tensors[kernel->indices.output];
-  if (input.data == nullptr || output.data == nullptr ||
+  if (kernel->layer == nullptr || input.data == nullptr || output.data == nullptr ||
       input.bytes != kernel->layer->input_bytes() ||
       output.bytes != kernel->layer->output_bytes()) {
     return Fail(context, "tensor does not hold what was prepared for");

@@ -28,18 +28,26 @@ PackedLayer::Buffer PackedLayer::Allocate(size_t bytes) {
   return Buffer(static_cast<uint8_t*>(memory));
 }
 
+bool PackedLayer::Plan(const Layer& layer) {
+  if (!MakeGeometry(layer, kernel_.lanes, &geometry_)) return false;
+  channels_ = layer.channels;
+  outputs_ = layer.outputs;
+  groups_ = CeilDiv(layer.outputs, kBlock);
+  return ChooseTiles();
+}
+
+bool PackedLayer::Fits(const Layer& layer, const Kernel& kernel, ThreadPool* pool) {
+  return PackedLayer(kernel, pool).Plan(layer);
+}
+
 std::unique_ptr<PackedLayer> PackedLayer::Create(const Layer& layer,
                                                  const Kernel& kernel,
                                                  bool all_blocks, ThreadPool* pool) {
   std::unique_ptr<PackedLayer> packed(new PackedLayer(kernel, pool));
-  if (!MakeGeometry(layer, kernel.lanes, &packed->geometry_)) return nullptr;
-  packed->channels_ = layer.channels;
-  packed->outputs_ = layer.outputs;
-  packed->groups_ = CeilDiv(layer.outputs, kBlock);
+  if (!packed->Plan(layer) || !packed->AllocateBuffers()) return nullptr;
   packed->output_zero_point_ = static_cast<int8_t>(layer.output_zero_point);
   packed->output_min_ = static_cast<int8_t>(layer.output_min);
   packed->output_max_ = static_cast<int8_t>(layer.output_max);
-  if (!packed->ChooseTiles() || !packed->AllocateBuffers()) return nullptr;
   packed->PackWeights(layer, all_blocks);
   return packed;
 }

@@ -16,8 +16,10 @@ namespace qsparse {
 
 class PackedLayer {
  public:
-  // Null when the layer needs more memory than any real one. `all_blocks` keeps
-  // the blocks that hold only zeros.
+  // Whether the layer needs no more memory than any real one; packs nothing.
+  static bool Fits(const Layer& layer, const Kernel& kernel, ThreadPool* pool);
+
+  // Null when it does not fit. `all_blocks` keeps the blocks that hold only zeros.
   static std::unique_ptr<PackedLayer> Create(const Layer& layer, const Kernel& kernel,
                                              bool all_blocks, ThreadPool* pool);
 
@@ -36,6 +38,7 @@ class PackedLayer {
   PackedLayer(const Kernel& kernel, ThreadPool* pool) : kernel_(kernel), pool_(pool) {}
 
   static Buffer Allocate(size_t bytes);
+  bool Plan(const Layer& layer);
   bool ChooseTiles();
   void PackWeights(const Layer& layer, bool all_blocks);
   bool AllocateBuffers();
