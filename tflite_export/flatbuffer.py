@@ -178,12 +178,27 @@ class ModelFile:
         )
 
     def metadata(self) -> dict[str, Any] | None:
-        """Returns the `qsparse` entry, or None if the file has none."""
+        """Returns the `qsparse` entry, or None if the file has none.
+
+        Raises:
+            ValueError: the entry is not what `qsparse.export` writes.
+        """
         for entry in self.model.metadata or []:
             if _text(entry.name) == METADATA_NAME:
-                data = self.model.buffers[entry.buffer].data
-                return json.loads(bytes(data).rstrip(b"\0"))
+                return self._checked(entry.buffer)
         return None
+
+    def _checked(self, buffer: int) -> dict[str, Any]:
+        try:
+            data = self.model.buffers[buffer].data
+            value = json.loads(bytes(data).rstrip(b"\0"))
+            for layer in value["layers"]:
+                str(layer["tensor"]), str(layer["path"])
+        except (LookupError, TypeError, ValueError, RecursionError) as error:
+            raise ValueError(
+                f"the {METADATA_NAME!r} entry of {self.name} is damaged: {error!r}"
+            ) from error
+        return value
 
     def set_metadata(self, value: dict[str, Any]) -> None:
         """Adds or replaces the `qsparse` entry, which stock runtimes ignore."""

@@ -63,7 +63,8 @@ def _inspect_tflite(path: Path) -> Inspection:
     plan = {entry["node"]: entry for entry in read_plan(path)}
     metadata = file.metadata()
     names = {
-        entry["tensor"]: entry["path"] for entry in (metadata or {}).get("layers", [])
+        str(entry["tensor"]): str(entry["path"])
+        for entry in (metadata or {}).get("layers", [])
     }
     layers = [
         _describe(op, weights, names, plan.get(op.index, {}))

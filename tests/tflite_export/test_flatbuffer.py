@@ -56,12 +56,21 @@ def test_rewriting_keeps_a_file_and_aligns_it(contents):
 
 def test_metadata_is_added_replaced_and_ignored_by_litert(contents):
     file = ModelFile(contents)
-    file.set_metadata({"version": 7, "layers": ["ü"]})
-    file.set_metadata({"version": 8, "layers": ["ü"]})
+    layers = [{"path": "ü", "tensor": None}]
+    file.set_metadata({"version": 7, "layers": layers})
+    file.set_metadata({"version": 8, "layers": layers})
     again = file.to_bytes()
-    assert ModelFile(again).metadata() == {"version": 8, "layers": ["ü"]}
+    assert ModelFile(again).metadata() == {"version": 8, "layers": layers}
     assert sum(e.name == b"qsparse" for e in ModelFile(again).model.metadata) == 1
     np.testing.assert_array_equal(outputs(contents), outputs(again))
+
+
+@pytest.mark.parametrize("value", [[1], 3, {}, {"layers": "x"}, {"layers": [{}]}])
+def test_damaged_metadata_is_a_clear_error(contents, value):
+    file = ModelFile(contents)
+    file.set_metadata(value)
+    with pytest.raises(ValueError, match="'qsparse' entry of .* is damaged"):
+        ModelFile(file.to_bytes()).metadata()
 
 
 def test_exported_metadata_counts_the_ranges(contents):

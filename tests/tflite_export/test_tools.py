@@ -1,9 +1,12 @@
 """Runtime, benchmark, inspection and the command line, on one trained model."""
 
+import io
 import json
 import subprocess
 import sys
+import zipfile
 
+import h5py
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter as Stock
@@ -214,3 +217,23 @@ def test_looking_at_files_does_not_import_tensorflow():
         "sys.exit(('tensorflow' in sys.modules) != before)"
     )
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+
+
+def test_hostile_keras_files_are_refused(folder, tmp_path):
+    bomb = tmp_path / "bomb.keras"
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", "{}")
+        archive.writestr("model.weights.h5", bytes(64 << 20))
+    with pytest.raises(ValueError, match=r"bomb.keras is damaged.*would grow"):
+        inspect_file(bomb)
+
+    hollow = io.BytesIO()
+    with h5py.File(hollow, "w") as file:
+        file.create_dataset("layers/dense/vars/0", (1 << 20, 1 << 20), "f4")
+    for config in ("{}", "[]", '{"config": {"layers": 5}}'):
+        path = tmp_path / "hollow.keras"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("config.json", config)
+            archive.writestr("model.weights.h5", hollow.getvalue())
+        with pytest.raises(ValueError, match="hollow.keras is damaged"):
+            inspect_file(path)
