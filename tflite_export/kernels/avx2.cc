@@ -64,10 +64,10 @@ void ComputeVectors(const ComputeArgs& a) {
       QSPARSE_UNROLL
       for (int t = 0; t < kVectors; ++t) acc[t][v] = bias;
     }
-    const int32_t* offset = a.offsets + a.group_begin[group];
-    const int32_t* end = a.offsets + a.group_begin[group + 1];
+    const int32_t* offset = a.offsets + a.list_begin[group];
+    const int32_t* end = a.offsets + a.list_begin[group + 1];
     const int8_t* weights =
-        a.weights + static_cast<size_t>(a.group_begin[group]) * kBlockBytes;
+        a.weights + static_cast<size_t>(a.list_begin[group]) * kBlockBytes;
     QSPARSE_ROLLED
     for (; offset != end; ++offset, weights += kBlockBytes) {
       const uint8_t* x = a.packed + *offset;
@@ -110,6 +110,6 @@ void Compute(const ComputeArgs& a) {
 extern const Kernel kAvx2Kernel;
 const Kernel kAvx2Kernel = {
     "avx2",      Isa::kAvx2, kLanes, kMaxVectors, /*quad_bytes=*/8, /*input_offset=*/0,
-    kBlockBytes, PackBlock,  Pack,   Compute,     Unpack};
+    kBlockBytes, /*masks_columns=*/false, PackBlock, Pack, Compute, Unpack};
 
 }  // namespace qsparse

@@ -89,43 +89,72 @@ void Pack(const PackArgs& a) {
   }
 }
 
-// Four registers of one output each become dwords of four outputs. No product
-// leaves the range of int32 (see node_reader.cc), so saturation does the rest.
-inline __m512i Requantize(const __m512i acc[kBlock], const float* scale,
-                          const ComputeArgs& a) {
-  __m512i q[kBlock];
-  QSPARSE_UNROLL
-  for (int v = 0; v < kBlock; ++v) {
-    q[v] = _mm512_cvtps_epi32(
-        _mm512_mul_ps(_mm512_cvtepi32_ps(acc[v]), _mm512_set1_ps(scale[v])));
+// What requantization needs, in registers: the compiler must not reload it after
+// every store, which could have changed it for all it knows.
+struct Requantizer {
+  explicit Requantizer(const ComputeArgs& a)
+      : zero_point(_mm512_set1_epi16(a.zero_point)),
+        min(_mm512_set1_epi8(a.min)),
+        max(_mm512_set1_epi8(a.max)),
+        transpose4x4(_mm512_broadcast_i32x4(
+            _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15))) {}
+
+  // Four registers of one output each become dwords of four outputs. No product
+  // leaves the range of int32 (see node_reader.cc), so saturation does the rest.
+  __m512i operator()(const __m512i acc[kBlock], const __m512 scale[kBlock]) const {
+    __m512i q[kBlock];
+    QSPARSE_UNROLL
+    for (int v = 0; v < kBlock; ++v) {
+      q[v] = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(acc[v]), scale[v]));
+    }
+    const __m512i first =
+        _mm512_adds_epi16(_mm512_packs_epi32(q[0], q[1]), zero_point);
+    const __m512i second =
+        _mm512_adds_epi16(_mm512_packs_epi32(q[2], q[3]), zero_point);
+    const __m512i by_output = _mm512_min_epi8(
+        _mm512_max_epi8(_mm512_packs_epi16(first, second), min), max);
+    return _mm512_shuffle_epi8(by_output, transpose4x4);
   }
-  const __m512i zero_point = _mm512_set1_epi16(a.zero_point);
-  const __m512i first =
-      _mm512_adds_epi16(_mm512_packs_epi32(q[0], q[1]), zero_point);
-  const __m512i second =
-      _mm512_adds_epi16(_mm512_packs_epi32(q[2], q[3]), zero_point);
-  const __m512i by_output = _mm512_min_epi8(
-      _mm512_max_epi8(_mm512_packs_epi16(first, second), _mm512_set1_epi8(a.min)),
-      _mm512_set1_epi8(a.max));
-  const __m512i transpose4x4 = _mm512_broadcast_i32x4(
-      _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
-  return _mm512_shuffle_epi8(by_output, transpose4x4);
+
+  __m512i zero_point, min, max, transpose4x4;
+};
+
+// Which positions of a tile a kernel column sees; the others read padding.
+template <int kVectors, bool kMasked>
+struct Column {
+  explicit Column(const ComputeArgs& a, int column)
+      : padding(_mm512_set1_epi8(static_cast<char>(a.padding))) {
+    QSPARSE_UNROLL
+    for (int t = 0; t < kVectors; ++t) {
+      inside[t] = kMasked ? a.masks[column * a.mask_stride + t] : 0;
+    }
+  }
+
+  __m512i Load(const uint8_t* x, int t) const {
+    const __m512i quads = _mm512_loadu_si512(x + t * kRegisterBytes);
+    return kMasked ? _mm512_mask_blend_epi32(inside[t], padding, quads) : quads;
+  }
+
+  __m512i padding;
+  __mmask16 inside[kVectors];
+};
+
+inline __m512i Broadcast(const int8_t* weights, int output) {
+  int32_t quad;
+  std::memcpy(&quad, weights + output * kBlock, sizeof(quad));
+  return _mm512_set1_epi32(quad);
 }
 
 // Adds one block to the accumulators of `kVectors` registers of positions.
-template <int kVectors>
-inline void AddBlock(const uint8_t* x, const int8_t* weights,
-                     __m512i (&acc)[kVectors][kBlock]) {
+template <int kVectors, bool kMasked>
+inline void AddBlock(const uint8_t* x, const Column<kVectors, kMasked>& column,
+                     const int8_t* weights, __m512i (&acc)[kVectors][kBlock]) {
   __m512i w[kBlock];
   QSPARSE_UNROLL
-  for (int v = 0; v < kBlock; ++v) {
-    int32_t quad;
-    std::memcpy(&quad, weights + v * kBlock, sizeof(quad));
-    w[v] = _mm512_set1_epi32(quad);
-  }
+  for (int v = 0; v < kBlock; ++v) w[v] = Broadcast(weights, v);
   QSPARSE_UNROLL
   for (int t = 0; t < kVectors; ++t) {
-    const __m512i quads = _mm512_loadu_si512(x + t * kRegisterBytes);
+    const __m512i quads = column.Load(x, t);
     QSPARSE_UNROLL
     for (int v = 0; v < kBlock; ++v) {
       acc[t][v] = _mm512_dpbusd_epi32(acc[t][v], quads, w[v]);
@@ -133,11 +162,17 @@ inline void AddBlock(const uint8_t* x, const int8_t* weights,
   }
 }
 
+// The last blocks of a group are added register by register, so that one is
+// requantized while the others still multiply.
+constexpr ptrdiff_t kTailBlocks = 4;
+
 // The instruction takes 4 or 5 cycles and two can start per cycle: with few
 // registers of positions, alternate blocks go to a second set of accumulators.
-template <int kVectors>
+template <int kVectors, bool kMasked>
 void ComputeVectors(const ComputeArgs& a) {
   constexpr int kSets = kVectors <= 2 ? 2 : 1;
+  const Requantizer requantize(a);
+  const uint32_t* list = a.list_begin;
   for (int group = 0; group < a.groups; ++group) {
     __m512i acc[kSets][kVectors][kBlock];
     QSPARSE_UNROLL
@@ -149,50 +184,77 @@ void ComputeVectors(const ComputeArgs& a) {
         if (kSets == 2) acc[kSets - 1][t][v] = _mm512_setzero_si512();
       }
     }
-    const int32_t* offset = a.offsets + a.group_begin[group];
-    const int32_t* end = a.offsets + a.group_begin[group + 1];
-    const int8_t* weights =
-        a.weights + static_cast<size_t>(a.group_begin[group]) * kBlockWeights;
-    if (kSets == 2 && (end - offset) % 2 != 0) {
-      AddBlock<kVectors>(a.packed + *offset, weights, acc[0]);
-      ++offset;
-      weights += kBlockWeights;
-    }
+    const int32_t* offset = a.offsets + *list;
+    const int8_t* weights = a.weights + static_cast<size_t>(*list) * kBlockWeights;
+    const int last = kMasked ? a.columns - 1 : 0;
     QSPARSE_ROLLED
-    for (; offset != end; offset += kSets, weights += kSets * kBlockWeights) {
-      QSPARSE_UNROLL
-      for (int s = 0; s < kSets; ++s) {
-        AddBlock<kVectors>(a.packed + offset[s], weights + s * kBlockWeights, acc[s]);
+    for (int c = 0;; ++c) {
+      const Column<kVectors, kMasked> column(a, c);
+      const int32_t* const list_end = a.offsets + *++list;
+      const int32_t* end = list_end;
+      if (c == last) end -= std::min(kTailBlocks, list_end - offset);
+      if (kSets == 2 && (end - offset) % 2 != 0) {
+        AddBlock(a.packed + *offset, column, weights, acc[0]);
+        ++offset;
+        weights += kBlockWeights;
       }
-    }
-    uint8_t* out = a.out + group * a.out_stride;
-    QSPARSE_UNROLL
-    for (int t = 0; t < kVectors; ++t) {
-      QSPARSE_UNROLL
-      for (int v = 0; v < kBlock && kSets == 2; ++v) {
-        acc[0][t][v] = _mm512_add_epi32(acc[0][t][v], acc[kSets - 1][t][v]);
+      QSPARSE_ROLLED
+      for (; offset != end; offset += kSets, weights += kSets * kBlockWeights) {
+        QSPARSE_UNROLL
+        for (int s = 0; s < kSets; ++s) {
+          AddBlock(a.packed + offset[s], column, weights + s * kBlockWeights, acc[s]);
+        }
       }
-      _mm512_store_si512(out + t * kRegisterBytes,
-                         Requantize(acc[0][t], a.scale + group * kBlock, a));
+      if (c != last) continue;
+
+      __m512 scale[kBlock];
+      QSPARSE_UNROLL
+      for (int v = 0; v < kBlock; ++v) {
+        scale[v] = _mm512_set1_ps(a.scale[group * kBlock + v]);
+      }
+      uint8_t* out = a.out + group * a.out_stride;
+      QSPARSE_UNROLL
+      for (int t = 0; t < kVectors; ++t) {
+        QSPARSE_UNROLL
+        for (int v = 0; v < kBlock && kSets == 2; ++v) {
+          acc[0][t][v] = _mm512_add_epi32(acc[0][t][v], acc[kSets - 1][t][v]);
+        }
+        const int8_t* w = weights;
+        QSPARSE_ROLLED
+        for (const int32_t* o = offset; o != list_end; ++o, w += kBlockWeights) {
+          const __m512i quads = column.Load(a.packed + *o, t);
+          QSPARSE_UNROLL
+          for (int v = 0; v < kBlock; ++v) {
+            acc[0][t][v] = _mm512_dpbusd_epi32(acc[0][t][v], quads, Broadcast(w, v));
+          }
+        }
+        _mm512_store_si512(out + t * kRegisterBytes, requantize(acc[0][t], scale));
+      }
+      break;
     }
   }
 }
 
-void Compute(const ComputeArgs& a) {
+template <bool kMasked>
+void ComputeTile(const ComputeArgs& a) {
   switch (a.vectors) {
     case 1:
-      return ComputeVectors<1>(a);
+      return ComputeVectors<1, kMasked>(a);
     case 2:
-      return ComputeVectors<2>(a);
+      return ComputeVectors<2, kMasked>(a);
     case 3:
-      return ComputeVectors<3>(a);
+      return ComputeVectors<3, kMasked>(a);
     case 4:
-      return ComputeVectors<4>(a);
+      return ComputeVectors<4, kMasked>(a);
     case 5:
-      return ComputeVectors<5>(a);
+      return ComputeVectors<5, kMasked>(a);
     default:
-      return ComputeVectors<kMaxVectors>(a);
+      return ComputeVectors<kMaxVectors, kMasked>(a);
   }
+}
+
+void Compute(const ComputeArgs& a) {
+  return a.masks == nullptr ? ComputeTile<false>(a) : ComputeTile<true>(a);
 }
 
 void Unpack(const UnpackArgs& a) {
@@ -227,7 +289,7 @@ void Unpack(const UnpackArgs& a) {
 extern const Kernel kAvx512VnniKernel;
 const Kernel kAvx512VnniKernel = {
     "avx512vnni",  Isa::kAvx512Vnni, kLanes,        kMaxVectors, /*quad_bytes=*/4,
-    /*input_offset=*/128, kBlockWeights, PackBlock, Pack,        Compute,
-    Unpack};
+    /*input_offset=*/128, kBlockWeights, /*masks_columns=*/true, PackBlock, Pack,
+    Compute, Unpack};
 
 }  // namespace qsparse

@@ -54,10 +54,10 @@ void ComputeVectors(const ComputeArgs& a) {
       QSPARSE_UNROLL
       for (int t = 0; t < kVectors; ++t) acc[t][v] = bias;
     }
-    const int32_t* offset = a.offsets + a.group_begin[group];
-    const int32_t* end = a.offsets + a.group_begin[group + 1];
+    const int32_t* offset = a.offsets + a.list_begin[group];
+    const int32_t* end = a.offsets + a.list_begin[group + 1];
     const int8_t* weights =
-        a.weights + static_cast<size_t>(a.group_begin[group]) * kBlockWeights;
+        a.weights + static_cast<size_t>(a.list_begin[group]) * kBlockWeights;
     QSPARSE_ROLLED
     for (; offset != end; ++offset, weights += kBlockWeights) {
       const uint8_t* x = a.packed + *offset;
@@ -106,6 +106,7 @@ void Compute(const ComputeArgs& a) {
 extern const Kernel kAvxVnniKernel;
 const Kernel kAvxVnniKernel = {
     "avxvnni",     Isa::kAvxVnni, kLanes, kMaxVectors, /*quad_bytes=*/4,
-    /*input_offset=*/128, kBlockWeights, PackBlock, Pack, Compute, Unpack};
+    /*input_offset=*/128, kBlockWeights, /*masks_columns=*/false, PackBlock, Pack,
+    Compute, Unpack};
 
 }  // namespace qsparse

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cpu.h"
+#include "geometry.h"
 
 namespace qsparse {
 namespace {
@@ -82,18 +83,20 @@ double XnnpackTime(const Layer& layer, double speed, double call) {
   return (macs + kPerOutput * outputs) / speed + call;
 }
 
-// Positions computed per image; the columns between padded rows are thrown away.
-int64_t ComputedPositions(const Layer& layer, int32_t lanes) {
-  if (layer.taps() == 1) return RoundUp(layer.rows(), lanes);
-  const int64_t width = layer.out_width + (layer.kernel_width - 1) / 2;
-  return layer.batch * RoundUp(layer.out_height * width, lanes);
+// Positions computed; the columns between padded rows are thrown away.
+int64_t ComputedPositions(const Layer& layer, const Kernel& kernel) {
+  if (layer.taps() == 1) return RoundUp(layer.rows(), kernel.lanes);
+  const int64_t between =
+      MasksColumns(layer, kernel) ? 0 : (layer.kernel_width - 1) / 2;
+  const int64_t width = layer.out_width + between;
+  return layer.batch * RoundUp(layer.out_height * width, kernel.lanes);
 }
 
 }  // namespace
 
 double PredictGain(const Layer& layer, int64_t blocks, const Kernel& kernel) {
   const Rates rates = RatesOf(kernel.isa);
-  const int64_t computed = ComputedPositions(layer, kernel.lanes);
+  const int64_t computed = ComputedPositions(layer, kernel);
   const int64_t images = layer.taps() == 1 ? 1 : layer.batch;
   const int64_t vectors = computed / images / kernel.lanes;
   const double tiles = static_cast<double>(

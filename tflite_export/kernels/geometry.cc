@@ -36,23 +36,47 @@ bool MakePointwise(const Layer& layer, int32_t lanes, Geometry* g) {
 
 // Width of a packed row. With stride 1 the right padding of a row may be the
 // left padding of the next one.
-int32_t PackedWidth(const Layer& layer) {
+int32_t PackedWidth(const Layer& layer, bool masked) {
+  if (masked) return layer.width;
   if (layer.stride_width == 1) {
     return layer.width + std::max(layer.pad_left, layer.pad_right);
   }
   return layer.out_width + (layer.kernel_width - 1) / layer.stride_width;
 }
 
+// One bit per computed position: is the tap of this kernel column inside its row?
+void MakeMasks(const Layer& layer, int32_t lanes, int64_t computed, Geometry* g) {
+  g->columns = layer.kernel_width;
+  g->masks.assign(g->columns * (computed / lanes), 0);
+  for (int32_t column = 0; column < g->columns; ++column) {
+    uint16_t* masks = g->masks.data() + column * (computed / lanes);
+    for (int64_t p = 0; p < computed; ++p) {
+      const int64_t x = p % layer.width + column - layer.pad_left;
+      if (x >= 0 && x < layer.width) masks[p / lanes] |= 1u << (p % lanes);
+    }
+  }
+}
+
 }  // namespace
 
-bool MakeGeometry(const Layer& layer, int32_t lanes, Geometry* g) {
+bool MasksColumns(const Layer& layer, const Kernel& kernel) {
+  return kernel.masks_columns && layer.kernel_width > 1 && layer.stride_width == 1 &&
+         layer.out_width == layer.width;
+}
+
+bool MakeGeometry(const Layer& layer, const Kernel& kernel, Geometry* g) {
   *g = Geometry();
+  const int32_t lanes = kernel.lanes;
   if (layer.taps() == 1) return MakePointwise(layer, lanes, g);
 
   const int32_t stride_y = layer.stride_height, stride_x = layer.stride_width;
   const int32_t phases_y = std::min(layer.kernel_height, stride_y);
   const int32_t phases_x = std::min(layer.kernel_width, stride_x);
-  const int64_t width = PackedWidth(layer);
+  const bool masked = MasksColumns(layer, kernel);
+  const int64_t width = PackedWidth(layer, masked);
+  // Unmasked, the left padding is the first column of every row.
+  const int64_t lead = masked ? layer.pad_left : 0;
+  const int64_t pad_left = masked ? 0 : layer.pad_left;
   const int64_t height = layer.out_height + (layer.kernel_height - 1) / stride_y;
   const int64_t phase_size = height * width;
   const int64_t computed =
@@ -74,18 +98,19 @@ bool MakeGeometry(const Layer& layer, int32_t lanes, Geometry* g) {
   }
   // Every read of a whole vector stays inside the packed image.
   const int64_t positions = RoundUp(
-      std::max(phases_y * phases_x * phase_size, furthest + computed), lanes);
+      std::max(lead + phases_y * phases_x * phase_size, furthest + computed), lanes);
   if (positions > kMaxPositions) return false;
 
   g->source.assign(positions, -1);
   for (int64_t p = 0; p < phases_y * phases_x * phase_size; ++p) {
     const int64_t phase = p / phase_size, within = p % phase_size;
     const int64_t y = within / width * stride_y + phase / phases_x - layer.pad_top;
-    const int64_t x = within % width * stride_x + phase % phases_x - layer.pad_left;
+    const int64_t x = within % width * stride_x + phase % phases_x - pad_left;
     if (y >= 0 && y < layer.height && x >= 0 && x < layer.width) {
-      g->source[p] = static_cast<int32_t>(y * layer.width + x);
+      g->source[lead + p] = static_cast<int32_t>(y * layer.width + x);
     }
   }
+  if (masked) MakeMasks(layer, lanes, computed, g);
   g->target.assign(computed, -1);
   for (int32_t y = 0; y < layer.out_height; ++y) {
     for (int32_t x = 0; x < layer.out_width; ++x) {

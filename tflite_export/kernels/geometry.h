@@ -3,12 +3,17 @@
 // A position is one packed pixel (or row). The images of a KxK convolution are
 // packed with their padding, split into one sub-plane per stride phase, so that
 // each kernel tap is a constant shift and stride 2 runs the stride 1 loop.
+//
+// Rows are packed with a padding column between them, whose outputs are thrown
+// away, or, for kernels that can mask, without: a tap that looks over the end of a
+// row then finds the next row, and a mask per kernel column hides it.
 #ifndef QSPARSE_GEOMETRY_H_
 #define QSPARSE_GEOMETRY_H_
 
 #include <cstdint>
 #include <vector>
 
+#include "kernel.h"
 #include "layer.h"
 
 namespace qsparse {
@@ -23,13 +28,18 @@ struct Geometry {
   std::vector<int32_t> source;  // input row of each packed position, or -1
   std::vector<int32_t> target;  // output row of each computed position, or -1
   std::vector<int32_t> shift;   // positions from output to input, per tap
+  int32_t columns = 1;          // kernel columns with masks of their own
+  std::vector<uint16_t> masks;  // per column and vector: lanes inside the image
 
   int32_t positions() const { return static_cast<int32_t>(source.size()); }
   int32_t computed() const { return static_cast<int32_t>(target.size()); }
 };
 
-// Both counts are multiples of `lanes`. False when the plan would be too large.
-bool MakeGeometry(const Layer& layer, int32_t lanes, Geometry* geometry);
+// Whether the kernel needs no padding columns for this layer.
+bool MasksColumns(const Layer& layer, const Kernel& kernel);
+
+// Both counts are multiples of the lanes. False when the plan would be too large.
+bool MakeGeometry(const Layer& layer, const Kernel& kernel, Geometry* geometry);
 
 }  // namespace qsparse
 

@@ -39,8 +39,14 @@ struct ComputeArgs {
   const uint8_t* packed;
   const int32_t* offsets;       // byte offset of each block's quad
   const int8_t* weights;        // kernel-specific bytes of each block
-  const uint32_t* group_begin;  // groups + 1 indices into the blocks
+  const uint32_t* list_begin;   // groups x columns + 1 indices into the blocks
   int32_t groups;
+  // Kernels with `masks_columns`: the blocks of a group come in one list per
+  // kernel column, and positions outside the mask of a column read padding.
+  int32_t columns;
+  const uint16_t* masks;        // null: one column, nothing to mask
+  size_t mask_stride;           // masks from column to column
+  uint8_t padding;              // packed input zero point
   const int32_t* bias;          // 4 per group, zero points folded in
   const float* scale;           // 4 per group
   int8_t zero_point;
@@ -72,6 +78,7 @@ struct Kernel {
   int32_t quad_bytes;     // bytes of a packed quad: 4 (int8) or 8 (int16)
   int32_t input_offset;   // added to every activation by packing
   int32_t block_bytes;    // bytes of a packed block
+  bool masks_columns;     // understands ComputeArgs::masks
   void (*pack_block)(const int8_t* weights, int8_t* packed);
   void (*pack)(const PackArgs& args);
   void (*compute)(const ComputeArgs& args);

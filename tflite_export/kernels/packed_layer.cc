@@ -29,7 +29,7 @@ PackedLayer::Buffer PackedLayer::Allocate(size_t bytes) {
 }
 
 bool PackedLayer::Plan(const Layer& layer) {
-  if (!MakeGeometry(layer, kernel_.lanes, &geometry_)) return false;
+  if (!MakeGeometry(layer, kernel_, &geometry_)) return false;
   channels_ = layer.channels;
   outputs_ = layer.outputs;
   groups_ = CeilDiv(layer.outputs, kBlock);
@@ -96,12 +96,16 @@ void PackedLayer::PackWeights(const Layer& layer, bool all_blocks) {
   pad_row_.assign(channels_ + kCacheLine, static_cast<int8_t>(layer.input_zero_point));
   bias_.assign(static_cast<size_t>(groups_) * kBlock, 0);
   scale_.assign(static_cast<size_t>(groups_) * kBlock, 0.0f);
-  group_begin_.push_back(0);
+  padding_ = static_cast<uint8_t>(layer.input_zero_point + kernel_.input_offset);
+  list_begin_.push_back(0);
   for (int32_t group = 0; group < groups_; ++group) {
     const int32_t first = group * kBlock;
     const int32_t count = std::min(kBlock, outputs_ - first);
     uint32_t sums[kBlock] = {};
-    for (int32_t tap = 0; tap < layer.taps(); ++tap) {
+    for (int32_t i = 0; i < layer.taps(); ++i) {
+      // Column by column, so that the blocks of a column are one list.
+      const int32_t column = i / layer.kernel_height;
+      const int32_t tap = i % layer.kernel_height * layer.kernel_width + column;
       for (int32_t quad = 0; quad < quads; ++quad) {
         const int32_t depth = std::min(kBlock, channels_ - quad * kBlock);
         int8_t block[kBlockWeights] = {};
@@ -122,8 +126,11 @@ void PackedLayer::PackWeights(const Layer& layer, bool all_blocks) {
         kernel_.pack_block(block,
                             weights_.data() + weights_.size() - kernel_.block_bytes);
       }
+      const bool last_of_column = (i + 1) % layer.kernel_height == 0;
+      if (i + 1 == layer.taps() || (geometry_.columns > 1 && last_of_column)) {
+        list_begin_.push_back(static_cast<uint32_t>(offsets_.size()));
+      }
     }
-    group_begin_.push_back(static_cast<uint32_t>(offsets_.size()));
     for (int32_t v = 0; v < count; ++v) {
       // Wraps like the accumulators do.
       bias_[first + v] = static_cast<int32_t>(
@@ -158,6 +165,11 @@ void PackedLayer::ComputeTile(int32_t tile, int32_t first_group, int32_t last_gr
   compute.min = output_min_;
   compute.max = output_max_;
   compute.half_stride = plane_stride_;
+  compute.columns = geometry_.columns;
+  compute.mask_stride = geometry_.computed() / kernel_.lanes;
+  compute.masks =
+      geometry_.masks.empty() ? nullptr : geometry_.masks.data() + tile_begin_[tile];
+  compute.padding = padding_;
   compute.vectors = vectors;
   compute.out = scratch_.get() + thread * scratch_bytes_;
   compute.out_stride = static_cast<size_t>(vectors) * kernel_.lanes * kBlock;
@@ -170,7 +182,7 @@ void PackedLayer::ComputeTile(int32_t tile, int32_t first_group, int32_t last_gr
   unpack.row_stride = outputs_;
   for (int32_t g = first_group; g < last_group; g += kGroupsPerBatch) {
     compute.groups = std::min(kGroupsPerBatch, last_group - g);
-    compute.group_begin = group_begin_.data() + g;
+    compute.list_begin = list_begin_.data() + g * geometry_.columns;
     compute.bias = bias_.data() + g * kBlock;
     compute.scale = scale_.data() + g * kBlock;
     kernel_.compute(compute);

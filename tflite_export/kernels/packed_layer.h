@@ -60,7 +60,8 @@ class PackedLayer {
 
   std::vector<int32_t> offsets_;
   std::vector<int8_t> weights_;
-  std::vector<uint32_t> group_begin_;
+  std::vector<uint32_t> list_begin_;  // see ComputeArgs
+  uint8_t padding_ = 0;
   std::vector<int32_t> bias_;
   std::vector<float> scale_;
   std::vector<int8_t> pad_row_;

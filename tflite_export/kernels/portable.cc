@@ -55,7 +55,7 @@ void ComputeVector(const ComputeArgs& a, int group, const uint8_t* packed,
   for (int v = 0; v < kBlock; ++v) {
     std::fill_n(acc[v], kLanes, a.bias[group * kBlock + v]);
   }
-  for (uint32_t b = a.group_begin[group]; b < a.group_begin[group + 1]; ++b) {
+  for (uint32_t b = a.list_begin[group]; b < a.list_begin[group + 1]; ++b) {
     const uint8_t* x = packed + a.offsets[b];
     int16_t w[kBlock][kBlock];
     std::memcpy(w, a.weights + static_cast<size_t>(b) * kBlockBytes, sizeof(w));
@@ -100,6 +100,7 @@ void Unpack(const UnpackArgs& a) {
 extern const Kernel kPortableKernel;
 const Kernel kPortableKernel = {
     "portable",  Isa::kPortable, kLanes, /*max_vectors=*/4, /*quad_bytes=*/8,
-    /*input_offset=*/0, kBlockBytes, PackBlock, Pack, Compute, Unpack};
+    /*input_offset=*/0, kBlockBytes, /*masks_columns=*/false, PackBlock, Pack,
+    Compute, Unpack};
 
 }  // namespace qsparse
