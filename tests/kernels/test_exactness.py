@@ -62,7 +62,8 @@ def test_zero_points(zero_points):
     weights = one_op_models.sparse_weights((48, 64), "4x4", 0.4)
     runner.assert_exact(one_op_models.fully_connected_model(weights, 20, **chosen))
     kernels = one_op_models.sparse_weights((16, 3, 3, 20), "4x4", 0.5)
-    runner.assert_exact(one_op_models.conv2d_model(kernels, 7, 7, **chosen))
+    for size in (7, 14):  # without and with column masks
+        runner.assert_exact(one_op_models.conv2d_model(kernels, size, size, **chosen))
 
 
 @pytest.mark.parametrize(
@@ -88,6 +89,9 @@ def test_fully_connected_variants(variant):
         (28, 28, 1, 16, 3, 1, "same"),
         (28, 28, 3, 16, 5, 2, "same"),
         (7, 7, 13, 9, 5, 1, "same"),
+        (14, 14, 13, 9, 5, 1, "same"),
+        (14, 14, 4, 8, 2, 1, "same"),
+        (30, 2, 16, 8, 5, 1, "same"),
         (1, 1, 16, 64, 3, 1, "same"),
         (2, 30, 16, 8, 3, 1, "same"),
         (8, 9, 64, 128, 1, 1, "same"),

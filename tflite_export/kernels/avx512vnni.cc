@@ -188,7 +188,7 @@ void ComputeVectors(const ComputeArgs& a) {
     const int8_t* weights = a.weights + static_cast<size_t>(*list) * kBlockWeights;
     const int last = kMasked ? a.columns - 1 : 0;
     QSPARSE_ROLLED
-    for (int c = 0;; ++c) {
+    for (int c = 0; c <= last; ++c) {
       const Column<kVectors, kMasked> column(a, c);
       const int32_t* const list_end = a.offsets + *++list;
       const int32_t* end = list_end;
@@ -230,7 +230,6 @@ void ComputeVectors(const ComputeArgs& a) {
         }
         _mm512_store_si512(out + t * kRegisterBytes, requantize(acc[0][t], scale));
       }
-      break;
     }
   }
 }

@@ -44,6 +44,11 @@ int32_t PackedWidth(const Layer& layer, bool masked) {
   return layer.out_width + (layer.kernel_width - 1) / layer.stride_width;
 }
 
+int64_t Computed(const Layer& layer, int32_t lanes, bool masked) {
+  const int64_t width = PackedWidth(layer, masked);
+  return RoundUp((layer.out_height - 1) * width + layer.out_width, lanes);
+}
+
 // One bit per computed position: is the tap of this kernel column inside its row?
 void MakeMasks(const Layer& layer, int32_t lanes, int64_t computed, Geometry* g) {
   g->columns = layer.kernel_width;
@@ -60,8 +65,11 @@ void MakeMasks(const Layer& layer, int32_t lanes, int64_t computed, Geometry* g)
 }  // namespace
 
 bool MasksColumns(const Layer& layer, const Kernel& kernel) {
-  return kernel.masks_columns && layer.kernel_width > 1 && layer.stride_width == 1 &&
-         layer.out_width == layer.width;
+  if (!kernel.masks_columns || layer.kernel_width == 1 || layer.stride_width != 1 ||
+      layer.out_width != layer.width) {
+    return false;
+  }
+  return Computed(layer, kernel.lanes, true) < Computed(layer, kernel.lanes, false);
 }
 
 bool MakeGeometry(const Layer& layer, const Kernel& kernel, Geometry* g) {
@@ -79,8 +87,7 @@ bool MakeGeometry(const Layer& layer, const Kernel& kernel, Geometry* g) {
   const int64_t pad_left = masked ? 0 : layer.pad_left;
   const int64_t height = layer.out_height + (layer.kernel_height - 1) / stride_y;
   const int64_t phase_size = height * width;
-  const int64_t computed =
-      RoundUp((layer.out_height - 1) * width + layer.out_width, lanes);
+  const int64_t computed = Computed(layer, lanes, masked);
 
   g->images = layer.batch;
   g->in_rows = layer.height * layer.width;

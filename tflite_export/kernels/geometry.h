@@ -35,7 +35,7 @@ struct Geometry {
   int32_t computed() const { return static_cast<int32_t>(target.size()); }
 };
 
-// Whether the kernel needs no padding columns for this layer.
+// Whether masks save this layer registers of positions.
 bool MasksColumns(const Layer& layer, const Kernel& kernel);
 
 // Both counts are multiples of the lanes. False when the plan would be too large.
