@@ -109,12 +109,14 @@ def main(output: str | os.PathLike = "demo", quick: bool = False) -> int:
         "isa": sorted({d["isa"] for d in read_plan(files["int8_sparse"])}),
         "quick": quick,
     }
-    draw(folder / "results.png", report, dense_history, sparse_history)
+    picture = folder / "results.png"
+    drawn = draw(picture, report, dense_history, sparse_history)
     report["seconds"] = time.perf_counter() - started
     (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     console.print(_table(report))
     console.print(_verdict(report), highlight=False)
-    console.print(f"Results are in {folder}/: report.json, results.png", style="dim")
+    results = ["report.json", *([picture.name] if drawn else [])]
+    console.print(f"Results are in {folder}/: {', '.join(results)}", style="dim")
     return 0 if report["bit_exact_vs_xnnpack"] else 1
 
 

@@ -6,7 +6,7 @@ from typing import Any
 BLUE, ORANGE, GREY = "#2f6db5", "#d9722e", "#8a8f98"
 
 
-def draw(path: Path, report: dict[str, Any], dense: dict, sparse: dict) -> None:
+def draw(path: Path, report: dict[str, Any], dense: dict, sparse: dict) -> bool:
     """Write the picture as PNG; needs matplotlib, and says so if it is missing.
 
     Args:
@@ -14,19 +14,23 @@ def draw(path: Path, report: dict[str, Any], dense: dict, sparse: dict) -> None:
         report: the demo's report.
         dense: Keras history of the dense run.
         sparse: Keras history of the compressed run.
+
+    Returns:
+        Whether it was written.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
         print("no picture: install matplotlib (pip install 'keras-qsparse[plot]')")
-        return
+        return False
     figure = Figure(figsize=(11, 4), layout="constrained")
     FigureCanvasAgg(figure)
     training, latency = figure.subplots(1, 2, width_ratios=(3, 2))
     _training(training, dense, sparse)
     _latency(latency, report)
     figure.savefig(path, dpi=120)
+    return True
 
 
 def _training(axes: Any, dense: dict, sparse: dict) -> None:
