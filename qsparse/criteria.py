@@ -1,10 +1,6 @@
 """Criteria: how much a weight matters. The lowest scores are pruned first."""
 
-from collections.abc import Callable
-
 import numpy as np
-
-Criterion = Callable[[np.ndarray], np.ndarray]
 
 
 def magnitude(weights: np.ndarray) -> np.ndarray:
@@ -17,6 +13,3 @@ def magnitude(weights: np.ndarray) -> np.ndarray:
         Array of the same shape and dtype.
     """
     return np.abs(weights)
-
-
-CRITERIA: dict[str, Criterion] = {"magnitude": magnitude}

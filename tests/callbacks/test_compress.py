@@ -277,24 +277,3 @@ def test_mixed_precision(few, policy):
     assert history["sparsity"][-1] == pytest.approx(0.75)
     conv = compressed_layers(model)[1]
     assert conv.master().dtype == np.float32
-
-
-@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
-def test_sr_ste_decay_survives_loss_scaling(policy):
-    """With no gradient from the loss, one SGD step moves pruned weights by decay."""
-    inputs = keras.Input((8,), dtype="float32")
-    layer = keras.layers.Dense(8, use_bias=False, dtype=policy)
-    model = keras.Model(inputs, layer(inputs))
-    optimizer = keras.optimizers.SGD(1.0)
-    if policy == "mixed_float16":
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    model.compile(optimizer, lambda labels, outputs: keras.ops.mean(outputs) * 0.0)
-    recipe = qsparse.Recipe(estimator=qsparse.SRSTE(0.25), quantize=False)
-    qsparse.attach(model, recipe)
-    (compressed,) = compressed_layers(model)
-    compressed.select_mask(0.5)
-    before, mask = compressed.master(), compressed.canonical_mask()
-    x = np.ones((4, 8), np.float32)
-    model.fit(x, x, epochs=1, batch_size=4, verbose=0)
-    expected = before - 0.25 * before * ~mask
-    np.testing.assert_allclose(compressed.master(), expected, rtol=1e-6)

@@ -64,20 +64,30 @@ def test_a_shared_layer_is_compressed_once(pixels):
     assert state_of(inner) is state_of(outer)
 
 
-def test_a_layer_called_twice_decays_once():
-    inputs = keras.Input((8,))
-    layer = layers.Dense(8, use_bias=False)
-    model = keras.Model(inputs, layer(layer(layer(inputs))))
-    model.compile(keras.optimizers.SGD(1.0), lambda y, p: keras.ops.mean(p) * 0.0)
+@pytest.mark.parametrize(
+    ("policy", "calls"), [("float32", 1), ("float32", 3), ("mixed_float16", 1)]
+)
+def test_sr_ste_decays_once_per_step(policy, calls):
+    """With no gradient from the loss, one SGD step moves pruned weights by decay."""
+    x = inputs = keras.Input((8,), dtype="float32")
+    layer = layers.Dense(8, use_bias=False, dtype=policy)
+    for _ in range(calls):
+        x = layer(x)
+    model = keras.Model(inputs, x)
+    optimizer = keras.optimizers.SGD(1.0)
+    if policy == "mixed_float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    model.compile(optimizer, lambda labels, outputs: keras.ops.mean(outputs) * 0.0)
     recipe = qsparse.Recipe(estimator=qsparse.SRSTE(0.25), quantize=False)
     qsparse.attach(model, recipe)
     (compression,) = compressed_layers(model)
     compression.select_mask(0.5)
     before, mask = compression.master(), compression.canonical_mask()
-    x = np.ones((4, 8), np.float32)
-    model.fit(x, x, epochs=1, batch_size=4, verbose=0)
+    ones = np.ones((4, 8), np.float32)
+    history = model.fit(ones, ones, epochs=1, batch_size=4, verbose=0).history
     expected = before - 0.25 * before * ~mask
     np.testing.assert_allclose(compression.master(), expected, rtol=1e-6)
+    assert history["loss"] == [0.0]  # the decay moves weights, not the loss
 
 
 def test_the_users_regularizer_stays(pixels):
