@@ -7,7 +7,11 @@ from typing import Any
 import keras
 
 from qsparse.compressor import attach
-from qsparse.keras_compat import batches_per_update, iterations_of
+from qsparse.keras_compat import (
+    batches_per_update,
+    iterations_of,
+    sync_variables,
+)
 from qsparse.phases import Phases
 from qsparse.recipe import Recipe
 from qsparse.report import Coverage
@@ -65,18 +69,21 @@ class Compress(keras.callbacks.Callback):
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
         """Select masks and switch phases before the step that uses them."""
         if self._phases is not None:
+            sync_variables(self.model)
             self._phases.step(self._iteration())
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Show sparsity and phase; stop at a loss that is not a number."""
         loss = (logs or {}).get("loss", 0.0)
         if not math.isfinite(loss):
+            sync_variables(self.model)
             raise ValueError(
                 f"The loss is {loss} at step {self._iteration()} of model "
                 f"'{self.model.name}'. Lower the learning rate, clip gradients, or "
                 "look for NaN in the data."
             )
         if self._phases is None:
+            sync_variables(self.model)
             self.coverage = attach(self.model, self.recipe)
             self.model.make_train_function(force=True)
             self._start()
@@ -88,6 +95,7 @@ class Compress(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict | None = None) -> None:
         """Refresh the coverage; warn if the recipe was not carried out."""
+        sync_variables(self.model)
         self.coverage = attach(self.model, self.recipe)
         unfinished = self._phases.unfinished() if self._phases else None
         if unfinished:

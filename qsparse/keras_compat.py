@@ -63,6 +63,16 @@ def variable_scope(model: keras.Model) -> AbstractContextManager:
     return nullcontext() if strategy is None else strategy.scope()
 
 
+def sync_variables(model: keras.Model) -> None:
+    """Let variables hold, and hand on, what a training in progress computes with.
+
+    On JAX, `fit` keeps the state of a training outside the variables and takes
+    it from them again after this call; on TensorFlow there is nothing to do.
+    """
+    if hasattr(model, "jax_state_sync"):
+        model.jax_state_sync()
+
+
 def iterations_of(optimizer: keras.optimizers.Optimizer) -> int:
     """Return how many updates an optimizer has made."""
     count = optimizer.iterations

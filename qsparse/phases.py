@@ -17,6 +17,8 @@ class Phases:
 
     Attributes:
         flip_rate: share of mask bits that the last selection changed, in [0, 1].
+        sparsity: share of zeros among the pruned layers' weights, in [0, 1).
+        quantizing: whether fake quantization is on.
     """
 
     def __init__(self, model: keras.Model) -> None:
@@ -27,6 +29,7 @@ class Phases:
         self._pruned = [c for c in compressed_layers(model) if c.pattern is not None]
         self._weights = sum(math.prod(c.layout.shape) for c in self._pruned)
         self.flip_rate = 0.0
+        self.quantizing = bool(state.quantizing.numpy())
         self.sparsity = self._measured_sparsity()
 
     def start(self, iteration: int, total_steps: int) -> None:
@@ -75,9 +78,9 @@ class Phases:
             return
         self._state.clock.assign([start, total, step])
         if recipe.quantize:
-            on = step >= self._moment(recipe.quantize_from, total)
-            if on != bool(self._state.quantizing.numpy()):
-                self._state.quantizing.assign(on)
+            self.quantizing = step >= self._moment(recipe.quantize_from, total)
+            if self.quantizing != bool(self._state.quantizing.numpy()):
+                self._state.quantizing.assign(self.quantizing)
         if recipe.pattern is None:
             return
         begin, end = self._pruning_phase(total)
@@ -133,8 +136,7 @@ class Phases:
         `sparsity` and `mask_flips` are shares of the pruned layers' weights;
         `phase` is 0 dense, 1 sparse, 2 quantized, 3 both.
         """
-        quantizing = bool(self._state.quantizing.numpy())
-        logs = {"phase": float((self.sparsity > 0) + 2 * quantizing)}
+        logs = {"phase": float((self.sparsity > 0) + 2 * self.quantizing)}
         if self._pruned:
             logs |= {"sparsity": self.sparsity, "mask_flips": self.flip_rate}
         return logs

@@ -1,0 +1,39 @@
+"""Trains, saves, loads and strips on the JAX backend; run by `test_jax`."""
+
+import sys
+
+import keras
+import numpy as np
+
+import qsparse
+from qsparse.callbacks import PruneThenQuantize
+from qsparse.compressor import compressed_layers
+from qsparse.recipes import fashion_mnist
+from qsparse.recipes.resnet import resnet
+
+keras.utils.set_random_seed(0)
+(x, y), _ = fashion_mnist.load_normalized()
+x, y = x[::20], y[::20]
+model = resnet(widths=(16, 32))
+model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+history = model.fit(
+    x, y, batch_size=50, epochs=4, verbose=0, callbacks=[PruneThenQuantize()]
+).history
+assert history["phase"] == [1.0, 1.0, 3.0, 3.0], history
+assert abs(history["sparsity"][-1] - 0.75) < 1e-3, history
+assert history["sparsity"][0] < history["sparsity"][1]
+for layer in compressed_layers(model):
+    mask = layer.canonical_mask()
+    kernel = np.asarray(layer.effective_kernel())
+    assert mask is None or (layer.layout.canonical(kernel)[~mask] == 0).all()
+    low, high = layer.input_quantizer.ranges.numpy()[0]
+    assert low <= 0.0 < high
+
+expected = model.predict(x, verbose=0)
+model.save(sys.argv[1])
+again = qsparse.load_model(sys.argv[1])
+np.testing.assert_array_equal(again.predict(x, verbose=0), expected)
+qsparse.strip(model)
+assert type(model.get_layer("stem")) is keras.layers.Conv2D
+assert keras.backend.backend() == "jax"
+print("trained on JAX")
