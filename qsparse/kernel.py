@@ -43,7 +43,11 @@ class KernelCompression(Compression):
         self.mask_variable: Any = None
         if pattern is not None:
             self.mask_variable = self.add_weight(
-                shape=layout.shape, dtype="bool", initializer="ones", trainable=False
+                name="mask",
+                shape=layout.shape,
+                dtype="bool",
+                initializer="ones",
+                trainable=False,
             )
         self.input_quantizer: InputQuantizer | None = None
         if state.recipe.quantize:

@@ -32,7 +32,11 @@ class InputQuantizer(Compression):
         # Ranges are float32; inputs keep the dtype the model computes in.
         super().__init__(state, autocast=False)
         self.ranges = self.add_weight(
-            shape=(count, 2), initializer="zeros", trainable=False, aggregation="mean"
+            name="ranges",
+            shape=(count, 2),
+            initializer="zeros",
+            trainable=False,
+            aggregation="mean",
         )
         self._frozen: np.ndarray | None = None
         self.built = True

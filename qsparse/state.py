@@ -33,11 +33,19 @@ class ModelState(keras.layers.Layer):
         super().__init__(name="state", trainable=False)
         self.recipe = recipe
         self.clock = self.add_weight(
-            shape=(3,), dtype="int32", initializer="zeros", trainable=False
+            name="clock",
+            shape=(3,),
+            dtype="int32",
+            initializer="zeros",
+            trainable=False,
         )
         self.clock.assign([-1, 0, -1])
         self.quantizing = self.add_weight(
-            shape=(), dtype="bool", initializer="zeros", trainable=False
+            name="quantizing",
+            shape=(),
+            dtype="bool",
+            initializer="zeros",
+            trainable=False,
         )
         self.built = True
 

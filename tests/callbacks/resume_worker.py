@@ -48,9 +48,9 @@ def main(backup, result, step):
         verbose=0,
         callbacks=callbacks,
     )
-    weights = {w.path: w.numpy() for w in model.weights}
-    optimizer = {w.path: w.numpy() for w in model.optimizer.variables}
-    np.savez(result, **weights, **optimizer)
+    variables = [*model.weights, *model.optimizer.variables]
+    # Paths repeat: every layer's mask has the same one.
+    np.savez(result, **{f"{i} {v.path}": v.numpy() for i, v in enumerate(variables)})
 
 
 if __name__ == "__main__":
