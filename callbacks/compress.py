@@ -30,7 +30,8 @@ class Compress(keras.callbacks.Callback):
     Adds `phase` (0 dense, 1 sparse, 2 quantized, 3 both), `sparsity` and
     `mask_flips` (share of mask bits that the last selection changed) to `logs`.
     Keras hands one `logs` to its callbacks in order, so list `CSVLogger` and
-    `TensorBoard` after this callback.
+    `TensorBoard` after this callback; and list `EarlyStopping` before it, so that
+    it can warn if the weights that are restored come from before a phase.
 
     Args:
         recipe: what to do; see `qsparse.Recipe`.

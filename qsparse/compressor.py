@@ -5,6 +5,7 @@ returns the effective weight as its `kernel` and fake-quantizes its inputs. This
 works for Sequential, functional, nested, subclassed and keras-hub models.
 """
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -72,6 +73,7 @@ def attach(model: keras.Model, recipe: Recipe) -> Coverage:
     for target, child in zip(targets, children, strict=True):
         add_child(target.layer, CHILD, child)
         target.layer.__class__ = _compressed_class(type(target.layer))
+    state.members.update(children)
     # Under a layer, `model.weights` shows the state, whatever kind of model it is.
     add_child(children[0], "shared", state)
     drop_compiled_functions(model)
@@ -88,7 +90,11 @@ def strip(model: keras.Model) -> keras.Model:
         The same model, with plain Keras classes; it saves and loads without
         qsparse, and its predictions are those of the pruned, quantized weights
         with float activations. Its zeros are ordinary weights from here on.
+
+    Raises:
+        ValueError: if the recipe was attached to a model that this is a part of.
     """
+    _check_whole(model)
     for _, layer in walk_layers(model):
         child = compression_of(layer)
         if child is not None:
@@ -121,24 +127,29 @@ def _carries(model: keras.Model, recipe: Recipe, targets: list[Target]) -> bool:
     state = state_of(model)
     if state is None:
         return False
-    shared = any(child.state() is not state for child in compressions(model))
-    missing = any(compression_of(target.layer) is None for target in targets)
-    if state.recipe == recipe and not shared and not missing:
+    _check_whole(model)
+    missing = [t.path for t in targets if compression_of(t.layer) is None]
+    if state.recipe == recipe and not missing:
         return True
-    if not shared and not missing and not state.begun:
+    if not state.begun:
         strip(model)
         return False
-    if shared or missing:
-        raise ValueError(
-            f"Some layers of model '{model.name}' are already compressed, by another "
-            "recipe or as part of another model. qsparse.strip that model first, "
-            "then attach one recipe to the model that contains all layers."
-        )
     raise ValueError(
-        f"Model '{model.name}' already carries another recipe. qsparse.strip(model) "
-        "bakes it in; zeros are ordinary weights then, which a recipe that does not "
-        "prune lets grow back."
+        f"Model '{model.name}', or a part of it, already carries another recipe. "
+        "qsparse.strip(model) bakes it in; zeros are ordinary weights then, which a "
+        "recipe that does not prune lets grow back."
     )
+
+
+def _check_whole(model: keras.Model) -> None:
+    """Raise if layers of this model share their recipe with layers outside it."""
+    found = set(compressions(model))
+    outside = {c for member in found for c in member.state().members} - found
+    if outside or len({id(c.state()) for c in found}) > 1:
+        raise ValueError(
+            f"Layers of model '{model.name}' were compressed as part of another "
+            "model. qsparse.strip that model first."
+        )
 
 
 def _compression(target: Target, state: ModelState) -> Compression:
@@ -162,6 +173,8 @@ def _compressed_class(original: Any) -> type:
     if original in _CLASSES:
         return _CLASSES[original]
 
+    _, first, *_ = inspect.signature(original.call).parameters
+
     class Compressed(original):
         original_class = original
 
@@ -170,9 +183,12 @@ def _compressed_class(original: Any) -> type:
             # A copy made from a configuration is the plain layer.
             return original.from_config(config)
 
-        def call(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-            inputs = getattr(self, CHILD).quantize_inputs(inputs)
-            return super().call(inputs, *args, **kwargs)
+        def call(self, *args: Any, **kwargs: Any) -> Any:
+            quantize = getattr(self, CHILD).quantize_inputs
+            if args:
+                return super().call(quantize(args[0]), *args[1:], **kwargs)
+            kwargs[first] = quantize(kwargs[first])
+            return super().call(**kwargs)
 
     class CompressedKernel(Compressed):
         @property

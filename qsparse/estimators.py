@@ -93,13 +93,13 @@ class SRSTE(STE):
             raise ValueError(f"SRSTE needs decay >= 0. Received: decay={self.decay}")
 
     def penalty(self, weights: Any, mask: Any) -> Any:
-        """Return a scalar whose value is 0 and whose gradient is the decay.
+        """Return a float32 scalar of value 0 whose gradient is the decay.
 
         As a regularization loss of the variable, the decay is applied once per
         step however often a layer is called, and is scaled like every other
         gradient in float16 and distributed training.
         """
-        pruned = (1.0 - mask) * weights
+        pruned = ops.cast((1.0 - mask) * weights, "float32")
         energy = 0.5 * self.decay * ops.sum(ops.square(pruned))
         return energy - ops.stop_gradient(energy)
 

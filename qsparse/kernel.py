@@ -73,11 +73,13 @@ class KernelCompression(Compression):
 
     def _regularize(self, weights: Any) -> Any:
         """Add the estimator's penalty to what the user regularizes with."""
-        own = self._own_regularizer
-        total = 0.0 if own is None else own(weights)
         mask = ops.cast(self.mask_variable, weights.dtype)
-        penalty = self.state().recipe.estimator.penalty(weights, mask)
-        return total if penalty is None else total + penalty
+        total = ops.zeros((), keras.config.floatx())
+        own = None if self._own_regularizer is None else self._own_regularizer(weights)
+        for part in (own, self.state().recipe.estimator.penalty(weights, mask)):
+            if part is not None:
+                total = total + ops.cast(part, total.dtype)
+        return total
 
     def effective_kernel(self) -> Any:
         """Return the kernel that the layer computes with: pruned, quantized."""

@@ -7,6 +7,7 @@ and mixed precision treat them like any other layer.
 """
 
 import json
+import weakref
 from typing import Any
 
 import keras
@@ -27,11 +28,13 @@ class ModelState(keras.layers.Layer):
             began (-1: it has not), the total steps of that training (0: unknown),
             and the last step that was seen to.
         quantizing: bool scalar, whether fake quantization is on.
+        members: the compressions that share this state, as far as they exist.
     """
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(name="state", trainable=False)
         self.recipe = recipe
+        self.members: weakref.WeakSet[Compression] = weakref.WeakSet()
         self.clock = self.add_weight(
             name="clock",
             shape=(3,),
@@ -62,7 +65,25 @@ class ModelState(keras.layers.Layer):
         store["quantizing"] = self.quantizing
 
     def load_own_variables(self, store: Any) -> None:
-        """Restore clock and switch; a dense checkpoint has neither."""
+        """Restore clock and switch; a dense checkpoint has neither.
+
+        Raises:
+            ValueError: if the file was written with another recipe.
+        """
+        if "recipe" in store:
+            saved = json.loads(np.asarray(store["recipe"]).tobytes())
+            mine = json.loads(json.dumps(self.recipe.to_dict()))
+            different = sorted(
+                key
+                for key in mine.keys() | saved.keys()
+                if key != "exclude" and mine.get(key) != saved.get(key)
+            )
+            if different:
+                raise ValueError(
+                    "This file was saved with another recipe than the model carries: "
+                    f"{', '.join(different)} differ. Attach the recipe of the file "
+                    "(qsparse.load_weights does), or start from its stripped weights."
+                )
         if "clock" in store:
             self.clock.assign(store["clock"])
             self.quantizing.assign(store["quantizing"])

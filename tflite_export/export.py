@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from qsparse.compressor import compressed_layers, export_mode
+from qsparse.keras_compat import walk_layers
 from qsparse.tflite_export.calibrate import count_sources, quantize_activations
 from qsparse.tflite_export.convert import INFERENCE_TYPES, convert
 from qsparse.tflite_export.data import collect
@@ -66,6 +67,7 @@ def export(
         RuntimeError: conversion or verification failed; nothing is written.
     """
     started = time.perf_counter()
+    _check_dtypes(model)
     target = _check_path(path)
     _check_arguments(batch_size, inference_type, calibration_samples)
     samples = collect(
@@ -124,6 +126,15 @@ def _check_path(path: str | os.PathLike) -> Path:
             "first."
         )
     return target
+
+
+def _check_dtypes(model: keras.Model) -> None:
+    for path, layer in walk_layers(model):
+        if layer.compute_dtype == "float64":
+            raise ValueError(
+                f"layer {path!r} computes in float64, which LiteRT does not. Build the "
+                "model in float32 and copy the weights."
+            )
 
 
 def _check_arguments(batch_size: int, inference_type: str, samples: int) -> None:

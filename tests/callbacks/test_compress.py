@@ -151,7 +151,7 @@ def test_training_that_ends_early_says_so(cnn, few):
 
 def test_another_recipe_needs_strip_first(cnn, few):
     _fit(cnn, few, [Prune()], epochs=1)
-    with pytest.raises(ValueError, match="already compressed, by another.*strip"):
+    with pytest.raises(ValueError, match="already carries another recipe.*strip"):
         _fit(cnn, few, [Quantize()], epochs=1)
     qsparse.strip(cnn)
     _fit(cnn, few, [Quantize()], epochs=1)

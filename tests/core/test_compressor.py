@@ -56,12 +56,18 @@ def test_a_shared_layer_is_compressed_once(pixels):
     inputs = keras.Input((16,))
     outer = compiled(keras.Model(inputs, layers.Dense(8)(inner(inputs))))
     qsparse.attach(inner, qsparse.Recipe())
-    with pytest.raises(ValueError, match="already compressed"):
-        qsparse.attach(outer, qsparse.Recipe())
-    qsparse.strip(inner)
-    assert {type(layer) for layer in inner.layers} == {layers.Dense}
-    qsparse.attach(outer, qsparse.Recipe())
+    qsparse.attach(outer, qsparse.Recipe())  # takes over: nothing had begun
     assert state_of(inner) is state_of(outer)
+    assert len(compressed_layers(outer)) == 4
+    for act in (qsparse.strip, lambda m: qsparse.attach(m, qsparse.Recipe())):
+        with pytest.raises(ValueError, match="part of another model.*strip that"):
+            act(inner)
+    qsparse.strip(outer)
+    assert {type(layer) for layer in inner.layers} == {layers.Dense}
+
+    inner.fit(*pixels, epochs=2, verbose=0, callbacks=[PruneThenQuantize()])
+    with pytest.raises(ValueError, match="or a part of it, already carries"):
+        qsparse.attach(outer, qsparse.Recipe())
 
 
 @pytest.mark.parametrize(
@@ -111,6 +117,37 @@ def test_a_part_of_a_model_outlives_it(pixels):
     encoder = part()
     gc.collect()
     assert np.isfinite(encoder.predict(pixels[0], verbose=0)).all()
+
+
+@pytest.mark.parametrize("estimator", ["ste", "masked", "sr-ste"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+def test_every_estimator_trains(pixels, estimator, dtype):
+    model = mlp()
+    model.pop()
+    model.add(layers.Dense(12, dtype=dtype, kernel_regularizer="l2"))
+    compiled(model)
+    callback = PruneThenQuantize(estimator=estimator)
+    history = model.fit(*pixels, epochs=2, verbose=0, callbacks=[callback]).history
+    assert np.isfinite(history["loss"]).all()
+    assert history["sparsity"][-1] == pytest.approx(0.75)
+
+
+def test_a_recipe_that_never_began_may_grow(cnn):
+    qsparse.attach(cnn, qsparse.Recipe(quantize=False))
+    covered = qsparse.attach(cnn, qsparse.Recipe())
+    assert all(row.int8 for row in covered.layers)
+
+
+def test_inputs_may_have_another_name(pixels):
+    class Scaled(layers.Dense):
+        def call(self, x, scale=1.0):
+            return super().call(x) * scale
+
+    inputs = keras.Input((16,))
+    model = compiled(keras.Model(inputs, Scaled(12)(x=inputs, scale=2.0)))
+    expected = model.predict(pixels[0], verbose=0)
+    qsparse.attach(model, qsparse.Recipe())
+    np.testing.assert_array_equal(model.predict(pixels[0], verbose=0), expected)
 
 
 def test_clones_are_plain(cnn):

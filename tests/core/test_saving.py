@@ -7,7 +7,7 @@ import pytest
 import qsparse
 from qsparse.callbacks import PruneThenQuantize
 from qsparse.saving import read_recipe
-from tests.conftest import small_cnn
+from tests.conftest import compiled, small_cnn
 
 # Keras says so when only one of file and model has a built optimizer.
 pytestmark = pytest.mark.filterwarnings("ignore:Skipping variable loading for opt")
@@ -65,3 +65,50 @@ def test_truncated_files(trained, tmp_path, name):
 def test_missing_file(tmp_path):
     with pytest.raises(ValueError, match="Cannot read .*nowhere.keras"):
         qsparse.load_model(tmp_path / "nowhere.keras")
+
+
+def _part_and_whole():
+    """Return an encoder of two layers, and a classifier built on it."""
+    inner = keras.Sequential(
+        [
+            keras.Input((16,)),
+            keras.layers.Dense(32, activation="relu", name="a"),
+            keras.layers.Dense(32, activation="relu", name="b"),
+        ]
+    )
+    inputs = keras.Input((16,))
+    outputs = keras.layers.Dense(12, name="head")(inner(inputs))
+    return inner, compiled(keras.Model(inputs, outputs))
+
+
+def test_only_a_part_was_compressed(tmp_path):
+    """What the recipe did not cover may not come back compressed."""
+    inner, outer = _part_and_whole()
+    qsparse.attach(inner, qsparse.Recipe())
+    outer.save(tmp_path / "m.keras")
+    with pytest.raises(ValueError, match="holds 2 compressed layers, .* covers 3"):
+        qsparse.load_model(tmp_path / "m.keras")
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    qsparse.attach(loaded.layers[1], qsparse.Recipe())
+    loaded.load_weights(tmp_path / "m.keras")
+
+
+def test_saving_a_part(tmp_path):
+    inner, outer = _part_and_whole()
+    qsparse.attach(outer, qsparse.Recipe(exclude="head"))
+    inner.save(tmp_path / "inner.keras")
+    assert (
+        len(qsparse.coverage(qsparse.load_model(tmp_path / "inner.keras")).layers) == 2
+    )
+    rest = keras.Sequential([keras.Input((32,)), inner.layers[1]])
+    rest.save(tmp_path / "rest.keras")
+    with pytest.raises(ValueError, match="holds 1 compressed layers and 0 recipes"):
+        qsparse.load_model(tmp_path / "rest.keras")
+
+
+def test_weights_of_another_recipe(trained, tmp_path):
+    trained.save_weights(tmp_path / "m.weights.h5")
+    other = small_cnn()
+    qsparse.attach(other, qsparse.Recipe(pattern=qsparse.NM(2, 4)))
+    with pytest.raises(ValueError, match="another recipe.*pattern, sparsity differ"):
+        other.load_weights(tmp_path / "m.weights.h5")

@@ -128,3 +128,11 @@ def test_a_lost_pruned_layer_is_always_refused(cnn, images, tmp_path, monkeypatc
     with pytest.raises(RuntimeError, match=r"for \['head/dense'\].*not written"):
         qsparse.export(cnn, tmp_path / "m.tflite", images[0][:8])
     assert not list(tmp_path.iterdir())
+
+
+def test_float64_is_refused_by_name(tmp_path):
+    model = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(4, dtype="float64", name="wide")]
+    )
+    with pytest.raises(ValueError, match="'wide' computes in float64"):
+        qsparse.export(model, tmp_path / "m.tflite", np.zeros((2, 4), np.float32))
