@@ -43,11 +43,14 @@ def plan_of(model, **options):
         return json.loads(path.read_text())
 
 
-def assert_exact(model, isas=ISAS, threads=(1, 2), seed=0):
-    """No output differs from XNNPACK's, and the delegate did take the layer."""
+def assert_exact(model, isas=ISAS, threads=(1, 2), seed=0, least=9):
+    """No output differs from XNNPACK's, and the delegate did take the layer.
+
+    `least` is how many different values the outputs must have.
+    """
     x = model.input(seed)
     expected = invoke(interpreter(model), x)
-    assert np.unique(expected).size > 8, "degenerate output proves nothing"
+    assert np.unique(expected).size >= least, "degenerate output proves nothing"
     for isa in isas:
         (decision,) = plan_of(model, isa=isa, min_gain="0")
         assert decision["claimed"], decision

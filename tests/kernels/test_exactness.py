@@ -15,6 +15,8 @@ PATTERNS = [
     ("2:4", 0.5),
     ("unstructured", 0.2),
 ]
+# The ISA that has a kernel for few positions; elsewhere it is replaced by the best.
+FEW_ISAS = ("avx512vnni",)
 
 
 @pytest.mark.parametrize(("pattern", "density"), PATTERNS)
@@ -42,6 +44,56 @@ def test_fully_connected_patterns(m, pattern, density):
 def test_fully_connected_shapes(m, k, n):
     weights = one_op_models.sparse_weights((n, k), "4x4", 0.5, seed=m)
     runner.assert_exact(one_op_models.fully_connected_model(weights, m))
+
+
+@pytest.mark.parametrize(("pattern", "density"), PATTERNS)
+@pytest.mark.parametrize("m", range(1, 16))
+def test_few_positions(m, pattern, density):
+    weights = one_op_models.sparse_weights((80, 144), pattern, density, seed=m)
+    runner.assert_exact(one_op_models.fully_connected_model(weights, m), FEW_ISAS)
+
+
+@pytest.mark.parametrize("m", range(1, 16))
+@pytest.mark.parametrize(
+    ("k", "n"), [(37, 30), (6, 3), (130, 66), (65, 1), (3, 257), (1027, 71)]
+)
+def test_few_positions_shapes(m, k, n):
+    weights = one_op_models.sparse_weights((n, k), "4x4", 0.5, seed=m + 4)
+    # A handful of outputs takes a handful of values.
+    least = 9 if m * n > 60 else 1
+    model = one_op_models.fully_connected_model(weights, m)
+    runner.assert_exact(model, FEW_ISAS, least=least)
+
+
+@pytest.mark.parametrize(
+    ("zero_points", "activation"),
+    [
+        ((-128, -128), None),
+        ((127, 127), None),
+        ((0, 0), "relu"),
+        ((-128, -128), "relu6"),
+        ((-128, 60), "relu"),
+        ((127, 100), "relu_n1_to_1"),
+    ],
+)
+@pytest.mark.parametrize("m", [1, 4, 6, 11])
+def test_few_positions_clamp(m, zero_points, activation):
+    weights = one_op_models.sparse_weights((96, 64), "4x4", 0.4)
+    model = one_op_models.fully_connected_model(
+        weights,
+        m,
+        input_zero_point=zero_points[0],
+        output_zero_point=zero_points[1],
+        activation=activation,
+    )
+    runner.assert_exact(model, FEW_ISAS)
+
+
+def test_few_positions_of_a_pointwise_convolution():
+    weights = one_op_models.sparse_weights((40, 1, 1, 36), "4x4", 0.4)
+    for height, stride in ((3, 1), (5, 2)):
+        model = one_op_models.conv2d_model(weights, height, 3, stride=stride)
+        runner.assert_exact(model, FEW_ISAS)
 
 
 @pytest.mark.parametrize("activation", ["relu", "relu6", "relu_n1_to_1"])
@@ -141,7 +193,7 @@ def test_resized_inputs(isa):
     ours = runner.interpreter(model, isa=isa, min_gain="0")
     plain = runner.interpreter(model)
     rng = np.random.default_rng(0)
-    for rows in (1, 33, 8):
+    for rows in (1, 33, 8, 12, 13, 3):
         x = rng.integers(-128, 128, size=(rows, 64)).astype(np.int8)
         outputs = []
         for each in (ours, plain):

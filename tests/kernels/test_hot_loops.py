@@ -77,8 +77,9 @@ def test_avx512vnni(innermost_loops):
     loops = hot_loops(innermost_loops, "vpdpbusd", "%zmm")
     products = sorted(sum(n == "vpdpbusd" for _, n, _ in body) for body in loops)
     # One or two registers of positions come with two sets of accumulators; every
-    # loop comes with and without column masks.
-    assert products == sorted([8, 12, 16, 16, 20, 24] * 2)
+    # loop comes with and without column masks. The kernel for few positions has
+    # four sets, of one (too few products to be listed), two and three registers.
+    assert products == sorted([8, 12, 16, 16, 20, 24] * 2 + [8, 12])
     for body in loops:
         assert_clean(body)
 

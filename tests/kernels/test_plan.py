@@ -77,6 +77,26 @@ def test_sparser_and_larger_predicts_more():
     assert gain(0.25, 64) > gain(0.25, 4) > gain(0.25, 1)
 
 
+@pytest.mark.parametrize("isa", runner.ISAS)
+def test_few_positions_have_a_kernel_of_their_own(isa):
+    weights = one_op_models.sparse_weights((64, 64), "4x4", 0.3)
+    for m in (1, 12, 13):
+        model = one_op_models.fully_connected_model(weights, m)
+        (decision,) = runner.plan_of(model, isa=isa, min_gain="0")
+        few = decision["isa"] == "avx512vnni" and m <= 12
+        assert decision["kernel"] == ("few_rows" if few else "block_4x4")
+
+
+def test_few_positions_are_taken_where_that_was_measured_to_gain():
+    weights = one_op_models.sparse_weights((768, 768), "1:4 4x4")
+    for m, gains in ((1, False), (2, True), (4, True), (8, True)):
+        model = one_op_models.fully_connected_model(weights, m)
+        (decision,) = runner.plan_of(model, isa="avx512vnni")
+        if decision["isa"] != "avx512vnni":
+            pytest.skip("needs AVX512-VNNI")
+        assert decision["claimed"] is gains
+
+
 def test_dense_takes_everything():
     weights = one_op_models.sparse_weights((64, 64), "dense")
     model = one_op_models.fully_connected_model(weights, 1)

@@ -109,7 +109,8 @@ void Compute(const ComputeArgs& a) {
 
 extern const Kernel kAvx2Kernel;
 const Kernel kAvx2Kernel = {
-    "avx2",      Isa::kAvx2, kLanes, kMaxVectors, /*quad_bytes=*/8, /*input_offset=*/0,
-    kBlockBytes, /*masks_columns=*/false, PackBlock, Pack, Compute, Unpack};
+    "block_4x4", Isa::kAvx2, /*max_rows=*/0, kLanes, kMaxVectors, /*quad_bytes=*/8,
+    /*input_offset=*/0, kBlockBytes, /*masks_columns=*/false, PackBlock, Pack,
+    Compute, Unpack};
 
 }  // namespace qsparse

@@ -287,8 +287,8 @@ void Unpack(const UnpackArgs& a) {
 
 extern const Kernel kAvx512VnniKernel;
 const Kernel kAvx512VnniKernel = {
-    "avx512vnni",  Isa::kAvx512Vnni, kLanes,        kMaxVectors, /*quad_bytes=*/4,
-    /*input_offset=*/128, kBlockWeights, /*masks_columns=*/true, PackBlock, Pack,
-    Compute, Unpack};
+    "block_4x4", Isa::kAvx512Vnni, /*max_rows=*/0, kLanes, kMaxVectors,
+    /*quad_bytes=*/4, /*input_offset=*/128, kBlockWeights, /*masks_columns=*/true,
+    PackBlock, Pack, Compute, Unpack};
 
 }  // namespace qsparse

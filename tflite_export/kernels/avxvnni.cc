@@ -105,7 +105,7 @@ void Compute(const ComputeArgs& a) {
 
 extern const Kernel kAvxVnniKernel;
 const Kernel kAvxVnniKernel = {
-    "avxvnni",     Isa::kAvxVnni, kLanes, kMaxVectors, /*quad_bytes=*/4,
+    "block_4x4", Isa::kAvxVnni, /*max_rows=*/0, kLanes, kMaxVectors, /*quad_bytes=*/4,
     /*input_offset=*/128, kBlockWeights, /*masks_columns=*/false, PackBlock, Pack,
     Compute, Unpack};
 

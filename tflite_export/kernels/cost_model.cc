@@ -11,6 +11,7 @@ namespace {
 // Every cost is in the time of one multiply-accumulate of the kernel at its peak
 // rate, so that clock rates cancel out. Fitted to whole-invocation timings.
 struct Rates {
+  double block;        // of a block, beside its products: loading its weights
   double block_floor;  // least time of a block and tile: latency of its chain
   double requantize;   // per output position computed
   double chunk;        // packing or unpacking 64 bytes of a row
@@ -21,16 +22,17 @@ struct Rates {
 constexpr int64_t kChunkBytes = 64;
 constexpr double kTileBytes = 48 * 1024;
 
-Rates RatesOf(Isa isa) {
-  switch (isa) {
+Rates RatesOf(const Kernel& kernel) {
+  switch (kernel.isa) {
     case Isa::kAvx512Vnni:
-      return {400, 15, 450, 250e3, 1.12};
+      if (kernel.max_rows != 0) return {140, 0, 70, 450, 250e3, 1.0};
+      return {0, 400, 15, 450, 250e3, 1.12};
     case Isa::kAvxVnni:
-      return {250, 10, 550, 120e3, 1.1};
+      return {0, 250, 10, 550, 120e3, 1.1};
     case Isa::kAvx2:
-      return {160, 6, 250, 60e3, 1.1};
+      return {0, 160, 6, 250, 60e3, 1.1};
     default:
-      return {64, 4, 60, 8e3, 1.0};
+      return {0, 64, 4, 60, 8e3, 1.0};
   }
 }
 
@@ -72,11 +74,14 @@ int64_t RoundUp(int64_t value, int64_t multiple) {
 int64_t Chunks(int64_t bytes) { return (bytes + kChunkBytes - 1) / kChunkBytes; }
 
 // XNNPACK computes tiles of 7 rows x 16 outputs x 8 inputs. A single row is bound
-// by reading the weights, which costs about as much as computing two.
+// by reading the weights, which costs about as much as computing two, or four if
+// they do not fit a second-level cache.
 double XnnpackTime(const Layer& layer, double speed, double call) {
   constexpr double kPerOutput = 40;
-  const int64_t rows = layer.rows() == 1 ? 2 : RoundUp(layer.rows(), 7);
+  constexpr int64_t kCachedBytes = int64_t{2} << 20;
   const int64_t depth = layer.taps() * RoundUp(layer.channels, 8);
+  const int64_t single = depth * layer.outputs < kCachedBytes ? 2 : 4;
+  const int64_t rows = layer.rows() == 1 ? single : RoundUp(layer.rows(), 7);
   const double macs = static_cast<double>(rows) * static_cast<double>(depth) *
                       static_cast<double>(RoundUp(layer.outputs, 16));
   const double outputs = static_cast<double>(layer.rows() * layer.outputs);
@@ -95,14 +100,14 @@ int64_t ComputedPositions(const Layer& layer, const Kernel& kernel) {
 }  // namespace
 
 double PredictGain(const Layer& layer, int64_t blocks, const Kernel& kernel) {
-  const Rates rates = RatesOf(kernel.isa);
+  const Rates rates = RatesOf(kernel);
   const int64_t computed = ComputedPositions(layer, kernel);
   const int64_t images = layer.taps() == 1 ? 1 : layer.batch;
   const int64_t vectors = computed / images / kernel.lanes;
   const double tiles = static_cast<double>(
       images * ((vectors + kernel.max_vectors - 1) / kernel.max_vectors));
 
-  double multiply = kBlockWeights * static_cast<double>(computed);
+  double multiply = rates.block + kBlockWeights * static_cast<double>(computed);
   multiply = std::max(multiply, rates.block_floor * tiles) * static_cast<double>(blocks);
   const double tile_bytes = 2.0 * kernel.lanes * kernel.quad_bytes *
                             static_cast<double>(RoundUp(layer.channels, kBlock) / kBlock);

@@ -9,6 +9,16 @@
 namespace qsparse {
 namespace {
 
+// Names of ISAs that this build lacks are known too: a recipe that forces one must
+// run everywhere, on the best there is.
+constexpr struct {
+  const char* name;
+  Isa isa;
+} kNames[] = {{"portable", Isa::kPortable},
+              {"avx2", Isa::kAvx2},
+              {"avxvnni", Isa::kAvxVnni},
+              {"avx512vnni", Isa::kAvx512Vnni}};
+
 #if defined(__x86_64__)
 
 struct CpuidLeaf {
@@ -90,25 +100,21 @@ bool IsSupported(Isa isa) {
 }
 
 Isa BestIsa() {
-#define QSPARSE_KERNEL(isa, name, variable) \
+#define QSPARSE_KERNEL(isa, variable) \
   if (IsSupported(Isa::isa)) return Isa::isa;
 #include "kernels.inc"
 #undef QSPARSE_KERNEL
   return Isa::kPortable;
 }
 
-const char* IsaName(Isa isa) { return GetKernel(isa).name; }
+const char* IsaName(Isa isa) {
+  for (const auto& known : kNames) {
+    if (isa == known.isa) return known.name;
+  }
+  return "";
+}
 
 bool ParseIsa(const std::string& name, Isa* isa) {
-  // Names of kernels that this build lacks are known too: a recipe that forces
-  // one must run everywhere, on the best there is.
-  constexpr struct {
-    const char* name;
-    Isa isa;
-  } kNames[] = {{"portable", Isa::kPortable},
-                {"avx2", Isa::kAvx2},
-                {"avxvnni", Isa::kAvxVnni},
-                {"avx512vnni", Isa::kAvx512Vnni}};
   for (const auto& known : kNames) {
     if (name != known.name) continue;
     *isa = known.isa;

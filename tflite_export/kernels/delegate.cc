@@ -85,11 +85,11 @@ Decision SparseDelegate::Decide(const Context& context, const Node& node, int32_
   d.macs = layer.macs();
   d.pattern = FindPattern(layer);
 
-  const Kernel& kernel = GetKernel(options_.isa);
+  const Kernel& kernel = GetKernel(options_.isa, layer);
   const int64_t all_blocks = int64_t{(layer.outputs + kBlock - 1) / kBlock} *
                              ((layer.channels + kBlock - 1) / kBlock) * layer.taps();
-  d.isa = kernel.name;
-  d.kernel = options_.dense || d.pattern.name == "dense" ? "dense" : "block_4x4";
+  d.isa = IsaName(kernel.isa);
+  d.kernel = options_.dense || d.pattern.name == "dense" ? "dense" : kernel.name;
   d.gain = PredictGain(layer, options_.dense ? all_blocks : d.pattern.blocks, kernel);
   d.claimed = options_.dense || d.gain >= options_.min_gain;
   d.reason = d.claimed ? "predicted gain" : BelowThreshold(d.gain, options_.min_gain);

@@ -14,6 +14,8 @@
 
 namespace qsparse {
 
+struct Layer;
+
 enum class Isa : uint8_t { kPortable, kAvx2, kAvxVnni, kAvx512Vnni };
 
 inline constexpr int kBlock = 4;  // outputs, and inputs, of one block
@@ -73,6 +75,7 @@ struct UnpackArgs {
 struct Kernel {
   const char* name;
   Isa isa;
+  int32_t max_rows;       // positions, at most, of the layers it takes; 0: any layer
   int32_t lanes;          // positions per vector
   int32_t max_vectors;    // vectors per tile
   int32_t quad_bytes;     // bytes of a packed quad: 4 (int8) or 8 (int16)
@@ -85,7 +88,8 @@ struct Kernel {
   void (*unpack)(const UnpackArgs& args);
 };
 
-const Kernel& GetKernel(Isa isa);
+// The first row of the table that takes the layer.
+const Kernel& GetKernel(Isa isa, const Layer& layer);
 
 }  // namespace qsparse
 

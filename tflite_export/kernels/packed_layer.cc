@@ -71,9 +71,12 @@ bool PackedLayer::ChooseTiles() {
   panels_ = geometry_.pointwise && (tiles % threads == 0 || tiles >= 4 * threads);
   const size_t positions =
       panels_ ? tile_vectors_ * kernel_.lanes : geometry_.positions();
-  plane_stride_ = CeilDiv(positions * kBlock, kCacheLine) * kCacheLine;
-  // Planes an even number of lines apart would fall into few cache sets.
-  if (!panels_ && plane_stride_ / kCacheLine % 2 == 0) plane_stride_ += kCacheLine;
+  plane_stride_ = positions * kBlock;
+  if (kernel_.max_rows == 0) {
+    plane_stride_ = CeilDiv(plane_stride_, kCacheLine) * kCacheLine;
+    // Planes an even number of lines apart would fall into few cache sets.
+    if (!panels_ && plane_stride_ / kCacheLine % 2 == 0) plane_stride_ += kCacheLine;
+  }
   quads_bytes_ = plane_stride_ * quads * (kernel_.quad_bytes / kBlock);
   return quads_bytes_ <= std::min<size_t>(kMaxBufferBytes, INT32_MAX);
 }
@@ -138,6 +141,9 @@ void PackedLayer::PackWeights(const Layer& layer, bool all_blocks) {
       scale_[first + v] = layer.scale[first + v];
     }
   }
+  // Kernels may look at these past the last list.
+  constexpr size_t kOffsetsPastEnd = 4;
+  offsets_.resize(offsets_.size() + kOffsetsPastEnd, 0);
 }
 
 void PackedLayer::PackPositions(const int8_t* input, int32_t first, int32_t count,

@@ -99,8 +99,8 @@ void Unpack(const UnpackArgs& a) {
 
 extern const Kernel kPortableKernel;
 const Kernel kPortableKernel = {
-    "portable",  Isa::kPortable, kLanes, /*max_vectors=*/4, /*quad_bytes=*/8,
-    /*input_offset=*/0, kBlockBytes, /*masks_columns=*/false, PackBlock, Pack,
-    Compute, Unpack};
+    "block_4x4", Isa::kPortable, /*max_rows=*/0, kLanes, /*max_vectors=*/4,
+    /*quad_bytes=*/8, /*input_offset=*/0, kBlockBytes, /*masks_columns=*/false,
+    PackBlock, Pack, Compute, Unpack};
 
 }  // namespace qsparse
