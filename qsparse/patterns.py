@@ -107,8 +107,8 @@ def _check_block(block: Any, name: str) -> tuple[int, int]:
 class Unstructured:
     """Any weight may be zero.
 
-    CPUs gain speed from it only at 80% sparsity and above; use it as the
-    accuracy bound for the other patterns.
+    The kernels gain no speed from it; use it as the accuracy bound for the other
+    patterns.
     """
 
     def mask(self, scores: np.ndarray, sparsity: float | None) -> np.ndarray:

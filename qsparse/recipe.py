@@ -42,8 +42,7 @@ class Recipe:
     Attributes:
         pattern: a pattern, its name, or None to leave every weight.
         sparsity: share of zeros in [0, 1) per pruned layer. None means what an
-            `NM` pattern implies, and 0.75 for the others, where 4x4 blocks run
-            4-5 times faster than dense int8.
+            `NM` pattern implies, and 0.75 for the others.
         schedule: how sparsity grows from `prune_from` to `prune_until`.
         estimator: how gradients pass the mask.
         quantize: whether to train with int8 fake quantization.

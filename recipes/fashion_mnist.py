@@ -10,19 +10,6 @@ from importlib.resources import files
 
 import numpy as np
 
-CLASSES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
-
 Arrays = tuple[np.ndarray, np.ndarray]
 
 
