@@ -94,7 +94,7 @@ Decision SparseDelegate::Decide(const Context& context, const Node& node, int32_
   d.claimed = options_.dense || d.gain >= options_.min_gain;
   d.reason = d.claimed ? "predicted gain" : BelowThreshold(d.gain, options_.min_gain);
   if (options_.dense) d.reason = "option dense";
-  if (d.claimed && !PackedLayer::Fits(layer, kernel, pool_.get())) {
+  if (d.claimed && !FitsMemory(layer, kernel, pool_.get())) {
     d.claimed = false;
     d.reason = "layer too large";
   }

@@ -1,13 +1,11 @@
-// A layer made ready to run: packed blocks, position tables and scratch memory.
+// A layer made ready to run on one kernel.
 #ifndef QSPARSE_PACKED_LAYER_H_
 #define QSPARSE_PACKED_LAYER_H_
 
+#include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <memory>
-#include <vector>
 
-#include "geometry.h"
 #include "kernel.h"
 #include "layer.h"
 #include "thread_pool.h"
@@ -16,65 +14,21 @@ namespace qsparse {
 
 class PackedLayer {
  public:
-  // Whether the layer needs no more memory than any real one; packs nothing.
-  static bool Fits(const Layer& layer, const Kernel& kernel, ThreadPool* pool);
-
-  // Null when it does not fit. `all_blocks` keeps the blocks that hold only zeros.
-  static std::unique_ptr<PackedLayer> Create(const Layer& layer, const Kernel& kernel,
-                                             bool all_blocks, ThreadPool* pool);
+  virtual ~PackedLayer() = default;
 
   // Allocates nothing. One call at a time per object.
-  void Run(const int8_t* input, int8_t* output);
+  virtual void Run(const int8_t* input, int8_t* output) = 0;
 
-  size_t input_bytes() const;
-  size_t output_bytes() const;
-
- private:
-  struct FreeDeleter {
-    void operator()(uint8_t* memory) const { std::free(memory); }
-  };
-  using Buffer = std::unique_ptr<uint8_t, FreeDeleter>;
-
-  PackedLayer(const Kernel& kernel, ThreadPool* pool) : kernel_(kernel), pool_(pool) {}
-
-  static Buffer Allocate(size_t bytes);
-  bool Plan(const Layer& layer);
-  bool ChooseTiles();
-  void PackWeights(const Layer& layer, bool all_blocks);
-  bool AllocateBuffers();
-  void PackPositions(const int8_t* input, int32_t first, int32_t count,
-                     uint8_t* packed) const;
-  void ComputeTile(int32_t tile, int32_t first_group, int32_t last_group,
-                   const uint8_t* packed, int8_t* output, int32_t thread) const;
-  void RunImage(const int8_t* input, int8_t* output);
-
-  const Kernel& kernel_;
-  ThreadPool* pool_;
-  Geometry geometry_;
-  int32_t channels_ = 0;
-  int32_t outputs_ = 0;
-  int32_t groups_ = 0;
-  int8_t output_zero_point_ = 0;
-  int8_t output_min_ = 0;
-  int8_t output_max_ = 0;
-
-  std::vector<int32_t> offsets_;
-  std::vector<int8_t> weights_;
-  std::vector<uint32_t> list_begin_;  // see ComputeArgs
-  uint8_t padding_ = 0;
-  std::vector<int32_t> bias_;
-  std::vector<float> scale_;
-  std::vector<int8_t> pad_row_;
-
-  std::vector<int32_t> tile_begin_;  // in vectors, tiles + 1 entries
-  int32_t tile_vectors_ = 0;         // of the largest tile
-  bool panels_ = false;              // each tile is packed by its own thread
-  size_t plane_stride_ = 0;
-  size_t quads_bytes_ = 0;           // of one packed buffer
-  size_t scratch_bytes_ = 0;
-  Buffer packed_;                    // one image, or one panel per thread
-  Buffer scratch_;                   // one per thread
+  virtual size_t input_bytes() const = 0;
+  virtual size_t output_bytes() const = 0;
 };
+
+// Whether the layer needs no more memory than any real one; packs nothing.
+bool FitsMemory(const Layer& layer, const Kernel& kernel, ThreadPool* pool);
+
+// Null when it does not fit. `all_blocks` keeps the blocks that hold only zeros.
+std::unique_ptr<PackedLayer> Pack(const Layer& layer, const Kernel& kernel,
+                                  bool all_blocks, ThreadPool* pool);
 
 }  // namespace qsparse
 

@@ -1,4 +1,4 @@
-#include "packed_layer.h"
+#include "plane_layer.h"
 
 #include <algorithm>
 #include <cstring>
@@ -18,7 +18,7 @@ T CeilDiv(T value, T divisor) {
 
 }  // namespace
 
-PackedLayer::Buffer PackedLayer::Allocate(size_t bytes) {
+PlaneLayer::Buffer PlaneLayer::Allocate(size_t bytes) {
   void* memory = nullptr;
   if (bytes > kMaxBufferBytes ||
       posix_memalign(&memory, kCacheLine, std::max(bytes, kCacheLine)) != 0) {
@@ -28,7 +28,7 @@ PackedLayer::Buffer PackedLayer::Allocate(size_t bytes) {
   return Buffer(static_cast<uint8_t*>(memory));
 }
 
-bool PackedLayer::Plan(const Layer& layer) {
+bool PlaneLayer::Plan(const Layer& layer) {
   if (!MakeGeometry(layer, kernel_, &geometry_)) return false;
   channels_ = layer.channels;
   outputs_ = layer.outputs;
@@ -36,14 +36,14 @@ bool PackedLayer::Plan(const Layer& layer) {
   return ChooseTiles();
 }
 
-bool PackedLayer::Fits(const Layer& layer, const Kernel& kernel, ThreadPool* pool) {
-  return PackedLayer(kernel, pool).Plan(layer);
+bool PlaneLayer::Fits(const Layer& layer, const Kernel& kernel, ThreadPool* pool) {
+  return PlaneLayer(kernel, pool).Plan(layer);
 }
 
-std::unique_ptr<PackedLayer> PackedLayer::Create(const Layer& layer,
+std::unique_ptr<PlaneLayer> PlaneLayer::Create(const Layer& layer,
                                                  const Kernel& kernel,
                                                  bool all_blocks, ThreadPool* pool) {
-  std::unique_ptr<PackedLayer> packed(new PackedLayer(kernel, pool));
+  std::unique_ptr<PlaneLayer> packed(new PlaneLayer(kernel, pool));
   if (!packed->Plan(layer) || !packed->AllocateBuffers()) return nullptr;
   packed->output_zero_point_ = static_cast<int8_t>(layer.output_zero_point);
   packed->output_min_ = static_cast<int8_t>(layer.output_min);
@@ -53,7 +53,7 @@ std::unique_ptr<PackedLayer> PackedLayer::Create(const Layer& layer,
 }
 
 // Tiles of nearly equal height, none taller than the kernel or the cache allow.
-bool PackedLayer::ChooseTiles() {
+bool PlaneLayer::ChooseTiles() {
   const int64_t quads = CeilDiv(channels_, kBlock);
   const int64_t vector_bytes = quads * kernel_.lanes * kernel_.quad_bytes;
   const int32_t vectors = geometry_.computed() / kernel_.lanes;
@@ -81,7 +81,7 @@ bool PackedLayer::ChooseTiles() {
   return quads_bytes_ <= std::min<size_t>(kMaxBufferBytes, INT32_MAX);
 }
 
-bool PackedLayer::AllocateBuffers() {
+bool PlaneLayer::AllocateBuffers() {
   const size_t threads = pool_->threads();
   scratch_bytes_ =
       static_cast<size_t>(kGroupsPerBatch) * tile_vectors_ * kernel_.lanes * kBlock;
@@ -90,7 +90,7 @@ bool PackedLayer::AllocateBuffers() {
   return packed_ != nullptr && scratch_ != nullptr;
 }
 
-void PackedLayer::PackWeights(const Layer& layer, bool all_blocks) {
+void PlaneLayer::PackWeights(const Layer& layer, bool all_blocks) {
   const int32_t quads = CeilDiv(channels_, kBlock);
   const size_t quad_stride = plane_stride_ * (kernel_.quad_bytes / kBlock);
   const uint32_t input_offset = layer.input_zero_point + kernel_.input_offset;
@@ -146,7 +146,7 @@ void PackedLayer::PackWeights(const Layer& layer, bool all_blocks) {
   offsets_.resize(offsets_.size() + kOffsetsPastEnd, 0);
 }
 
-void PackedLayer::PackPositions(const int8_t* input, int32_t first, int32_t count,
+void PlaneLayer::PackPositions(const int8_t* input, int32_t first, int32_t count,
                                 uint8_t* packed) const {
   PackArgs args;
   args.input = input;
@@ -159,7 +159,7 @@ void PackedLayer::PackPositions(const int8_t* input, int32_t first, int32_t coun
   kernel_.pack(args);
 }
 
-void PackedLayer::ComputeTile(int32_t tile, int32_t first_group, int32_t last_group,
+void PlaneLayer::ComputeTile(int32_t tile, int32_t first_group, int32_t last_group,
                               const uint8_t* packed, int8_t* output,
                               int32_t thread) const {
   const int32_t vectors = tile_begin_[tile + 1] - tile_begin_[tile];
@@ -199,7 +199,7 @@ void PackedLayer::ComputeTile(int32_t tile, int32_t first_group, int32_t last_gr
   }
 }
 
-void PackedLayer::RunImage(const int8_t* input, int8_t* output) {
+void PlaneLayer::RunImage(const int8_t* input, int8_t* output) {
   const int32_t tiles = static_cast<int32_t>(tile_begin_.size()) - 1;
   const int32_t lanes = kernel_.lanes;
   if (panels_) {
@@ -241,19 +241,28 @@ void PackedLayer::RunImage(const int8_t* input, int8_t* output) {
   });
 }
 
-size_t PackedLayer::input_bytes() const {
+size_t PlaneLayer::input_bytes() const {
   return static_cast<size_t>(geometry_.images) * geometry_.in_rows * channels_;
 }
 
-size_t PackedLayer::output_bytes() const {
+size_t PlaneLayer::output_bytes() const {
   return static_cast<size_t>(geometry_.images) * geometry_.out_rows * outputs_;
 }
 
-void PackedLayer::Run(const int8_t* input, int8_t* output) {
+void PlaneLayer::Run(const int8_t* input, int8_t* output) {
   for (int32_t image = 0; image < geometry_.images; ++image) {
     RunImage(input + static_cast<size_t>(image) * geometry_.in_rows * channels_,
              output + static_cast<size_t>(image) * geometry_.out_rows * outputs_);
   }
+}
+
+bool FitsMemory(const Layer& layer, const Kernel& kernel, ThreadPool* pool) {
+  return PlaneLayer::Fits(layer, kernel, pool);
+}
+
+std::unique_ptr<PackedLayer> Pack(const Layer& layer, const Kernel& kernel,
+                                  bool all_blocks, ThreadPool* pool) {
+  return PlaneLayer::Create(layer, kernel, all_blocks, pool);
 }
 
 }  // namespace qsparse
