@@ -99,7 +99,7 @@ int64_t ComputedPositions(const Layer& layer, const Kernel& kernel) {
 
 }  // namespace
 
-double PredictGain(const Layer& layer, int64_t blocks, const Kernel& kernel) {
+Cost EstimateCost(const Layer& layer, int64_t blocks, const Kernel& kernel) {
   const Rates rates = RatesOf(kernel);
   const int64_t computed = ComputedPositions(layer, kernel);
   const int64_t images = layer.taps() == 1 ? 1 : layer.batch;
@@ -112,18 +112,21 @@ double PredictGain(const Layer& layer, int64_t blocks, const Kernel& kernel) {
   const double tile_bytes = 2.0 * kernel.lanes * kernel.quad_bytes *
                             static_cast<double>(RoundUp(layer.channels, kBlock) / kBlock);
   if (vectors > 1 && tile_bytes > kTileBytes) multiply *= rates.spilled;
+  const double requantize = rates.requantize * static_cast<double>(computed) *
+                            static_cast<double>(RoundUp(layer.outputs, kBlock));
 
   const double in_rows = layer.taps() == 1 ? static_cast<double>(layer.rows())
                                            : static_cast<double>(layer.batch) *
                                                  layer.height * layer.width;
-  const double chunks =
-      in_rows * static_cast<double>(Chunks(layer.channels)) +
-      static_cast<double>(computed) * static_cast<double>(Chunks(layer.outputs));
-  const double requantize = rates.requantize * static_cast<double>(computed) *
-                            static_cast<double>(RoundUp(layer.outputs, kBlock));
-  const double ours = multiply + requantize + rates.chunk * chunks + rates.call;
+  Cost cost;
+  cost.pack = rates.chunk * in_rows * static_cast<double>(Chunks(layer.channels));
+  cost.compute = multiply + requantize;
+  cost.unpack = rates.chunk * static_cast<double>(computed) *
+                static_cast<double>(Chunks(layer.outputs));
+  cost.call = rates.call;
   const double speed = XnnpackRate() / PeakOf(kernel.isa);
-  return XnnpackTime(layer, speed, rates.call) / ours;
+  cost.xnnpack = XnnpackTime(layer, speed, rates.call);
+  return cost;
 }
 
 }  // namespace qsparse

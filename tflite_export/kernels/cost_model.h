@@ -9,9 +9,20 @@
 
 namespace qsparse {
 
-// XNNPACK's time divided by ours on one core, packing and unpacking included.
+// Times of one core, in a unit that all layers of one CPU share.
+struct Cost {
+  double pack = 0;     // ours: rows of the input to the kernel's layout
+  double compute = 0;  // ours: products and requantization
+  double unpack = 0;   // ours: results to rows of the output
+  double call = 0;     // of any invocation, ours or XNNPACK's
+  double xnnpack = 0;  // XNNPACK's whole layer
+
+  double ours() const { return pack + compute + unpack + call; }
+  double gain() const { return xnnpack / ours(); }
+};
+
 // `blocks` are the 4x4 blocks that will be computed.
-double PredictGain(const Layer& layer, int64_t blocks, const Kernel& kernel);
+Cost EstimateCost(const Layer& layer, int64_t blocks, const Kernel& kernel);
 
 }  // namespace qsparse
 

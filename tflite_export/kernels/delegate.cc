@@ -90,7 +90,8 @@ Decision SparseDelegate::Decide(const Context& context, const Node& node, int32_
                              ((layer.channels + kBlock - 1) / kBlock) * layer.taps();
   d.isa = IsaName(kernel.isa);
   d.kernel = options_.dense || d.pattern.name == "dense" ? "dense" : kernel.name;
-  d.gain = PredictGain(layer, options_.dense ? all_blocks : d.pattern.blocks, kernel);
+  d.gain =
+      EstimateCost(layer, options_.dense ? all_blocks : d.pattern.blocks, kernel).gain();
   d.claimed = options_.dense || d.gain >= options_.min_gain;
   d.reason = d.claimed ? "predicted gain" : BelowThreshold(d.gain, options_.min_gain);
   if (options_.dense) d.reason = "option dense";
