@@ -54,6 +54,8 @@ void Pack(const PackArgs& a) {
   }
 }
 
+void PackInt8(const PackArgs& a) { PackQuads(a, 0); }
+
 template <int kVectors>
 void ComputeVectors(const ComputeArgs& a) {
   for (int group = 0; group < a.groups; ++group) {
@@ -111,6 +113,6 @@ extern const Kernel kAvx2Kernel;
 const Kernel kAvx2Kernel = {
     "block_4x4", Isa::kAvx2, /*max_rows=*/0, kLanes, kMaxVectors, /*quad_bytes=*/8,
     /*input_offset=*/0, kBlockBytes, /*masks_columns=*/false, PackBlock, Pack,
-    Compute, Unpack};
+    PackInt8, Compute, Unpack};
 
 }  // namespace qsparse

@@ -96,6 +96,7 @@ struct Requantizer {
       : zero_point(_mm512_set1_epi16(a.zero_point)),
         min(_mm512_set1_epi8(a.min)),
         max(_mm512_set1_epi8(a.max)),
+        flip(_mm512_set1_epi8(static_cast<char>(a.flip))),
         transpose4x4(_mm512_broadcast_i32x4(
             _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15))) {}
 
@@ -113,10 +114,10 @@ struct Requantizer {
         _mm512_adds_epi16(_mm512_packs_epi32(q[2], q[3]), zero_point);
     const __m512i by_output = _mm512_min_epi8(
         _mm512_max_epi8(_mm512_packs_epi16(first, second), min), max);
-    return _mm512_shuffle_epi8(by_output, transpose4x4);
+    return _mm512_xor_si512(_mm512_shuffle_epi8(by_output, transpose4x4), flip);
   }
 
-  __m512i zero_point, min, max, transpose4x4;
+  __m512i zero_point, min, max, flip, transpose4x4;
 };
 
 // Which positions of a tile a kernel column sees; the others read padding.
@@ -258,6 +259,7 @@ void Compute(const ComputeArgs& a) {
 
 void Unpack(const UnpackArgs& a) {
   const __mmask64 mask = FirstBytes(a.bytes);
+  const __m512i flip = _mm512_set1_epi8(static_cast<char>(a.flip));
   for (int p = 0; p < a.positions; p += kLanes) {
     const uint8_t* in = a.computed + static_cast<size_t>(p) * kBlock;
     __m512i r[16];
@@ -276,8 +278,8 @@ void Unpack(const UnpackArgs& a) {
     for (int i = 0; i < kLanes; ++i) {
       const int32_t target = a.target[p + i];
       if (target >= 0) {
-        _mm512_mask_storeu_epi8(
-            a.output + static_cast<size_t>(target) * a.row_stride, mask, r[i]);
+        _mm512_mask_storeu_epi8(a.output + static_cast<size_t>(target) * a.row_stride,
+                                mask, _mm512_xor_si512(r[i], flip));
       }
     }
   }
@@ -289,6 +291,6 @@ extern const Kernel kAvx512VnniKernel;
 const Kernel kAvx512VnniKernel = {
     "block_4x4", Isa::kAvx512Vnni, /*max_rows=*/0, kLanes, kMaxVectors,
     /*quad_bytes=*/4, /*input_offset=*/128, kBlockWeights, /*masks_columns=*/true,
-    PackBlock, Pack, Compute, Unpack};
+    PackBlock, Pack, Pack, Compute, Unpack};
 
 }  // namespace qsparse

@@ -98,6 +98,7 @@ struct Requantizer {
       : zero_point(_mm512_set1_epi32(a.zero_point)),
         min(_mm512_set1_epi32(a.min - a.zero_point)),
         max(_mm512_set1_epi32(a.max - a.zero_point)),
+        flip(_mm_set1_epi8(static_cast<char>(a.flip))),
         transpose4x4(
             _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)) {}
 
@@ -106,11 +107,12 @@ struct Requantizer {
     const __m512i q = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(acc), scale));
     const __m512i clamped = _mm512_min_epi32(_mm512_max_epi32(q, min), max);
     const __m512i by_output = _mm512_add_epi32(clamped, zero_point);
-    return _mm_shuffle_epi8(_mm512_cvtepi32_epi8(by_output), transpose4x4);
+    return _mm_xor_si128(
+        _mm_shuffle_epi8(_mm512_cvtepi32_epi8(by_output), transpose4x4), flip);
   }
 
   __m512i zero_point, min, max;
-  __m128i transpose4x4;
+  __m128i flip, transpose4x4;
 };
 
 // Lists end in one step with masked weights: a loop over what is left would be
@@ -184,6 +186,7 @@ void Compute(const ComputeArgs& a) {
 // Groups past the last are read from the scratch memory too, but not stored.
 void Unpack(const UnpackArgs& a) {
   const __mmask64 mask = FirstBytes(a.bytes);
+  const __m512i flip = _mm512_set1_epi8(static_cast<char>(a.flip));
   for (int p = 0; p < a.positions; p += kLanes) {
     const uint8_t* in = a.computed + static_cast<size_t>(p) * kBlock;
     __m512i r[4];
@@ -199,8 +202,8 @@ void Unpack(const UnpackArgs& a) {
     for (int i = 0; i < kLanes; ++i) {
       const int32_t target = a.target[p + i];
       if (target >= 0) {
-        _mm512_mask_storeu_epi8(
-            a.output + static_cast<size_t>(target) * a.row_stride, mask, r[i]);
+        _mm512_mask_storeu_epi8(a.output + static_cast<size_t>(target) * a.row_stride,
+                                mask, _mm512_xor_si512(r[i], flip));
       }
     }
   }
@@ -212,6 +215,6 @@ extern const Kernel kAvx512VnniFewRowsKernel;
 const Kernel kAvx512VnniFewRowsKernel = {
     "few_rows", Isa::kAvx512Vnni, /*max_rows=*/12, kLanes, kMaxVectors,
     /*quad_bytes=*/4, /*input_offset=*/128, kBlockWeights, /*masks_columns=*/false,
-    PackBlock, Pack, Compute, Unpack};
+    PackBlock, Pack, Pack, Compute, Unpack};
 
 }  // namespace qsparse

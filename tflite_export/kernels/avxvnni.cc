@@ -10,39 +10,7 @@ void PackBlock(const int8_t* weights, int8_t* packed) {
   std::memcpy(packed, weights, kBlockWeights);
 }
 
-void Pack(const PackArgs& a) {
-  const __m256i flip = _mm256_set1_epi8(static_cast<char>(0x80));
-  for (int p = 0; p < a.positions; p += kLanes) {
-    uint8_t* out = a.packed + static_cast<size_t>(p) * kBlock;
-    for (int c = 0; c < a.channels; c += kRegisterBytes) {
-      const int channels = std::min(kRegisterBytes, a.channels - c);
-      const __m256i mask = FirstDwords(channels);
-      __m256i r[8];
-      QSPARSE_UNROLL
-      for (int i = 0; i < kLanes; ++i) {
-        const int8_t* row = SourceRow(a, p + i) + c;
-        if (channels % kBlock == 0) {
-          r[i] = _mm256_maskload_epi32(reinterpret_cast<const int*>(row), mask);
-        } else {
-          alignas(32) int8_t tail[kRegisterBytes] = {};
-          std::memcpy(tail, row, channels);
-          r[i] = _mm256_load_si256(reinterpret_cast<const __m256i*>(tail));
-        }
-        r[i] = _mm256_xor_si256(r[i], flip);
-      }
-      Transpose8x8(r);
-      alignas(32) uint8_t quads[kLanes][kRegisterBytes];
-      QSPARSE_UNROLL
-      for (int i = 0; i < kLanes; ++i) {
-        _mm256_store_si256(reinterpret_cast<__m256i*>(quads[i]), r[i]);
-      }
-      const int planes = (channels + kBlock - 1) / kBlock;
-      for (int i = 0; i < planes; ++i, out += a.plane_stride) {
-        std::memcpy(out, quads[i], kRegisterBytes);
-      }
-    }
-  }
-}
+void Pack(const PackArgs& a) { PackQuads(a, 0x80); }
 
 template <int kVectors>
 void ComputeVectors(const ComputeArgs& a) {
@@ -107,6 +75,6 @@ extern const Kernel kAvxVnniKernel;
 const Kernel kAvxVnniKernel = {
     "block_4x4", Isa::kAvxVnni, /*max_rows=*/0, kLanes, kMaxVectors, /*quad_bytes=*/4,
     /*input_offset=*/128, kBlockWeights, /*masks_columns=*/false, PackBlock, Pack,
-    Compute, Unpack};
+    Pack, Compute, Unpack};
 
 }  // namespace qsparse

@@ -54,6 +54,7 @@ struct ComputeArgs {
   int8_t zero_point;
   int8_t min;
   int8_t max;
+  uint8_t flip;                 // results are xored with it: 0, or 0x80 for uint8
   int32_t vectors;
   size_t half_stride;           // bytes between the halves of an 8-byte quad
   uint8_t* out;                 // one dword (4 outputs) per position
@@ -64,6 +65,7 @@ struct ComputeArgs {
 struct UnpackArgs {
   const uint8_t* computed;
   size_t stride;
+  uint8_t flip;           // as in ComputeArgs: what is read was xored with it
   int32_t groups;
   int32_t bytes;          // output bytes these groups hold (tail: not 4 x groups)
   const int32_t* target;  // output row of each position, negative: discard
@@ -84,12 +86,19 @@ struct Kernel {
   bool masks_columns;     // understands ComputeArgs::masks
   void (*pack_block)(const int8_t* weights, int8_t* packed);
   void (*pack)(const PackArgs& args);
+  // Like `pack`, but quads of 4 bytes on every ISA: what layers of a chain hand on.
+  void (*pack_quads)(const PackArgs& args);
   void (*compute)(const ComputeArgs& args);
   void (*unpack)(const UnpackArgs& args);
 };
 
 // The first row of the table that takes the layer.
 const Kernel& GetKernel(Isa isa, const Layer& layer);
+
+// How activations are kept between the layers of a chain: xored with this.
+inline uint8_t FlipOf(const Kernel& kernel) {
+  return kernel.quad_bytes == kBlock ? static_cast<uint8_t>(kernel.input_offset) : 0;
+}
 
 }  // namespace qsparse
 

@@ -168,6 +168,7 @@ void PlaneLayer::ComputeTile(int32_t tile, int32_t first_group, int32_t last_gro
   compute.offsets = offsets_.data();
   compute.weights = weights_.data();
   compute.zero_point = output_zero_point_;
+  compute.flip = 0;
   compute.min = output_min_;
   compute.max = output_max_;
   compute.half_stride = plane_stride_;
@@ -183,6 +184,7 @@ void PlaneLayer::ComputeTile(int32_t tile, int32_t first_group, int32_t last_gro
   UnpackArgs unpack;
   unpack.computed = compute.out;
   unpack.stride = compute.out_stride;
+  unpack.flip = 0;
   unpack.target = geometry_.target.data() + tile_begin_[tile] * kernel_.lanes;
   unpack.positions = vectors * kernel_.lanes;
   unpack.row_stride = outputs_;

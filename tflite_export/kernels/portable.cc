@@ -37,6 +37,20 @@ void Pack(const PackArgs& a) {
   }
 }
 
+void PackQuads(const PackArgs& a) {
+  for (int p = 0; p < a.positions; ++p) {
+    const int32_t source = a.source[p];
+    const int8_t* row =
+        source < 0 ? a.pad_row : a.input + static_cast<size_t>(source) * a.channels;
+    uint8_t* out = a.packed + static_cast<size_t>(p) * kBlock;
+    for (int c = 0; c < a.channels; c += kBlock, out += a.plane_stride) {
+      int8_t quad[kBlock] = {};
+      std::copy_n(row + c, std::min(kBlock, a.channels - c), quad);
+      std::memcpy(out, quad, kBlock);
+    }
+  }
+}
+
 // acc += the products of one pair of inputs, for every position.
 void AddPairs(const uint8_t* packed, int16_t w0, int16_t w1, int32_t* acc) {
   int16_t x[kLanes * kPair];
@@ -70,7 +84,7 @@ void ComputeVector(const ComputeArgs& a, int group, const uint8_t* packed,
       const float scaled = static_cast<float>(acc[v][lane]) * scale;
       const int64_t value = std::llrint(scaled) + a.zero_point;
       out[lane * kBlock + v] =
-          static_cast<uint8_t>(std::clamp<int64_t>(value, a.min, a.max));
+          static_cast<uint8_t>(std::clamp<int64_t>(value, a.min, a.max)) ^ a.flip;
     }
   }
 }
@@ -90,7 +104,10 @@ void Unpack(const UnpackArgs& a) {
     int8_t* row = a.output + static_cast<size_t>(a.target[p]) * a.row_stride;
     const uint8_t* dword = a.computed + static_cast<size_t>(p) * kBlock;
     for (int done = 0; done < a.bytes; done += kBlock, dword += a.stride) {
-      std::memcpy(row + done, dword, std::min(kBlock, a.bytes - done));
+      const int bytes = std::min(kBlock, a.bytes - done);
+      for (int i = 0; i < bytes; ++i) {
+        row[done + i] = static_cast<int8_t>(dword[i] ^ a.flip);
+      }
     }
   }
 }
@@ -101,6 +118,6 @@ extern const Kernel kPortableKernel;
 const Kernel kPortableKernel = {
     "block_4x4", Isa::kPortable, /*max_rows=*/0, kLanes, /*max_vectors=*/4,
     /*quad_bytes=*/8, /*input_offset=*/0, kBlockBytes, /*masks_columns=*/false,
-    PackBlock, Pack, Compute, Unpack};
+    PackBlock, Pack, PackQuads, Compute, Unpack};
 
 }  // namespace qsparse

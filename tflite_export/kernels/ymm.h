@@ -52,6 +52,41 @@ inline __m256i FirstDwords(int bytes) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(bytes / 4), index);
 }
 
+// Bytes of the rows, xored with `flip_byte`, as quads.
+inline void PackQuads(const PackArgs& a, uint8_t flip_byte) {
+  const __m256i flip = _mm256_set1_epi8(static_cast<char>(flip_byte));
+  for (int p = 0; p < a.positions; p += kLanes) {
+    uint8_t* out = a.packed + static_cast<size_t>(p) * kBlock;
+    for (int c = 0; c < a.channels; c += kRegisterBytes) {
+      const int channels = std::min(kRegisterBytes, a.channels - c);
+      const __m256i mask = FirstDwords(channels);
+      __m256i r[8];
+      QSPARSE_UNROLL
+      for (int i = 0; i < kLanes; ++i) {
+        const int8_t* row = SourceRow(a, p + i) + c;
+        if (channels % kBlock == 0) {
+          r[i] = _mm256_maskload_epi32(reinterpret_cast<const int*>(row), mask);
+        } else {
+          alignas(32) int8_t tail[kRegisterBytes] = {};
+          std::memcpy(tail, row, channels);
+          r[i] = _mm256_load_si256(reinterpret_cast<const __m256i*>(tail));
+        }
+        r[i] = _mm256_xor_si256(r[i], flip);
+      }
+      Transpose8x8(r);
+      alignas(32) uint8_t quads[kLanes][kRegisterBytes];
+      QSPARSE_UNROLL
+      for (int i = 0; i < kLanes; ++i) {
+        _mm256_store_si256(reinterpret_cast<__m256i*>(quads[i]), r[i]);
+      }
+      const int planes = (channels + kBlock - 1) / kBlock;
+      for (int i = 0; i < planes; ++i, out += a.plane_stride) {
+        std::memcpy(out, quads[i], kRegisterBytes);
+      }
+    }
+  }
+}
+
 // Four registers of one output each become dwords of four outputs. No product
 // leaves the range of int32 (see node_reader.cc), so saturation does the rest.
 inline __m256i Requantize(const __m256i (&acc)[kBlock], const float* scale,
@@ -70,10 +105,12 @@ inline __m256i Requantize(const __m256i (&acc)[kBlock], const float* scale,
       _mm256_set1_epi8(a.max));
   const __m256i transpose4x4 = _mm256_broadcastsi128_si256(
       _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
-  return _mm256_shuffle_epi8(by_output, transpose4x4);
+  return _mm256_xor_si256(_mm256_shuffle_epi8(by_output, transpose4x4),
+                          _mm256_set1_epi8(static_cast<char>(a.flip)));
 }
 
 inline void Unpack(const UnpackArgs& a) {
+  const __m256i flip = _mm256_set1_epi8(static_cast<char>(a.flip));
   for (int p = 0; p < a.positions; p += kLanes) {
     for (int g = 0; g < a.groups; g += kLanes) {
       const int bytes = std::min(kRegisterBytes, a.bytes - g * kBlock);
@@ -83,6 +120,7 @@ inline void Unpack(const UnpackArgs& a) {
         const int group = std::min(g + i, a.groups - 1);
         r[i] = _mm256_load_si256(reinterpret_cast<const __m256i*>(
             a.computed + group * a.stride + static_cast<size_t>(p) * kBlock));
+        r[i] = _mm256_xor_si256(r[i], flip);
       }
       Transpose8x8(r);
       const __m256i mask = FirstDwords(bytes);
