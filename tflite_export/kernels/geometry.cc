@@ -62,17 +62,39 @@ void MakeMasks(const Layer& layer, int32_t lanes, int64_t computed, Geometry* g)
   }
 }
 
-}  // namespace
-
-bool MasksColumns(const Layer& layer, const Kernel& kernel) {
-  if (!kernel.masks_columns || layer.kernel_width == 1 || layer.stride_width != 1 ||
-      layer.out_width != layer.width) {
-    return false;
-  }
-  return Computed(layer, kernel.lanes, true) < Computed(layer, kernel.lanes, false);
+bool CanMask(const Layer& layer, const Kernel& kernel) {
+  return kernel.masks_columns && layer.kernel_width != 1 && layer.stride_width == 1 &&
+         layer.out_width == layer.width;
 }
 
-bool MakeGeometry(const Layer& layer, const Kernel& kernel, Geometry* g) {
+}  // namespace
+
+int32_t Geometry::Lead() const {
+  const auto image = std::find_if(source.begin(), source.end(),
+                                  [](int32_t row) { return row >= 0; });
+  const auto lead = image - source.begin();
+  if (source.end() - image < in_rows) return -1;
+  for (int32_t i = 0; i < in_rows; ++i) {
+    if (image[i] != i) return -1;
+  }
+  const bool only_padding_follows = std::all_of(
+      image + in_rows, source.end(), [](int32_t row) { return row < 0; });
+  return only_padding_follows ? static_cast<int32_t>(lead) : -1;
+}
+
+bool Geometry::ComputesInOrder() const {
+  for (int32_t i = 0; i < computed(); ++i) {
+    if (target[i] != (i < out_rows ? i : -1)) return false;
+  }
+  return true;
+}
+
+bool MasksColumns(const Layer& layer, const Kernel& kernel) {
+  return CanMask(layer, kernel) && Computed(layer, kernel.lanes, true) < Computed(layer, kernel.lanes, false);
+}
+
+bool MakeGeometry(const Layer& layer, const Kernel& kernel, bool in_place,
+                  Geometry* g) {
   *g = Geometry();
   const int32_t lanes = kernel.lanes;
   if (layer.taps() == 1) return MakePointwise(layer, lanes, g);
@@ -80,7 +102,8 @@ bool MakeGeometry(const Layer& layer, const Kernel& kernel, Geometry* g) {
   const int32_t stride_y = layer.stride_height, stride_x = layer.stride_width;
   const int32_t phases_y = std::min(layer.kernel_height, stride_y);
   const int32_t phases_x = std::min(layer.kernel_width, stride_x);
-  const bool masked = MasksColumns(layer, kernel);
+  const bool masked =
+      in_place ? CanMask(layer, kernel) : MasksColumns(layer, kernel);
   const int64_t width = PackedWidth(layer, masked);
   // Unmasked, the left padding is the first column of every row.
   const int64_t lead = masked ? layer.pad_left : 0;

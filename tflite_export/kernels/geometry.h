@@ -31,6 +31,12 @@ struct Geometry {
   int32_t columns = 1;          // kernel columns with masks of their own
   std::vector<uint16_t> masks;  // per column and vector: lanes inside the image
 
+  // Positions of padding in front of the image, if what is packed is the image in
+  // order with nothing but padding around it; else -1.
+  int32_t Lead() const;
+  // Whether the results are the output in order, with none to throw away between.
+  bool ComputesInOrder() const;
+
   int32_t positions() const { return static_cast<int32_t>(source.size()); }
   int32_t computed() const { return static_cast<int32_t>(target.size()); }
 };
@@ -38,8 +44,10 @@ struct Geometry {
 // Whether masks save this layer registers of positions.
 bool MasksColumns(const Layer& layer, const Kernel& kernel);
 
+// With `in_place`, masks are taken wherever they let the image be read as it is.
 // Both counts are multiples of the lanes. False when the plan would be too large.
-bool MakeGeometry(const Layer& layer, const Kernel& kernel, Geometry* geometry);
+bool MakeGeometry(const Layer& layer, const Kernel& kernel, bool in_place,
+                  Geometry* geometry);
 
 }  // namespace qsparse
 

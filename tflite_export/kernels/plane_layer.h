@@ -1,51 +1,68 @@
 // A layer for a kernel that computes from quad planes: packed blocks, position
 // tables and scratch memory.
+//
+// By itself it reads and writes rows. In a chain either side may be a tensor in planes:
+// read and written in place where the geometry allows, else copied run by run.
 #ifndef QSPARSE_PLANE_LAYER_H_
 #define QSPARSE_PLANE_LAYER_H_
 
 #include <cstdint>
-#include <cstdlib>
 #include <memory>
 #include <vector>
 
+#include "aligned_buffer.h"
 #include "geometry.h"
 #include "kernel.h"
 #include "layer.h"
 #include "packed_layer.h"
+#include "planes.h"
 #include "thread_pool.h"
 
 namespace qsparse {
 
 class PlaneLayer final : public PackedLayer {
  public:
-  // See FitsMemory and Pack.
-  static bool Fits(const Layer& layer, const Kernel& kernel, ThreadPool* pool);
+  // Null when the layer is too large. It can run once `Finish` returned true.
+  static std::unique_ptr<PlaneLayer> Plan(const Layer& layer, const Kernel& kernel,
+                                          bool in_chain, ThreadPool* pool);
 
-  static std::unique_ptr<PlaneLayer> Create(const Layer& layer, const Kernel& kernel,
-                                             bool all_blocks, ThreadPool* pool);
+  // Make room in a tensor for reading or writing it in place.
+  void WidenInput(PlaneFormat* format) const;
+  void WidenOutput(PlaneFormat* format) const;
 
+  // Null formats stand for rows. `all_blocks` keeps the blocks that hold only zeros.
+  // False when the buffers would be too large.
+  bool Finish(const Layer& layer, bool all_blocks, const PlaneFormat* input,
+              const PlaneFormat* output);
+
+  // Where a side is in planes, its pointer is the start of a tensor in that format.
   void Run(const int8_t* input, int8_t* output) override;
   size_t input_bytes() const override;
   size_t output_bytes() const override;
 
  private:
-  struct FreeDeleter {
-    void operator()(uint8_t* memory) const { std::free(memory); }
-  };
-  using Buffer = std::unique_ptr<uint8_t, FreeDeleter>;
+  enum class Side : uint8_t { kRows, kInPlace, kCopied };
 
   PlaneLayer(const Kernel& kernel, ThreadPool* pool) : kernel_(kernel), pool_(pool) {}
 
-  static Buffer Allocate(size_t bytes);
-  bool Plan(const Layer& layer);
   bool ChooseTiles();
-  void PackWeights(const Layer& layer, bool all_blocks);
+  void ChooseInput(const PlaneFormat& format);
+  void ChooseOutput(const PlaneFormat& format);
+  void ChoosePackedLayout();
   bool AllocateBuffers();
+  void PackWeights(const Layer& layer, bool all_blocks);
+
+  const uint8_t* PrepareInput(const int8_t* input) const;
   void PackPositions(const int8_t* input, int32_t first, int32_t count,
                      uint8_t* packed) const;
+  void CopyPlane(const uint8_t* input, int32_t quad) const;
   void ComputeTile(int32_t tile, int32_t first_group, int32_t last_group,
                    const uint8_t* packed, int8_t* output, int32_t thread) const;
-  void RunImage(const int8_t* input, int8_t* output);
+  void FinishPlanes(int32_t tile, int32_t first_group, int32_t last_group,
+                    const uint8_t* computed, uint8_t* output) const;
+  void RunImage(const int8_t* input, int8_t* output) const;
+
+  int32_t tiles() const { return static_cast<int32_t>(tile_begin_.size()) - 1; }
 
   const Kernel& kernel_;
   ThreadPool* pool_;
@@ -65,14 +82,22 @@ class PlaneLayer final : public PackedLayer {
   std::vector<float> scale_;
   std::vector<int8_t> pad_row_;
 
+  Side input_ = Side::kRows;
+  Side output_ = Side::kRows;
+  PlaneFormat input_format_;
+  PlaneFormat output_format_;
+  size_t start_ = 0;  // in place: bytes from the tensor's start to the first position
+  std::vector<CopyRun> input_runs_;
+  std::vector<std::vector<CopyRun>> output_runs_;  // per tile
+
   std::vector<int32_t> tile_begin_;  // in vectors, tiles + 1 entries
   int32_t tile_vectors_ = 0;         // of the largest tile
   bool panels_ = false;              // each tile is packed by its own thread
   size_t plane_stride_ = 0;
   size_t quads_bytes_ = 0;           // of one packed buffer
   size_t scratch_bytes_ = 0;
-  Buffer packed_;                    // one image, or one panel per thread
-  Buffer scratch_;                   // one per thread
+  AlignedBuffer packed_;             // one image, or one panel per thread
+  AlignedBuffer scratch_;            // one per thread
 };
 
 }  // namespace qsparse
