@@ -19,6 +19,7 @@ from . import runner
         ({"threads": "-1"}, "bad value"),
         ({"threads": "100000"}, "bad value"),
         ({"isa": "sse9"}, "bad value 'sse9' for option 'isa'"),
+        ({"kernel": "fast"}, "bad value 'fast' for option 'kernel'"),
         ({"min_gain": "-1"}, "bad value"),
         ({"min_gain": "nan"}, "bad value"),
         ({"min_gain": ""}, "bad value"),

@@ -1,6 +1,7 @@
 #include "cost_model.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "cpu.h"
 #include "geometry.h"
@@ -34,6 +35,21 @@ Rates RatesOf(const Kernel& kernel) {
     default:
       return {0, 64, 4, 60, 8e3, 1.0};
   }
+}
+
+// Of a row kernel, in the same unit.
+struct RowRates {
+  double entry;       // of an entry and tile: loading its weights
+  double row;         // of an entry and row: its products
+  double requantize;  // per output
+  double chunk;       // packing 64 bytes of a row
+  double call;
+};
+
+RowRates RatesOf(const RowKernel& kernel) {
+  if (kernel.isa == Isa::kPortable) return {16, 64, 60, 20, 8e3};
+  if (kernel.kept == kernel.run) return {64, 70, 8, 150, 250e3};
+  return {200, 92, 8, 150, 250e3};
 }
 
 // Multiply-accumulates per cycle: of our kernels at their peak, and of XNNPACK's
@@ -125,6 +141,25 @@ Cost EstimateCost(const Layer& layer, int64_t blocks, const Kernel& kernel) {
                 static_cast<double>(Chunks(layer.outputs));
   cost.call = rates.call;
   const double speed = XnnpackRate() / PeakOf(kernel.isa);
+  cost.xnnpack = XnnpackTime(layer, speed, rates.call);
+  return cost;
+}
+
+Cost EstimateCost(const Layer& layer, int64_t entries, const RowKernel& kernel) {
+  const RowRates rates = RatesOf(kernel);
+  const double rows = static_cast<double>(layer.rows());
+  const double tiles = std::ceil(rows / kernel.max_rows);
+  const double in_rows = layer.taps() == 1 ? rows
+                                           : static_cast<double>(layer.batch) *
+                                                 layer.height * layer.width;
+  const double results =
+      rows * static_cast<double>(RoundUp(layer.outputs, kernel.outputs));
+  const double speed = XnnpackRate() / PeakOf(kernel.isa);
+  Cost cost;
+  cost.pack = rates.chunk * in_rows * static_cast<double>(Chunks(layer.channels));
+  cost.compute = static_cast<double>(entries) * (rates.entry * tiles + rates.row * rows) +
+                 rates.requantize * results;
+  cost.call = rates.call;
   cost.xnnpack = XnnpackTime(layer, speed, rates.call);
   return cost;
 }

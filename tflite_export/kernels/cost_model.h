@@ -6,6 +6,7 @@
 
 #include "kernel.h"
 #include "layer.h"
+#include "row_kernel.h"
 
 namespace qsparse {
 
@@ -23,6 +24,9 @@ struct Cost {
 
 // `blocks` are the 4x4 blocks that will be computed.
 Cost EstimateCost(const Layer& layer, int64_t blocks, const Kernel& kernel);
+
+// `entries` are those of CountEntries.
+Cost EstimateCost(const Layer& layer, int64_t entries, const RowKernel& kernel);
 
 }  // namespace qsparse
 

@@ -82,6 +82,15 @@ DenseIsa DenseIsaOfCpu() {
   return DenseIsa::kOther;
 }
 
+bool HasAvx512Vbmi() {
+#if defined(__x86_64__)
+  constexpr uint32_t kVbmi = 1u << 1;
+  return HasAvx512Vnni() && (Cpuid(7).ecx & kVbmi) != 0;
+#else
+  return false;
+#endif
+}
+
 bool IsSupported(Isa isa) {
   switch (isa) {
 #if defined(__x86_64__)

@@ -20,6 +20,9 @@ enum class DenseIsa : uint8_t {
 
 DenseIsa DenseIsaOfCpu();
 
+// Beside AVX512-VNNI, which came before it.
+bool HasAvx512Vbmi();
+
 bool IsSupported(Isa isa);
 Isa BestIsa();
 const char* IsaName(Isa isa);

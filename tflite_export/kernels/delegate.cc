@@ -4,7 +4,6 @@
 #include <cstdio>
 
 #include "abi_check.h"
-#include "cost_model.h"
 #include "cpu.h"
 #include "node_kernel.h"
 #include "node_reader.h"
@@ -85,17 +84,15 @@ Decision SparseDelegate::Decide(const Context& context, const Node& node, int32_
   d.macs = layer.macs();
   d.pattern = FindPattern(layer);
 
-  const Kernel& kernel = GetKernel(options_.isa, layer);
-  const int64_t all_blocks = int64_t{(layer.outputs + kBlock - 1) / kBlock} *
-                             ((layer.channels + kBlock - 1) / kBlock) * layer.taps();
-  d.isa = IsaName(kernel.isa);
-  d.kernel = options_.dense || d.pattern.name == "dense" ? "dense" : kernel.name;
-  d.gain =
-      EstimateCost(layer, options_.dense ? all_blocks : d.pattern.blocks, kernel).gain();
+  const KernelChoice choice =
+      ChooseKernel(options_.isa, layer, d.pattern, options_.dense, options_.kernel);
+  d.isa = IsaName(choice.isa());
+  d.kernel = choice.name();
+  d.gain = choice.cost.gain();
   d.claimed = options_.dense || d.gain >= options_.min_gain;
   d.reason = d.claimed ? "predicted gain" : BelowThreshold(d.gain, options_.min_gain);
   if (options_.dense) d.reason = "option dense";
-  if (d.claimed && !FitsMemory(layer, kernel, pool_.get())) {
+  if (d.claimed && !FitsMemory(layer, choice, pool_.get())) {
     d.claimed = false;
     d.reason = "layer too large";
   }

@@ -14,8 +14,6 @@
 
 namespace qsparse {
 
-struct Layer;
-
 enum class Isa : uint8_t { kPortable, kAvx2, kAvxVnni, kAvx512Vnni };
 
 inline constexpr int kBlock = 4;  // outputs, and inputs, of one block
@@ -91,9 +89,6 @@ struct Kernel {
   void (*compute)(const ComputeArgs& args);
   void (*unpack)(const UnpackArgs& args);
 };
-
-// The first row of the table that takes the layer.
-const Kernel& GetKernel(Isa isa, const Layer& layer);
 
 // How activations are kept between the layers of a chain: xored with this.
 inline uint8_t FlipOf(const Kernel& kernel) {

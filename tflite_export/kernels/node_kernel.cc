@@ -82,8 +82,9 @@ Status Prepare(Context* context, Node* node) {
     const Options& options = kernel->delegate->options();
     // Should this fail, a later return to the old shape must pack anew.
     kernel->packed_for.clear();
-    kernel->layer = Pack(layer, GetKernel(options.isa, layer), options.dense,
-                         kernel->delegate->pool());
+    const KernelChoice choice = ChooseKernel(
+        options.isa, layer, FindPattern(layer), options.dense, options.kernel);
+    kernel->layer = Pack(layer, choice, options.dense, kernel->delegate->pool());
     if (kernel->layer == nullptr) return Fail(context, "layer too large");
     const int32_t* dims = tensors.input->dims->data();
     kernel->packed_for.assign(dims, dims + tensors.input->dims->size);

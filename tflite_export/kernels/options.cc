@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "cpu.h"
+#include "kernel_choice.h"
 
 namespace qsparse {
 namespace {
@@ -54,6 +55,10 @@ bool ParseOne(const std::string& key, const std::string& value, Options* options
     options->dense = value == "1";
     return value == "0" || value == "1";
   }
+  if (key == "kernel") {
+    options->kernel = value;
+    return IsKernelName(value);
+  }
   if (key == "plan") {
     options->plan_path = value;
     return true;
@@ -63,7 +68,7 @@ bool ParseOne(const std::string& key, const std::string& value, Options* options
 }
 
 bool IsKnown(const std::string& key) {
-  for (const char* known : {"threads", "isa", "min_gain", "dense", "plan", "log"}) {
+  for (const char* known : {"threads", "isa", "kernel", "min_gain", "dense", "plan", "log"}) {
     if (key == known) return true;
   }
   return false;
@@ -82,7 +87,7 @@ std::string ParseOptions(const char* const* keys, const char* const* values,
     const std::string value = values[i] == nullptr ? "" : values[i];
     if (!IsKnown(key)) {
       return "qsparse: unknown option '" + key +
-             "' (known: threads, isa, min_gain, dense, plan, log)";
+             "' (known: threads, isa, kernel, min_gain, dense, plan, log)";
     }
     if (!ParseOne(key, value, options, &isa)) {
       return "qsparse: bad value '" + value + "' for option '" + key + "'";

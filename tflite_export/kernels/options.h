@@ -15,6 +15,7 @@ struct Options {
   Isa isa = Isa::kPortable;
   double min_gain = 1.1;   // layers predicted to gain less stay with XNNPACK
   bool dense = false;      // run every layer, treating every weight as present
+  std::string kernel;      // one to prefer wherever it takes a layer, empty: none
   std::string plan_path;   // where to write the decisions, empty: nowhere
   int32_t log = 0;
 };

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <memory>
 
-#include "kernel.h"
+#include "kernel_choice.h"
 #include "layer.h"
 #include "thread_pool.h"
 
@@ -24,11 +24,11 @@ class PackedLayer {
 };
 
 // Whether the layer needs no more memory than any real one; packs nothing.
-bool FitsMemory(const Layer& layer, const Kernel& kernel, ThreadPool* pool);
+bool FitsMemory(const Layer& layer, const KernelChoice& choice, ThreadPool* pool);
 
-// Null when it does not fit. `all_blocks` keeps the blocks that hold only zeros.
-std::unique_ptr<PackedLayer> Pack(const Layer& layer, const Kernel& kernel,
-                                  bool all_blocks, ThreadPool* pool);
+// Null when it does not fit. `dense` treats every weight as present.
+std::unique_ptr<PackedLayer> Pack(const Layer& layer, const KernelChoice& choice,
+                                  bool dense, ThreadPool* pool);
 
 }  // namespace qsparse
 

@@ -351,17 +351,4 @@ void PlaneLayer::Run(const int8_t* input, int8_t* output) {
   }
 }
 
-bool FitsMemory(const Layer& layer, const Kernel& kernel, ThreadPool* pool) {
-  return PlaneLayer::Plan(layer, kernel, /*in_chain=*/false, pool) != nullptr;
-}
-
-std::unique_ptr<PackedLayer> Pack(const Layer& layer, const Kernel& kernel,
-                                  bool all_blocks, ThreadPool* pool) {
-  auto packed = PlaneLayer::Plan(layer, kernel, /*in_chain=*/false, pool);
-  if (packed == nullptr || !packed->Finish(layer, all_blocks, nullptr, nullptr)) {
-    return nullptr;
-  }
-  return std::move(packed);
-}
-
 }  // namespace qsparse

@@ -1,0 +1,90 @@
+#include "kernel_choice.h"
+
+#include "cpu.h"
+#include "row_weights.h"
+
+namespace qsparse {
+
+#define QSPARSE_KERNEL(isa, variable) extern const Kernel variable;
+#include "kernels.inc"
+#undef QSPARSE_KERNEL
+#define QSPARSE_ROW_KERNEL(variable) extern const RowKernel variable;
+#include "row_kernels.inc"
+#undef QSPARSE_ROW_KERNEL
+
+namespace {
+
+constexpr const Kernel* kPlaneKernels[] = {
+#define QSPARSE_KERNEL(isa, variable) &variable,
+#include "kernels.inc"
+#undef QSPARSE_KERNEL
+};
+
+constexpr const RowKernel* kRowKernels[] = {
+#define QSPARSE_ROW_KERNEL(variable) &variable,
+#include "row_kernels.inc"
+#undef QSPARSE_ROW_KERNEL
+};
+
+// Kernels for few positions know nothing of kernel taps.
+bool Takes(const Kernel& kernel, const Layer& layer) {
+  return kernel.max_rows == 0 ||
+         (layer.taps() == 1 && layer.rows() <= kernel.max_rows);
+}
+
+bool Takes(const RowKernel& kernel, const Layer& layer) {
+  return (!kernel.needs_vbmi || HasAvx512Vbmi()) &&
+         (kernel.max_positions == 0 || layer.rows() <= kernel.max_positions);
+}
+
+int64_t CeilDiv(int64_t value, int64_t divisor) { return (value + divisor - 1) / divisor; }
+
+// Entries if no output and no window had more nonzeros than its fair share.
+int64_t FewestEntries(const Layer& layer, const RowKernel& kernel, double density) {
+  const double weights = static_cast<double>(layer.taps()) * layer.channels *
+                         static_cast<double>(layer.outputs);
+  return static_cast<int64_t>(weights * density / (kernel.outputs * kernel.slots()));
+}
+
+}  // namespace
+
+KernelChoice ChooseKernel(Isa isa, const Layer& layer, const Pattern& pattern,
+                          bool dense, const std::string& forced) {
+  const int64_t blocks = dense ? CeilDiv(layer.outputs, kBlock) *
+                                     CeilDiv(layer.channels, kBlock) * layer.taps()
+                               : pattern.blocks;
+  KernelChoice best;
+  const auto is_better = [&](const char* name, const Cost& cost) {
+    if (best.planes == nullptr && best.rows == nullptr) return true;
+    if (best.name() == forced || name == forced) return best.name() != forced;
+    return cost.ours() < best.cost.ours();
+  };
+  for (const Kernel* kernel : kPlaneKernels) {
+    if (kernel->isa != isa || !Takes(*kernel, layer)) continue;
+    const Cost cost = EstimateCost(layer, blocks, *kernel);
+    if (is_better(kernel->name, cost)) best = {kernel, nullptr, cost};
+  }
+  for (const RowKernel* kernel : kRowKernels) {
+    if (kernel->isa != isa || !Takes(*kernel, layer)) continue;
+    // Counting reads all weights: not for a kernel that loses at its best.
+    const double density = dense ? 1.0 : pattern.density;
+    const int64_t fewest = FewestEntries(layer, *kernel, density);
+    if (!is_better(kernel->name, EstimateCost(layer, fewest, *kernel))) continue;
+    const Cost cost =
+        EstimateCost(layer, CountEntries(layer, *kernel, dense), *kernel);
+    if (is_better(kernel->name, cost)) best = {nullptr, kernel, cost};
+  }
+  return best;
+}
+
+bool IsKernelName(const std::string& name) {
+  for (const Kernel* kernel : kPlaneKernels) {
+    if (name == kernel->name) return true;
+  }
+  for (const RowKernel* kernel : kRowKernels) {
+    if (name == kernel->name) return true;
+  }
+  return false;
+}
+
+}  // namespace qsparse

@@ -1,0 +1,35 @@
+// Which kernel of an ISA runs a layer: the one predicted to be fastest.
+#ifndef QSPARSE_KERNEL_CHOICE_H_
+#define QSPARSE_KERNEL_CHOICE_H_
+
+#include <string>
+
+#include "cost_model.h"
+#include "kernel.h"
+#include "layer.h"
+#include "pattern.h"
+#include "row_kernel.h"
+
+namespace qsparse {
+
+// Exactly one of the two families.
+struct KernelChoice {
+  const Kernel* planes = nullptr;
+  const RowKernel* rows = nullptr;
+  Cost cost;
+
+  const char* name() const { return rows != nullptr ? rows->name : planes->name; }
+  Isa isa() const { return rows != nullptr ? rows->isa : planes->isa; }
+};
+
+// `dense` treats every weight as present. A kernel called `forced` is taken whenever
+// it takes the layer; empty: none is forced.
+KernelChoice ChooseKernel(Isa isa, const Layer& layer, const Pattern& pattern,
+                          bool dense, const std::string& forced = "");
+
+// Whether any ISA has a kernel of this name.
+bool IsKernelName(const std::string& name);
+
+}  // namespace qsparse
+
+#endif  // QSPARSE_KERNEL_CHOICE_H_

@@ -1,0 +1,202 @@
+#include "row_layer.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "row_weights.h"
+
+namespace qsparse {
+namespace {
+
+constexpr size_t kCacheLine = 64;
+constexpr size_t kMaxBufferBytes = size_t{1} << 30;
+
+template <typename T>
+T CeilDiv(T value, T divisor) {
+  return (value + divisor - 1) / divisor;
+}
+
+}  // namespace
+
+RowLayer::Buffer RowLayer::Allocate(size_t bytes) {
+  void* memory = nullptr;
+  if (bytes > kMaxBufferBytes ||
+      posix_memalign(&memory, kCacheLine, std::max(bytes, kCacheLine)) != 0) {
+    return nullptr;
+  }
+  std::memset(memory, 0, std::max(bytes, kCacheLine));
+  return Buffer(static_cast<uint8_t*>(memory));
+}
+
+bool RowLayer::Plan(const Layer& layer) {
+  // Positions are computed one by one, nothing is rounded up or masked.
+  Kernel single = {};
+  single.lanes = 1;
+  if (!MakeGeometry(layer, single, &geometry_)) return false;
+  channels_ = layer.channels;
+  outputs_ = layer.outputs;
+  groups_ = CeilDiv(layer.outputs, kernel_.outputs);
+  ChooseTiles();
+
+  // An odd number of lines, so that the lines of a tile fall into all cache sets.
+  const size_t positions = static_cast<size_t>(geometry_.positions()) | 1;
+  line_stride_ = positions * kernel_.line_bytes();
+  packed_bytes_ = line_stride_ * CeilDiv(channels_, kLineChannels);
+  return packed_bytes_ <= std::min<size_t>(kMaxBufferBytes, INT32_MAX);
+}
+
+// A tile starts at an output and ends at one: what lies between the rows of an
+// image is computed only where a tile reaches over it.
+void RowLayer::ChooseTiles() {
+  const int32_t computed = geometry_.computed();
+  const auto cut = [&](int32_t tallest) {
+    tiles_.clear();
+    for (int32_t first = 0; first < computed;) {
+      if (geometry_.target[first] < 0) {
+        ++first;
+        continue;
+      }
+      int32_t end = std::min(computed, first + tallest);
+      while (geometry_.target[end - 1] < 0) --end;
+      tiles_.push_back({first, end - first});
+      first = end;
+    }
+    return tiles_.size();
+  };
+  // The lowest tiles that are not more of them.
+  const size_t fewest = cut(kernel_.max_rows);
+  int32_t tallest = kernel_.max_rows;
+  while (tallest > 1 && cut(tallest - 1) == fewest) --tallest;
+  cut(tallest);
+}
+
+bool RowLayer::Fits(const Layer& layer, const RowKernel& kernel, ThreadPool* pool) {
+  return RowLayer(kernel, pool).Plan(layer);
+}
+
+std::unique_ptr<RowLayer> RowLayer::Create(const Layer& layer, const RowKernel& kernel,
+                                           bool all_weights, ThreadPool* pool) {
+  std::unique_ptr<RowLayer> packed(new RowLayer(kernel, pool));
+  if (!packed->Plan(layer) || !packed->PackWeights(layer, all_weights)) return nullptr;
+  packed->packed_ = Allocate(packed->packed_bytes_);
+  if (packed->packed_ == nullptr) return nullptr;
+  packed->output_zero_point_ = static_cast<int8_t>(layer.output_zero_point);
+  packed->output_min_ = static_cast<int8_t>(layer.output_min);
+  packed->output_max_ = static_cast<int8_t>(layer.output_max);
+  return packed;
+}
+
+bool RowLayer::PackWeights(const Layer& layer, bool all_weights) {
+  const size_t count = CountEntries(layer, kernel_, all_weights);
+  entries_ = Allocate(count * kernel_.entry_bytes);
+  if (entries_ == nullptr) return false;
+  std::vector<int32_t> tap_shift;
+  for (const int32_t shift : geometry_.shift) {
+    tap_shift.push_back(shift * kernel_.line_bytes());
+  }
+  offsets_.reserve(count);
+  PackEntries(layer, kernel_, all_weights, line_stride_, tap_shift, &list_begin_,
+              &offsets_, entries_.get());
+
+  pad_row_.assign(channels_, static_cast<int8_t>(layer.input_zero_point));
+  bias_.assign(static_cast<size_t>(groups_) * kernel_.outputs, 0);
+  scale_.assign(bias_.size(), 0.0f);
+  const uint32_t input_offset = layer.input_zero_point + kernel_.input_offset;
+  const size_t row = static_cast<size_t>(layer.taps()) * channels_;
+  for (int32_t n = 0; n < outputs_; ++n) {
+    const int8_t* weights = layer.weights + n * row;
+    int32_t sum = 0;
+    for (size_t k = 0; k < row; ++k) sum += weights[k];
+    // Wraps like the accumulators do.
+    bias_[n] = static_cast<int32_t>(static_cast<uint32_t>(layer.bias[n]) -
+                                    static_cast<uint32_t>(sum) * input_offset);
+    scale_[n] = layer.scale[n];
+  }
+  ChooseChunks();
+  return true;
+}
+
+// The weights of a chunk stay in the second-level cache while all tiles use them.
+// With few tiles, threads need more chunks to share.
+void RowLayer::ChooseChunks() {
+  constexpr int64_t kChunkBytes = 256 * 1024;
+  const int64_t entry_bytes = kernel_.entry_bytes + sizeof(int32_t);
+  const int64_t bytes = list_begin_.back() * entry_bytes;
+  const int32_t tiles = static_cast<int32_t>(tiles_.size());
+  const int32_t threads = pool_->threads();
+  int64_t chunks = tiles == 1 ? 1 : CeilDiv(bytes, kChunkBytes);
+  if (threads > 1) chunks = std::max<int64_t>(chunks, CeilDiv(4 * threads, tiles));
+  chunks = std::clamp<int64_t>(chunks, 1, groups_);
+  for (int64_t i = 0; i <= chunks; ++i) {
+    chunk_begin_.push_back(static_cast<int32_t>(i * groups_ / chunks));
+  }
+}
+
+void RowLayer::PackPositions(const int8_t* input, int32_t first, int32_t count) {
+  PackArgs args;
+  args.input = input;
+  args.channels = channels_;
+  args.source = geometry_.source.data() + first;
+  args.positions = count;
+  args.pad_row = pad_row_.data();
+  args.packed = packed_.get() + static_cast<size_t>(first) * kernel_.line_bytes();
+  args.plane_stride = line_stride_;
+  kernel_.pack(args);
+}
+
+void RowLayer::RunImage(const int8_t* input, int8_t* output) {
+  // Waking others costs more than packing a small image.
+  constexpr int64_t kParallelBytes = 128 * 1024;
+  const int32_t positions = geometry_.positions();
+  const int32_t parts =
+      int64_t{positions} * channels_ < kParallelBytes ? 1 : pool_->threads();
+  pool_->Run(parts, [&](int32_t part, int32_t) {
+    const auto begin_of = [&](int64_t index) {
+      return static_cast<int32_t>(index * positions / parts);
+    };
+    const int32_t first = begin_of(part);
+    PackPositions(input, first, begin_of(int64_t{part} + 1) - first);
+  });
+
+  const int32_t tiles = static_cast<int32_t>(tiles_.size());
+  const int32_t chunks = static_cast<int32_t>(chunk_begin_.size()) - 1;
+  pool_->Run(tiles * chunks, [&](int32_t task, int32_t) {
+    const Tile& tile = tiles_[task % tiles];
+    const int32_t first = chunk_begin_[task / tiles];
+    const int32_t last = chunk_begin_[task / tiles + 1];
+    RowArgs args;
+    args.packed = packed_.get() + static_cast<size_t>(tile.first) * kernel_.line_bytes();
+    args.offsets = offsets_.data();
+    args.entries = entries_.get();
+    args.list_begin = list_begin_.data() + first;
+    args.groups = last - first;
+    args.outputs = std::min(outputs_, last * kernel_.outputs) - first * kernel_.outputs;
+    args.bias = bias_.data() + first * kernel_.outputs;
+    args.scale = scale_.data() + first * kernel_.outputs;
+    args.zero_point = output_zero_point_;
+    args.min = output_min_;
+    args.max = output_max_;
+    args.rows = tile.rows;
+    args.target = geometry_.target.data() + tile.first;
+    args.output = output + first * kernel_.outputs;
+    args.row_stride = outputs_;
+    kernel_.compute(args);
+  });
+}
+
+size_t RowLayer::input_bytes() const {
+  return static_cast<size_t>(geometry_.images) * geometry_.in_rows * channels_;
+}
+
+size_t RowLayer::output_bytes() const {
+  return static_cast<size_t>(geometry_.images) * geometry_.out_rows * outputs_;
+}
+
+void RowLayer::Run(const int8_t* input, int8_t* output) {
+  for (int32_t image = 0; image < geometry_.images; ++image) {
+    RunImage(input + static_cast<size_t>(image) * geometry_.in_rows * channels_,
+             output + static_cast<size_t>(image) * geometry_.out_rows * outputs_);
+  }
+}
+
+}  // namespace qsparse

@@ -1,0 +1,79 @@
+// A layer for a kernel that reads activations position by position.
+#ifndef QSPARSE_ROW_LAYER_H_
+#define QSPARSE_ROW_LAYER_H_
+
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <vector>
+
+#include "geometry.h"
+#include "layer.h"
+#include "packed_layer.h"
+#include "row_kernel.h"
+#include "thread_pool.h"
+
+namespace qsparse {
+
+class RowLayer final : public PackedLayer {
+ public:
+  // See FitsMemory and Pack.
+  static bool Fits(const Layer& layer, const RowKernel& kernel, ThreadPool* pool);
+
+  static std::unique_ptr<RowLayer> Create(const Layer& layer, const RowKernel& kernel,
+                                          bool all_weights, ThreadPool* pool);
+
+  void Run(const int8_t* input, int8_t* output) override;
+  size_t input_bytes() const override;
+  size_t output_bytes() const override;
+
+ private:
+  struct FreeDeleter {
+    void operator()(uint8_t* memory) const { std::free(memory); }
+  };
+  using Buffer = std::unique_ptr<uint8_t, FreeDeleter>;
+
+  // Neighbouring positions computed together.
+  struct Tile {
+    int32_t first;
+    int32_t rows;
+  };
+
+  RowLayer(const RowKernel& kernel, ThreadPool* pool) : kernel_(kernel), pool_(pool) {}
+
+  static Buffer Allocate(size_t bytes);
+  bool Plan(const Layer& layer);
+  void ChooseTiles();
+  bool PackWeights(const Layer& layer, bool all_weights);
+  void ChooseChunks();
+  void PackPositions(const int8_t* input, int32_t first, int32_t count);
+  void RunImage(const int8_t* input, int8_t* output);
+
+  const RowKernel& kernel_;
+  ThreadPool* pool_;
+  Geometry geometry_;
+  int32_t channels_ = 0;
+  int32_t outputs_ = 0;
+  int32_t groups_ = 0;
+  int8_t output_zero_point_ = 0;
+  int8_t output_min_ = 0;
+  int8_t output_max_ = 0;
+
+  std::vector<Tile> tiles_;
+  std::vector<int32_t> chunk_begin_;  // groups whose weights are used together
+
+  std::vector<int8_t> pad_row_;
+  std::vector<int32_t> bias_;
+  std::vector<float> scale_;
+  std::vector<uint32_t> list_begin_;
+  std::vector<int32_t> offsets_;
+  Buffer entries_;
+
+  size_t line_stride_ = 0;  // bytes from 64 channels of a position to the next 64
+  size_t packed_bytes_ = 0;
+  Buffer packed_;
+};
+
+}  // namespace qsparse
+
+#endif  // QSPARSE_ROW_LAYER_H_

@@ -1,0 +1,131 @@
+#include "row_weights.h"
+
+#include <algorithm>
+#include <cstddef>
+
+#include "nonzero_bits.h"
+
+namespace qsparse {
+namespace {
+
+constexpr int32_t kMaxGroup = 16;  // outputs
+constexpr int32_t kMaxSlots = 16;
+
+// One line of channels of one tap, for a group of outputs.
+struct Line {
+  int32_t group;
+  int32_t tap;
+  int32_t line;
+  int32_t outputs;
+  const int8_t* weights[kMaxGroup];
+  uint64_t present[kMaxGroup];
+  uint64_t any;  // present in any output
+};
+
+int32_t Lines(const Layer& layer) {
+  return (layer.channels + kLineChannels - 1) / kLineChannels;
+}
+
+// Calls body(line) for all lines of a group, tap after tap.
+template <typename Body>
+void ForEachLine(const Layer& layer, const RowKernel& kernel, bool all, int32_t group,
+                 const Body& body) {
+  Line line;
+  line.group = group;
+  line.outputs = std::min(kernel.outputs, layer.outputs - group * kernel.outputs);
+  const size_t row = static_cast<size_t>(layer.taps()) * layer.channels;
+  for (line.tap = 0; line.tap < layer.taps(); ++line.tap) {
+    for (line.line = 0; line.line < Lines(layer); ++line.line) {
+      const int32_t first = line.line * kLineChannels;
+      const int32_t count = std::min(kLineChannels, layer.channels - first);
+      const int8_t* weights =
+          layer.weights + group * kernel.outputs * row +
+          static_cast<size_t>(line.tap) * layer.channels + first;
+      line.any = 0;
+      for (int32_t o = 0; o < line.outputs; ++o) {
+        line.weights[o] = weights + o * row;
+        line.present[o] = all ? LowBits(count) : NonzeroBits(line.weights[o], count);
+        line.any |= line.present[o];
+      }
+      if (line.any != 0) body(line);
+    }
+  }
+}
+
+// Entries of the window that starts at channel `first` of a line.
+int32_t EntriesOf(const Line& line, const RowKernel& kernel, int32_t first) {
+  const uint64_t run = LowBits(kernel.run);
+  if ((line.any >> first & LowBits(kernel.window)) == 0) return 0;
+  if (kernel.kept == kernel.run) return 1;
+  int32_t fullest = 0;
+  for (int32_t o = 0; o < line.outputs; ++o) {
+    for (int32_t r = first; r < first + kernel.window; r += kernel.run) {
+      fullest = std::max(fullest, CountBits(line.present[o] >> r & run));
+    }
+  }
+  return (fullest + kernel.kept - 1) / kernel.kept;
+}
+
+// Entry `index` of a window: the nonzeros of every run that the entries before left.
+void FillEntry(const Line& line, const RowKernel& kernel, int32_t first, int32_t index,
+               uint8_t* packed) {
+  int8_t weights[kMaxGroup * kMaxSlots] = {};
+  uint8_t indices[kMaxGroup * kMaxSlots] = {};
+  for (int32_t o = 0; o < line.outputs; ++o) {
+    int32_t slot = o * kernel.slots();
+    for (int32_t r = 0; r < kernel.window; r += kernel.run, slot += kernel.kept) {
+      uint64_t left = line.present[o] >> (first + r) & LowBits(kernel.run);
+      const int8_t* from = line.weights[o] + first + r;
+      if (kernel.kept != kernel.run) {
+        for (int32_t i = 0; i < index * kernel.kept; ++i) left &= left - 1;
+      }
+      for (int32_t i = 0; i < kernel.kept && left != 0; ++i, left &= left - 1) {
+        const int32_t channel = __builtin_ctzll(left);
+        const int32_t place = slot + (kernel.kept == kernel.run ? channel : i);
+        weights[place] = from[channel];
+        indices[place] = static_cast<uint8_t>(channel);
+      }
+    }
+  }
+  kernel.pack_entry(weights, indices, packed);
+}
+
+}  // namespace
+
+int64_t CountEntries(const Layer& layer, const RowKernel& kernel, bool all) {
+  int64_t entries = 0;
+  const int32_t groups = (layer.outputs + kernel.outputs - 1) / kernel.outputs;
+  for (int32_t group = 0; group < groups; ++group) {
+    ForEachLine(layer, kernel, all, group, [&](const Line& line) {
+      for (int32_t first = 0; first < kLineChannels; first += kernel.window) {
+        entries += EntriesOf(line, kernel, first);
+      }
+    });
+  }
+  return entries;
+}
+
+void PackEntries(const Layer& layer, const RowKernel& kernel, bool all,
+                 int64_t line_stride, const std::vector<int32_t>& tap_shift,
+                 std::vector<uint32_t>* list_begin, std::vector<int32_t>* offsets,
+                 uint8_t* packed) {
+  const int32_t groups = (layer.outputs + kernel.outputs - 1) / kernel.outputs;
+  list_begin->assign(1, 0);
+  offsets->clear();
+  for (int32_t group = 0; group < groups; ++group) {
+    ForEachLine(layer, kernel, all, group, [&](const Line& line) {
+      for (int32_t first = 0; first < kLineChannels; first += kernel.window) {
+        const int32_t entries = EntriesOf(line, kernel, first);
+        for (int32_t i = 0; i < entries; ++i, packed += kernel.entry_bytes) {
+          offsets->push_back(static_cast<int32_t>(line.line * line_stride +
+                                                  tap_shift[line.tap] +
+                                                  first * kernel.channel_bytes));
+          FillEntry(line, kernel, first, i, packed);
+        }
+      }
+    });
+    list_begin->push_back(static_cast<uint32_t>(offsets->size()));
+  }
+}
+
+}  // namespace qsparse

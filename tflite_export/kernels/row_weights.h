@@ -1,0 +1,25 @@
+// The nonzeros of a layer in the order a row kernel wants them.
+#ifndef QSPARSE_ROW_WEIGHTS_H_
+#define QSPARSE_ROW_WEIGHTS_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "layer.h"
+#include "row_kernel.h"
+
+namespace qsparse {
+
+// Entries the layer takes; `all` counts zeros like other weights.
+int64_t CountEntries(const Layer& layer, const RowKernel& kernel, bool all);
+
+// Fills the arrays of RowArgs. `packed` has room for all entries. A line of
+// channels is `line_stride` bytes from the next, a tap `tap_shift` from the output.
+void PackEntries(const Layer& layer, const RowKernel& kernel, bool all,
+                 int64_t line_stride, const std::vector<int32_t>& tap_shift,
+                 std::vector<uint32_t>* list_begin, std::vector<int32_t>* offsets,
+                 uint8_t* packed);
+
+}  // namespace qsparse
+
+#endif  // QSPARSE_ROW_WEIGHTS_H_
