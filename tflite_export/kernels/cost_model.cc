@@ -5,6 +5,7 @@
 
 #include "cpu.h"
 #include "geometry.h"
+#include "kernel_choice.h"
 
 namespace qsparse {
 namespace {
@@ -161,6 +162,26 @@ Cost EstimateCost(const Layer& layer, int64_t entries, const RowKernel& kernel) 
                  rates.requantize * results;
   cost.call = rates.call;
   cost.xnnpack = XnnpackTime(layer, speed, rates.call);
+  return cost;
+}
+
+double Cost::chained(const Layer& layer, const Kernel& kernel) const {
+  // Planes are read as they are unless strides or margins of rows stand in the way.
+  constexpr double kCopy = 0.5, kStep = 0.1;
+  const bool strided = layer.stride_height > 1 || layer.stride_width > 1;
+  const bool margins = layer.kernel_width > 1 && !kernel.masks_columns;
+  return compute + (strided || margins ? kCopy * pack : 0.0) + kStep * call;
+}
+
+Cost EstimateAddCost(Isa isa, int64_t rows, int64_t channels) {
+  constexpr double kPerCycle = 5;  // elements; XNNPACK's loop is like ours
+  const Rates rates = RatesOf(ChainKernel(isa));
+  Cost cost;
+  cost.pack = rates.chunk * static_cast<double>(rows * Chunks(channels));
+  cost.unpack = cost.pack;
+  cost.compute = PeakOf(isa) / kPerCycle * static_cast<double>(rows * channels);
+  cost.call = rates.call;
+  cost.xnnpack = cost.compute;
   return cost;
 }
 

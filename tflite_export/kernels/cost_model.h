@@ -20,10 +20,15 @@ struct Cost {
 
   double ours() const { return pack + compute + unpack + call; }
   double gain() const { return xnnpack / ours(); }
+  // Ours where both sides are in planes.
+  double chained(const Layer& layer, const Kernel& kernel) const;
 };
 
 // `blocks` are the 4x4 blocks that will be computed.
 Cost EstimateCost(const Layer& layer, int64_t blocks, const Kernel& kernel);
+
+// Of adding two tensors of this shape; packing is that of one input.
+Cost EstimateAddCost(Isa isa, int64_t rows, int64_t channels);
 
 // `entries` are those of CountEntries.
 Cost EstimateCost(const Layer& layer, int64_t entries, const RowKernel& kernel);

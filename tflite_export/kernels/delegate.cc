@@ -2,42 +2,31 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <map>
 
 #include "abi_check.h"
 #include "cpu.h"
-#include "node_kernel.h"
-#include "node_reader.h"
-#include "packed_layer.h"
+#include "planner.h"
+#include "subgraph_kernel.h"
 
 namespace qsparse {
 namespace {
 
 using litert::Context;
 using litert::IntArray;
-using litert::Node;
-using litert::Registration;
 using litert::Status;
 
-std::vector<int32_t> DimsOf(const litert::Tensor& tensor) {
-  if (tensor.dims == nullptr || tensor.dims->size < 0 || tensor.dims->size > 8) return {};
-  return {tensor.dims->data(), tensor.dims->data() + tensor.dims->size};
-}
+bool IsLayer(const Decision& d) { return d.op != Op::kAdd; }
 
-std::string BelowThreshold(double gain, double min_gain) {
-  char text[96];
-  std::snprintf(text, sizeof(text), "predicted gain %.2f below min_gain %.2f", gain,
-                min_gain);
-  return text;
-}
-
-// Nodes are claimed one by one: tensors between them then stay in the arena.
-Status ClaimNode(Context* context, litert::Delegate* delegate, int32_t index) {
-  struct {
-    IntArray header;
-    int32_t element;
-  } nodes = {{1}, index};
+// A chain is claimed in one call, everything else node by node: what lies between two
+// calls stays in the runtime's arena.
+Status ClaimGroup(Context* context, litert::Delegate* delegate,
+                  const std::vector<int32_t>& nodes) {
+  std::vector<int32_t> array = {static_cast<int32_t>(nodes.size())};
+  array.insert(array.end(), nodes.begin(), nodes.end());
   return context->replace_node_subsets_with_delegate_kernels(
-      context, NodeKernelRegistration(), &nodes.header, delegate);
+      context, SubgraphKernelRegistration(),
+      reinterpret_cast<const IntArray*>(array.data()), delegate);
 }
 
 }  // namespace
@@ -61,44 +50,6 @@ void SparseDelegate::StartPool(const Context& context) {
   pool_ = std::make_unique<ThreadPool>(threads);
 }
 
-Decision SparseDelegate::Decide(const Context& context, const Node& node, int32_t index,
-                                bool is_conv) const {
-  Decision d;
-  d.node = index;
-  d.is_conv = is_conv;
-  NodeIndices indices;
-  NodeTensors tensors;
-  d.reason = ReadIndices(node, &indices);
-  if (d.reason.empty()) d.reason = FindTensors(context, indices, &tensors);
-  if (!d.reason.empty()) return d;
-  d.output_tensor = indices.output;
-  d.input_dims = DimsOf(*tensors.input);
-  d.weight_dims = DimsOf(*tensors.weights);
-  d.output_dims = DimsOf(*tensors.output);
-
-  Layer layer;
-  std::vector<int32_t> output_dims;
-  d.reason = ReadNode(tensors, node.builtin_data, is_conv, &layer, &output_dims);
-  if (!d.reason.empty()) return d;
-  d.output_dims = output_dims;
-  d.macs = layer.macs();
-  d.pattern = FindPattern(layer);
-
-  const KernelChoice choice =
-      ChooseKernel(options_.isa, layer, d.pattern, options_.dense, options_.kernel);
-  d.isa = IsaName(choice.isa());
-  d.kernel = choice.name();
-  d.gain = choice.cost.gain();
-  d.claimed = options_.dense || d.gain >= options_.min_gain;
-  d.reason = d.claimed ? "predicted gain" : BelowThreshold(d.gain, options_.min_gain);
-  if (options_.dense) d.reason = "option dense";
-  if (d.claimed && !FitsMemory(layer, choice, pool_.get())) {
-    d.claimed = false;
-    d.reason = "layer too large";
-  }
-  return d;
-}
-
 Status SparseDelegate::Claim(Context* context) {
   IntArray* plan = nullptr;
   const std::string mismatch = CheckAbi(context, &plan);
@@ -110,34 +61,22 @@ Status SparseDelegate::Claim(Context* context) {
   }
   StartPool(*context);
 
-  // Claiming a node replaces the plan, so it is read completely first.
-  std::vector<Decision> decisions;
-  for (int32_t i = 0; i < plan->size; ++i) {
-    const int32_t index = plan->data()[i];
-    Node* node = nullptr;
-    Registration* registration = nullptr;
-    if (context->get_node_and_registration(context, index, &node, &registration) !=
-            litert::kOk ||
-        node == nullptr || registration == nullptr) {
-      continue;
-    }
-    const int32_t op = registration->builtin_code;
-    if (op != litert::kBuiltinConv2d && op != litert::kBuiltinFullyConnected) continue;
-    decisions.push_back(Decide(*context, *node, index, op == litert::kBuiltinConv2d));
-  }
-
-  int32_t claimed = 0;
+  // Claiming nodes replaces the plan, so everything is decided first.
+  const std::vector<Decision> decisions =
+      Planner(context, options_, pool_.get()).Decide(*plan);
+  std::map<int32_t, std::vector<int32_t>> groups;
   for (const Decision& d : decisions) {
-    if (!d.claimed) continue;
-    const Status status = ClaimNode(context, &abi_, d.node);
-    if (status != litert::kOk) return status;
-    ++claimed;
+    if (d.claimed) groups[d.group].push_back(d.node);
   }
-  Report(decisions, claimed);
+  for (const auto& [group, nodes] : groups) {
+    const Status status = ClaimGroup(context, &abi_, nodes);
+    if (status != litert::kOk) return status;
+  }
+  Report(decisions);
   return litert::kOk;
 }
 
-void SparseDelegate::Report(const std::vector<Decision>& decisions, int32_t claimed) {
+void SparseDelegate::Report(const std::vector<Decision>& decisions) {
   // The runtime asks once per subgraph; bodies of loops and branches without
   // layers of ours must not wipe out the plan of the main one.
   if (decisions.empty() && reported_) return;
@@ -147,13 +86,17 @@ void SparseDelegate::Report(const std::vector<Decision>& decisions, int32_t clai
                  options_.plan_path.c_str());
   }
   if (options_.log >= 1) {
-    std::fprintf(stderr, "qsparse: %d of %zu layers, %s, %d threads\n", claimed,
-                 decisions.size(), IsaName(options_.isa), pool_->threads());
+    const auto layers = std::count_if(decisions.begin(), decisions.end(), IsLayer);
+    const auto claimed =
+        std::count_if(decisions.begin(), decisions.end(),
+                      [](const Decision& d) { return IsLayer(d) && d.claimed; });
+    std::fprintf(stderr, "qsparse: %td of %td layers, %s, %d threads\n", claimed, layers,
+                 IsaName(options_.isa), pool_->threads());
   }
   if (options_.log < 2) return;
   for (const Decision& d : decisions) {
     std::fprintf(stderr, "qsparse: node %d %s %s, gain %.2f: %s\n", d.node,
-                 d.is_conv ? "CONV_2D" : "FULLY_CONNECTED", d.pattern.name.c_str(),
+                 OpName(d.op), d.pattern.name.c_str(),
                  d.gain, d.reason.c_str());
   }
 }

@@ -24,10 +24,8 @@ class SparseDelegate {
  private:
   static litert::Status Prepare(litert::Context* context, litert::Delegate* delegate);
   litert::Status Claim(litert::Context* context);
-  Decision Decide(const litert::Context& context, const litert::Node& node,
-                  int32_t index, bool is_conv) const;
   void StartPool(const litert::Context& context);
-  void Report(const std::vector<Decision>& decisions, int32_t claimed);
+  void Report(const std::vector<Decision>& decisions);
 
   litert::Delegate abi_ = {};
   Options options_;

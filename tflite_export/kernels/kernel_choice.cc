@@ -46,13 +46,37 @@ int64_t FewestEntries(const Layer& layer, const RowKernel& kernel, double densit
   return static_cast<int64_t>(weights * density / (kernel.outputs * kernel.slots()));
 }
 
+int64_t Blocks(const Layer& layer, const Pattern& pattern, bool dense) {
+  return dense ? CeilDiv(layer.outputs, kBlock) * CeilDiv(layer.channels, kBlock) *
+                     layer.taps()
+               : pattern.blocks;
+}
+
 }  // namespace
+
+KernelChoice ChoosePlaneKernel(Isa isa, const Layer& layer, const Pattern& pattern,
+                               bool dense) {
+  KernelChoice best;
+  for (const Kernel* kernel : kPlaneKernels) {
+    if (kernel->isa != isa || !Takes(*kernel, layer)) continue;
+    const Cost cost = EstimateCost(layer, Blocks(layer, pattern, dense), *kernel);
+    if (best.planes == nullptr || cost.ours() < best.cost.ours()) {
+      best = {kernel, nullptr, cost};
+    }
+  }
+  return best;
+}
+
+const Kernel& ChainKernel(Isa isa) {
+  for (const Kernel* kernel : kPlaneKernels) {
+    if (kernel->isa == isa && kernel->max_rows == 0) return *kernel;
+  }
+  return kPortableKernel;
+}
 
 KernelChoice ChooseKernel(Isa isa, const Layer& layer, const Pattern& pattern,
                           bool dense, const std::string& forced) {
-  const int64_t blocks = dense ? CeilDiv(layer.outputs, kBlock) *
-                                     CeilDiv(layer.channels, kBlock) * layer.taps()
-                               : pattern.blocks;
+  const int64_t blocks = Blocks(layer, pattern, dense);
   KernelChoice best;
   const auto is_better = [&](const char* name, const Cost& cost) {
     if (best.planes == nullptr && best.rows == nullptr) return true;

@@ -27,6 +27,13 @@ struct KernelChoice {
 KernelChoice ChooseKernel(Isa isa, const Layer& layer, const Pattern& pattern,
                           bool dense, const std::string& forced = "");
 
+// The same among the kernels that can be part of a chain.
+KernelChoice ChoosePlaneKernel(Isa isa, const Layer& layer, const Pattern& pattern,
+                               bool dense);
+
+// The plane kernel that takes any layer: packs and unpacks for chains.
+const Kernel& ChainKernel(Isa isa);
+
 // Whether any ISA has a kernel of this name.
 bool IsKernelName(const std::string& name);
 

@@ -18,6 +18,7 @@ inline constexpr Status kError = 1;
 inline constexpr int32_t kTypeInt32 = 2;
 inline constexpr int32_t kTypeInt8 = 9;
 
+inline constexpr int32_t kBuiltinAdd = 0;
 inline constexpr int32_t kBuiltinConv2d = 3;
 inline constexpr int32_t kBuiltinFullyConnected = 9;
 
@@ -162,6 +163,11 @@ struct ConvParams {
   int32_t quantized_bias_type;
 };
 
+struct AddParams {
+  int32_t activation;
+  bool pot_scale_int16;
+};
+
 // Measured on LiteRT 2.3.0 for 64-bit targets, the only ones supported.
 static_assert(sizeof(void*) == 8, "64-bit targets only");
 static_assert(sizeof(IntArray) == 4 && sizeof(FloatArray) == 4);
@@ -172,6 +178,7 @@ static_assert(sizeof(Registration) == 88);
 static_assert(offsetof(Registration, builtin_code) == 40);
 static_assert(sizeof(Delegate) == 56 && offsetof(Delegate, flags) == 40);
 static_assert(offsetof(Context, recommended_num_threads) == 72);
+static_assert(sizeof(AddParams) == 8);
 static_assert(sizeof(FullyConnectedParams) == 16 && sizeof(ConvParams) == 28);
 
 }  // namespace qsparse::litert

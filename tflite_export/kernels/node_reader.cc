@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "tensor_reader.h"
+
 namespace qsparse {
 namespace {
 
@@ -13,60 +15,15 @@ using litert::FullyConnectedParams;
 using litert::IntArray;
 using litert::Tensor;
 
-// Far above any real layer, far below overflow of the products taken later.
-constexpr int64_t kMaxElements = int64_t{1} << 28;
-constexpr int32_t kMaxKernel = 15;
-constexpr int32_t kMaxStride = 8;
-
-// Negative when the shape is absent, not positive or too large.
-int64_t ElementCount(const Tensor& tensor) {
-  if (tensor.dims == nullptr || tensor.dims->size < 1 || tensor.dims->size > 8) {
-    return -1;
-  }
-  int64_t count = 1;
-  for (int i = 0; i < tensor.dims->size; ++i) {
-    const int32_t dim = tensor.dims->data()[i];
-    if (dim < 1 || dim > kMaxElements) return -1;
-    count *= dim;
-    if (count > kMaxElements) return -1;
-  }
-  return count;
-}
-
-bool IsConstant(const Tensor& tensor, int64_t bytes) {
-  return tensor.allocation_type == litert::kMmapRo && tensor.data != nullptr &&
-         tensor.bytes == static_cast<size_t>(bytes) && tensor.sparsity == nullptr;
-}
-
-const AffineQuantization* Affine(const Tensor& tensor) {
-  if (tensor.quantization.type != litert::kAffineQuantization) return nullptr;
-  const auto* affine =
-      static_cast<const AffineQuantization*>(tensor.quantization.params);
-  if (affine == nullptr || affine->scale == nullptr ||
-      affine->zero_point == nullptr || affine->scale->size < 1 ||
-      affine->zero_point->size < 1) {
-    return nullptr;
-  }
-  return affine;
-}
-
-bool IsScale(float scale) { return std::isnormal(scale) && scale > 0.0f; }
-
-struct PerTensor {
-  float scale = 0.0f;
-  int32_t zero_point = 0;
+struct NodeTensors {
+  const Tensor* input;
+  const Tensor* weights;
+  const Tensor* bias;  // null when absent
+  const Tensor* output;
 };
 
-bool ReadPerTensor(const Tensor& tensor, PerTensor* out) {
-  const AffineQuantization* affine = Affine(tensor);
-  if (affine == nullptr || affine->scale->size != 1 ||
-      affine->zero_point->size != 1) {
-    return false;
-  }
-  out->scale = affine->scale->data()[0];
-  out->zero_point = affine->zero_point->data()[0];
-  return IsScale(out->scale) && out->zero_point >= -128 && out->zero_point <= 127;
-}
+constexpr int32_t kMaxKernel = 15;
+constexpr int32_t kMaxStride = 8;
 
 // The order of operations, all in single precision, is XNNPACK's.
 std::string ReadScales(const NodeTensors& t, Layer* layer) {
@@ -124,36 +81,6 @@ bool StaysInRange(const Layer& layer) {
   return true;
 }
 
-int32_t Quantize(float value, float scale, int32_t zero_point) {
-  const float q = value / scale + static_cast<float>(zero_point);
-  return static_cast<int32_t>(std::lrint(std::min(std::max(q, -128.0f), 127.0f)));
-}
-
-std::string ReadActivation(const Tensor& output, int32_t activation, Layer* layer) {
-  PerTensor q;
-  if (!ReadPerTensor(output, &q)) return "output is not quantized per tensor";
-  const auto at = [&q](float value) { return Quantize(value, q.scale, q.zero_point); };
-  switch (activation) {
-    case litert::kActivationNone:
-      break;
-    case litert::kActivationRelu:
-      layer->output_min = at(0.0f);
-      break;
-    case litert::kActivationReluN1To1:
-      layer->output_min = at(-1.0f);
-      layer->output_max = at(1.0f);
-      break;
-    case litert::kActivationRelu6:
-      layer->output_min = at(0.0f);
-      layer->output_max = at(6.0f);
-      break;
-    default:
-      return "fused activation not supported";
-  }
-  if (layer->output_min >= layer->output_max) return "empty activation range";
-  return "";
-}
-
 std::string ReadFullyConnected(const NodeTensors& t, const FullyConnectedParams& params,
                                Layer* layer, std::vector<int32_t>* output_dims) {
   if (t.weights->dims->size != 2) return "weights are not two-dimensional";
@@ -173,7 +100,8 @@ std::string ReadFullyConnected(const NodeTensors& t, const FullyConnectedParams&
   } else {
     *output_dims = {layer->batch, layer->outputs};
   }
-  return ReadActivation(*t.output, params.activation, layer);
+  return ReadActivation(*t.output, params.activation, &layer->output_min,
+                        &layer->output_max);
 }
 
 // Output length and padding along one axis, as TensorFlow defines them.
@@ -227,43 +155,13 @@ std::string ReadConv(const NodeTensors& t, const ConvParams& params, Layer* laye
     return "kernel larger than the image";
   }
   *output_dims = {layer->batch, layer->out_height, layer->out_width, layer->outputs};
-  return ReadActivation(*t.output, params.activation, layer);
+  return ReadActivation(*t.output, params.activation, &layer->output_min,
+                        &layer->output_max);
 }
 
-}  // namespace
-
-std::string ReadIndices(const litert::Node& node, NodeIndices* indices) {
-  if (node.inputs == nullptr || node.outputs == nullptr || node.outputs->size != 1 ||
-      node.inputs->size < 2 || node.inputs->size > 3) {
-    return "unexpected number of inputs or outputs";
-  }
-  indices->input = node.inputs->data()[0];
-  indices->weights = node.inputs->data()[1];
-  indices->bias = node.inputs->size == 3 ? node.inputs->data()[2] : -1;
-  indices->output = node.outputs->data()[0];
-  return "";
-}
-
-std::string FindTensors(const litert::Context& context, const NodeIndices& indices,
-                        NodeTensors* tensors) {
-  const auto at = [&context](int32_t index) -> Tensor* {
-    if (index < 0 || static_cast<size_t>(index) >= context.tensors_size) return nullptr;
-    return &context.tensors[index];
-  };
-  tensors->input = at(indices.input);
-  tensors->weights = at(indices.weights);
-  tensors->bias = at(indices.bias);
-  tensors->output = at(indices.output);
-  if (tensors->input == nullptr || tensors->weights == nullptr ||
-      tensors->output == nullptr || (indices.bias >= 0 && tensors->bias == nullptr)) {
-    return "tensor index out of range";
-  }
-  return "";
-}
-
-std::string ReadNode(const NodeTensors& tensors, const void* params, bool is_conv,
-                     Layer* layer, std::vector<int32_t>* output_dims) {
-  if (params == nullptr) return "operator options are missing";
+std::string ReadLayerTensors(const NodeTensors& tensors, const GraphNode& node,
+                             Layer* layer, std::vector<int32_t>* output_dims) {
+  if (node.params == nullptr) return "operator options are missing";
   if (tensors.input->type != litert::kTypeInt8 ||
       tensors.weights->type != litert::kTypeInt8 ||
       tensors.output->type != litert::kTypeInt8) {
@@ -275,17 +173,138 @@ std::string ReadNode(const NodeTensors& tensors, const void* params, bool is_con
   layer->weights = static_cast<const int8_t*>(tensors.weights->data);
 
   std::string reason =
-      is_conv ? ReadConv(tensors, *static_cast<const litert::ConvParams*>(params),
-                         layer, output_dims)
-              : ReadFullyConnected(
-                    tensors, *static_cast<const litert::FullyConnectedParams*>(params),
-                    layer, output_dims);
+      node.op == Op::kConv2d
+          ? ReadConv(tensors, *static_cast<const ConvParams*>(node.params), layer,
+                     output_dims)
+          : ReadFullyConnected(tensors,
+                               *static_cast<const FullyConnectedParams*>(node.params),
+                               layer, output_dims);
   if (!reason.empty()) return reason;
   if (layer->rows() * layer->outputs > kMaxElements) return "unknown or huge shape";
   reason = ReadScales(tensors, layer);
   if (reason.empty()) reason = ReadBias(tensors, layer);
   if (!reason.empty()) return reason;
   return StaysInRange(*layer) ? "" : "outputs may overflow";
+}
+
+}  // namespace
+
+bool FindOp(int32_t builtin_code, Op* op) {
+  switch (builtin_code) {
+    case litert::kBuiltinConv2d:
+      *op = Op::kConv2d;
+      return true;
+    case litert::kBuiltinFullyConnected:
+      *op = Op::kFullyConnected;
+      return true;
+    case litert::kBuiltinAdd:
+      *op = Op::kAdd;
+      return true;
+    default:
+      return false;
+  }
+}
+
+const char* OpName(Op op) {
+  switch (op) {
+    case Op::kConv2d:
+      return "CONV_2D";
+    case Op::kFullyConnected:
+      return "FULLY_CONNECTED";
+    default:
+      return "ADD";
+  }
+}
+
+std::string ReadGraphNode(int32_t index, Op op, const litert::Node& node,
+                          GraphNode* graph_node) {
+  graph_node->index = index;
+  graph_node->op = op;
+  graph_node->params = node.builtin_data;
+  const int32_t most = op == Op::kAdd ? 2 : 3;
+  if (node.inputs == nullptr || node.outputs == nullptr || node.outputs->size != 1 ||
+      node.inputs->size < 2 || node.inputs->size > most) {
+    return "unexpected number of inputs or outputs";
+  }
+  const int32_t* inputs = node.inputs->data();
+  graph_node->output = node.outputs->data()[0];
+  graph_node->inputs[0] = inputs[0];
+  if (op == Op::kAdd) {
+    graph_node->inputs[1] = inputs[1];
+  } else {
+    graph_node->weights = inputs[1];
+    graph_node->bias = node.inputs->size == 3 ? inputs[2] : -1;
+  }
+  return "";
+}
+
+void Shapes::Set(int32_t tensor, const std::vector<int32_t>& dims) {
+  std::vector<int32_t>& array = arrays_[tensor];
+  array.assign(1, static_cast<int32_t>(dims.size()));
+  array.insert(array.end(), dims.begin(), dims.end());
+}
+
+bool Shapes::Find(const litert::Context& context, int32_t index, Tensor* tensor) {
+  if (index < 0 || static_cast<size_t>(index) >= context.tensors_size) return false;
+  *tensor = context.tensors[index];
+  const auto known = arrays_.find(index);
+  if (known != arrays_.end()) {
+    tensor->dims = reinterpret_cast<IntArray*>(known->second.data());
+  }
+  return true;
+}
+
+std::string ReadLayer(const litert::Context& context, const GraphNode& node,
+                      Shapes* shapes, Layer* layer, std::vector<int32_t>* output_dims) {
+  Tensor input, weights, bias, output;
+  if (!shapes->Find(context, node.inputs[0], &input) ||
+      !shapes->Find(context, node.weights, &weights) ||
+      !shapes->Find(context, node.output, &output) ||
+      (node.bias >= 0 && !shapes->Find(context, node.bias, &bias))) {
+    return "tensor index out of range";
+  }
+  const NodeTensors tensors = {&input, &weights, node.bias >= 0 ? &bias : nullptr,
+                               &output};
+  return ReadLayerTensors(tensors, node, layer, output_dims);
+}
+
+std::string ReadAddition(const litert::Context& context, const GraphNode& node,
+                         Shapes* shapes, AddScales* scales,
+                         std::vector<int32_t>* output_dims) {
+  if (node.params == nullptr) return "operator options are missing";
+  Tensor output;
+  if (!shapes->Find(context, node.output, &output)) return "tensor index out of range";
+  PerTensor q;
+  if (output.type != litert::kTypeInt8 || !ReadPerTensor(output, &q)) {
+    return "not int8, quantized per tensor";
+  }
+  scales->output_zero_point = q.zero_point;
+  scales->output_min = -128;
+  scales->output_max = 127;
+  const float output_scale = q.scale;
+  for (int i = 0; i < 2; ++i) {
+    Tensor input;
+    if (!shapes->Find(context, node.inputs[i], &input)) {
+      return "tensor index out of range";
+    }
+    if (input.type != litert::kTypeInt8 || !ReadPerTensor(input, &q)) {
+      return "not int8, quantized per tensor";
+    }
+    if (input.allocation_type == litert::kMmapRo) return "adds a constant";
+    if (ElementCount(input) < 0) return "unknown or huge shape";
+    scales->ratio[i] = q.scale / output_scale;
+    scales->input_zero_point[i] = q.zero_point;
+    const int32_t* dims = input.dims->data();
+    if (i == 0) {
+      output_dims->assign(dims, dims + input.dims->size);
+    } else if (!SameDims(*input.dims, *output_dims)) {
+      return "broadcasts";
+    }
+  }
+  if (!CanAdd(*scales)) return "scales too far apart";
+  return ReadActivation(output,
+                        static_cast<const litert::AddParams*>(node.params)->activation,
+                        &scales->output_min, &scales->output_max);
 }
 
 bool SameDims(const IntArray& dims, const std::vector<int32_t>& expected) {

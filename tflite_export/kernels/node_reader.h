@@ -1,4 +1,4 @@
-// Turns a node of the model into a Layer, or says why it cannot be one.
+// Turns a node of the model into a Layer or an addition, or says why it cannot be one.
 //
 // Everything here comes from a file nobody vouches for: sizes are checked
 // before they are multiplied, lengths before they are indexed.
@@ -6,38 +6,59 @@
 #define QSPARSE_NODE_READER_H_
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
+#include "add.h"
 #include "layer.h"
 #include "litert_abi.h"
 
 namespace qsparse {
 
-struct NodeTensors {
-  const litert::Tensor* input = nullptr;
-  const litert::Tensor* weights = nullptr;
-  const litert::Tensor* bias = nullptr;  // null when absent
-  litert::Tensor* output = nullptr;
-};
+enum class Op : uint8_t { kConv2d, kFullyConnected, kAdd };
 
-struct NodeIndices {
-  int32_t input = -1;
+// False for operators that are none of ours.
+bool FindOp(int32_t builtin_code, Op* op);
+const char* OpName(Op op);
+
+// What the runtime tells of a node before shapes are known. It must be kept: the
+// runtime hides nodes once they are replaced.
+struct GraphNode {
+  int32_t index = -1;
+  Op op = Op::kConv2d;
+  const void* params = nullptr;
+  int32_t inputs[2] = {-1, -1};  // activations; an addition has two
   int32_t weights = -1;
   int32_t bias = -1;  // negative when absent
   int32_t output = -1;
+
+  int input_count() const { return op == Op::kAdd ? 2 : 1; }
 };
 
-// All three return an empty string on success, else the reason.
-std::string ReadIndices(const litert::Node& node, NodeIndices* indices);
+// The functions that read return an empty string on success, else the reason.
+std::string ReadGraphNode(int32_t index, Op op, const litert::Node& node,
+                          GraphNode* graph_node);
 
-// Accepts only indices inside the context.
-std::string FindTensors(const litert::Context& context, const NodeIndices& indices,
-                        NodeTensors* tensors);
+// The runtime does not follow shapes of tensors it no longer sees; this does.
+class Shapes {
+ public:
+  void Set(int32_t tensor, const std::vector<int32_t>& dims);
 
-// Reads the node; `output_dims` receives the shape its output must have.
-std::string ReadNode(const NodeTensors& tensors, const void* params, bool is_conv,
-                     Layer* layer, std::vector<int32_t>* output_dims);
+  // A copy of the tensor with its present shape, which must not outlive this object.
+  // False for an index outside the context.
+  bool Find(const litert::Context& context, int32_t index, litert::Tensor* tensor);
+
+ private:
+  std::map<int32_t, std::vector<int32_t>> arrays_;  // length first, as in IntArray
+};
+
+// `output_dims` receives the shape the output must have.
+std::string ReadLayer(const litert::Context& context, const GraphNode& node,
+                      Shapes* shapes, Layer* layer, std::vector<int32_t>* output_dims);
+std::string ReadAddition(const litert::Context& context, const GraphNode& node,
+                         Shapes* shapes, AddScales* scales,
+                         std::vector<int32_t>* output_dims);
 
 bool SameDims(const litert::IntArray& dims, const std::vector<int32_t>& expected);
 

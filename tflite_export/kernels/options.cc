@@ -55,6 +55,10 @@ bool ParseOne(const std::string& key, const std::string& value, Options* options
     options->dense = value == "1";
     return value == "0" || value == "1";
   }
+  if (key == "chains") {
+    options->chains = value == "1";
+    return value == "0" || value == "1";
+  }
   if (key == "kernel") {
     options->kernel = value;
     return IsKernelName(value);
@@ -68,7 +72,8 @@ bool ParseOne(const std::string& key, const std::string& value, Options* options
 }
 
 bool IsKnown(const std::string& key) {
-  for (const char* known : {"threads", "isa", "kernel", "min_gain", "dense", "plan", "log"}) {
+  for (const char* known : {"threads", "isa", "kernel", "chains", "min_gain", "dense",
+                            "plan", "log"}) {
     if (key == known) return true;
   }
   return false;
@@ -87,7 +92,7 @@ std::string ParseOptions(const char* const* keys, const char* const* values,
     const std::string value = values[i] == nullptr ? "" : values[i];
     if (!IsKnown(key)) {
       return "qsparse: unknown option '" + key +
-             "' (known: threads, isa, kernel, min_gain, dense, plan, log)";
+             "' (known: threads, isa, kernel, chains, min_gain, dense, plan, log)";
     }
     if (!ParseOne(key, value, options, &isa)) {
       return "qsparse: bad value '" + value + "' for option '" + key + "'";

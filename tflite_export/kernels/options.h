@@ -16,6 +16,7 @@ struct Options {
   double min_gain = 1.1;   // layers predicted to gain less stay with XNNPACK
   bool dense = false;      // run every layer, treating every weight as present
   std::string kernel;      // one to prefer wherever it takes a layer, empty: none
+  bool chains = true;      // false: every layer is packed and unpacked by itself
   std::string plan_path;   // where to write the decisions, empty: nowhere
   int32_t log = 0;
 };

@@ -26,7 +26,7 @@ std::string Quoted(const std::string& text) {
 
 std::string ToJson(const Decision& d) {
   return "  {\"node\": " + std::to_string(d.node) +
-         ", \"op\": " + Quoted(d.is_conv ? "CONV_2D" : "FULLY_CONNECTED") +
+         ", \"op\": " + Quoted(OpName(d.op)) +
          ", \"output_tensor\": " + std::to_string(d.output_tensor) +
          ", \"input_shape\": " + Dims(d.input_dims) +
          ", \"weight_shape\": " + Dims(d.weight_dims) +
@@ -38,6 +38,7 @@ std::string ToJson(const Decision& d) {
          ", \"kernel\": " + Quoted(d.kernel) + ", \"isa\": " + Quoted(d.isa) +
          ", \"predicted_gain\": " + Number(d.gain) +
          ", \"claimed\": " + (d.claimed ? "true" : "false") +
+         ", \"group\": " + (d.claimed ? std::to_string(d.group) : "null") +
          ", \"reason\": " + Quoted(d.reason) + "}";
 }
 

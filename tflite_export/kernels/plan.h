@@ -7,13 +7,14 @@
 #include <vector>
 
 #include "layer.h"
+#include "node_reader.h"
 #include "pattern.h"
 
 namespace qsparse {
 
 struct Decision {
   int32_t node = -1;
-  bool is_conv = false;
+  Op op = Op::kConv2d;
   int32_t output_tensor = -1;
   std::vector<int32_t> input_dims;
   std::vector<int32_t> weight_dims;
@@ -24,6 +25,7 @@ struct Decision {
   std::string isa;
   double gain = 0.0;   // predicted, 0 where the node could not be read
   bool claimed = false;
+  int32_t group = -1;  // nodes of one chain share the number
   std::string reason;
 };
 

@@ -32,7 +32,7 @@ bool RowLayer::Plan(const Layer& layer) {
   // Positions are computed one by one, nothing is rounded up or masked.
   Kernel single = {};
   single.lanes = 1;
-  if (!MakeGeometry(layer, single, &geometry_)) return false;
+  if (!MakeGeometry(layer, single, /*in_place=*/false, &geometry_)) return false;
   channels_ = layer.channels;
   outputs_ = layer.outputs;
   groups_ = CeilDiv(layer.outputs, kernel_.outputs);

@@ -1,0 +1,382 @@
+#include "chain.h"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "kernel_choice.h"
+
+namespace qsparse {
+namespace {
+
+int32_t RoundUp(int32_t value, int32_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+bool IsSpatial(const Layer& layer) {
+  return layer.taps() > 1 || layer.stride_height > 1 || layer.stride_width > 1;
+}
+
+int32_t InputPositions(const Layer& layer) {
+  return layer.batch * layer.height * layer.width;
+}
+
+}  // namespace
+
+Chain::Chain(Isa isa, ThreadPool* pool)
+    : isa_(isa), kernel_(ChainKernel(isa)), pool_(pool) {}
+
+std::unique_ptr<Chain> Chain::Create(std::vector<ChainNode> nodes,
+                                     const std::vector<int32_t>& inputs,
+                                     const std::vector<int32_t>& outputs, Isa isa,
+                                     bool all_blocks, ThreadPool* pool) {
+  std::unique_ptr<Chain> chain(new Chain(isa, pool));
+  if (!chain->SplitImages(&nodes) || !chain->FindTensors(nodes, inputs, outputs)) {
+    return nullptr;
+  }
+  chain->ChoosePlanes(nodes);
+  if (!chain->PlanLayers(nodes) || !chain->MakeSteps(nodes, all_blocks) ||
+      !chain->AssignBuffers()) {
+    return nullptr;
+  }
+  return chain;
+}
+
+bool Chain::Fits(std::vector<ChainNode> nodes, Isa isa, ThreadPool* pool) {
+  Chain chain(isa, pool);
+  std::vector<int32_t> inputs;
+  std::set<int32_t> produced;
+  for (const ChainNode& node : nodes) {
+    for (int side = 0; side < (node.is_add ? 2 : 1); ++side) {
+      if (produced.count(node.inputs[side]) == 0) inputs.push_back(node.inputs[side]);
+    }
+    produced.insert(node.output);
+  }
+  if (!chain.SplitImages(&nodes) || !chain.FindTensors(nodes, inputs, {})) return false;
+  chain.ChoosePlanes(nodes);
+  return chain.PlanLayers(nodes);
+}
+
+// Neighbourhoods end at the edge of an image, so images go through one by one.
+bool Chain::SplitImages(std::vector<ChainNode>* nodes) {
+  for (const ChainNode& node : *nodes) {
+    if (!node.is_add && IsSpatial(node.layer)) images_ = node.layer.batch;
+  }
+  for (ChainNode& node : *nodes) {
+    if (node.is_add) continue;
+    if (node.layer.batch % images_ != 0) return false;
+    node.layer.batch /= images_;
+  }
+  return true;
+}
+
+int32_t Chain::IndexOf(int32_t name) const {
+  for (size_t i = 0; i < tensors_.size(); ++i) {
+    if (tensors_[i].name == name) return static_cast<int32_t>(i);
+  }
+  return -1;
+}
+
+// False where the producer and a consumer see a tensor differently.
+bool Chain::Describe(int32_t tensor, int32_t channels, int32_t positions) {
+  PlaneFormat& format = tensors_[tensor].format;
+  if (format.channels == 0) {
+    format.channels = channels;
+    format.positions = positions;
+  }
+  return format.channels == channels && format.positions == positions;
+}
+
+bool Chain::FindTensors(const std::vector<ChainNode>& nodes,
+                        const std::vector<int32_t>& inputs,
+                        const std::vector<int32_t>& outputs) {
+  const auto add_tensor = [this](int32_t name) {
+    if (IndexOf(name) < 0) {
+      tensors_.emplace_back();
+      tensors_.back().name = name;
+    }
+    return IndexOf(name);
+  };
+  for (const int32_t name : inputs) inputs_.push_back(add_tensor(name));
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    const ChainNode& node = nodes[i];
+    const int32_t output = add_tensor(node.output);
+    if (tensors_[output].producer >= 0) return false;
+    tensors_[output].producer = static_cast<int32_t>(i);
+    for (int side = 0; side < (node.is_add ? 2 : 1); ++side) {
+      const int32_t input = IndexOf(node.inputs[side]);
+      if (input < 0) return false;
+      tensors_[input].consumers.push_back(static_cast<int32_t>(i));
+    }
+  }
+  for (const int32_t name : outputs) {
+    const int32_t output = IndexOf(name);
+    if (output < 0 || tensors_[output].producer < 0) return false;
+    tensors_[output].is_output = true;
+    outputs_.push_back(output);
+  }
+  // Layers know the shapes. They spread over additions until none is new.
+  for (const ChainNode& node : nodes) {
+    if (node.is_add) continue;
+    const Layer& layer = node.layer;
+    const int32_t input = IndexOf(node.inputs[0]);
+    if (!Describe(input, layer.channels, InputPositions(layer)) ||
+        !Describe(IndexOf(node.output), layer.outputs,
+                  static_cast<int32_t>(layer.rows()))) {
+      return false;
+    }
+    tensors_[input].format.padding =
+        static_cast<uint8_t>(layer.input_zero_point) ^ FlipOf(kernel_);
+  }
+  for (size_t round = 0; round < nodes.size(); ++round) {
+    for (const ChainNode& node : nodes) {
+      if (!node.is_add) continue;
+      const int32_t sides[] = {IndexOf(node.inputs[0]), IndexOf(node.inputs[1]),
+                               IndexOf(node.output)};
+      for (const int32_t known : sides) {
+        const PlaneFormat& format = tensors_[known].format;
+        if (format.channels == 0) continue;
+        for (const int32_t side : sides) {
+          if (!Describe(side, format.channels, format.positions)) return false;
+        }
+      }
+    }
+  }
+  return std::all_of(tensors_.begin(), tensors_.end(),
+                     [](const Tensor& t) { return t.format.channels > 0; });
+}
+
+// Rows stay rows where a single layer packs or unpacks them tile by tile.
+void Chain::ChoosePlanes(const std::vector<ChainNode>& nodes) {
+  for (Tensor& tensor : tensors_) {
+    const auto is_add = [&](int32_t node) { return nodes[node].is_add; };
+    const bool added = std::any_of(tensor.consumers.begin(), tensor.consumers.end(),
+                                   is_add) ||
+                       (tensor.producer >= 0 && is_add(tensor.producer));
+    const size_t readers = tensor.consumers.size();
+    tensor.in_planes = added || (tensor.producer < 0 ? readers > 1 : readers > 0);
+    const int32_t vector = RoundUp(tensor.format.positions, kernel_.lanes);
+    tensor.format.Widen(0, vector - tensor.format.positions);
+  }
+}
+
+bool Chain::PlanLayers(const std::vector<ChainNode>& nodes) {
+  planned_.resize(nodes.size());
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    if (nodes[i].is_add) continue;
+    planned_[i] =
+        PlaneLayer::Plan(nodes[i].layer, *nodes[i].kernel, /*in_chain=*/true, pool_);
+    if (planned_[i] == nullptr) return false;
+    planned_[i]->WidenInput(&tensors_[IndexOf(nodes[i].inputs[0])].format);
+    planned_[i]->WidenOutput(&tensors_[IndexOf(nodes[i].output)].format);
+  }
+  return true;
+}
+
+void Chain::AddTransfer(Kind kind, int32_t tensor) {
+  Step step;
+  step.kind = kind;
+  (kind == Kind::kPack ? step.output : step.inputs[0]) = tensor;
+  const PlaneFormat& format = tensors_[tensor].format;
+  step.rows.assign(RoundUp(format.positions, kernel_.lanes), -1);
+  for (int32_t p = 0; p < format.positions; ++p) step.rows[p] = p;
+  steps_.push_back(std::move(step));
+}
+
+bool Chain::MakeSteps(const std::vector<ChainNode>& nodes, bool all_blocks) {
+  int32_t widest = 0;
+  for (const int32_t input : inputs_) {
+    if (tensors_[input].in_planes) AddTransfer(Kind::kPack, input);
+    widest = std::max(widest, tensors_[input].format.channels);
+  }
+  pad_row_.assign(widest + kCacheLine, 0);
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    const ChainNode& node = nodes[i];
+    Step step;
+    step.kind = node.is_add ? Kind::kAdd : Kind::kLayer;
+    step.output = IndexOf(node.output);
+    for (int side = 0; side < (node.is_add ? 2 : 1); ++side) {
+      step.inputs[side] = IndexOf(node.inputs[side]);
+    }
+    const Tensor& output = tensors_[step.output];
+    if (node.is_add) {
+      step.add = MakeAddition(node.scales, FlipOf(kernel_));
+    } else {
+      const Tensor& input = tensors_[step.inputs[0]];
+      step.layer = std::move(planned_[i]);
+      if (!step.layer->Finish(node.layer, all_blocks,
+                              input.in_planes ? &input.format : nullptr,
+                              output.in_planes ? &output.format : nullptr)) {
+        return false;
+      }
+    }
+    steps_.push_back(std::move(step));
+    if (output.is_output && output.in_planes) {
+      AddTransfer(Kind::kUnpack, IndexOf(node.output));
+    }
+  }
+  return true;
+}
+
+// A buffer is free again once the last step that reads its tensor is done.
+bool Chain::AssignBuffers() {
+  std::vector<size_t> last_step(tensors_.size(), 0);
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    for (const int32_t tensor : {steps_[i].inputs[0], steps_[i].inputs[1]}) {
+      if (tensor >= 0) last_step[tensor] = i;
+    }
+  }
+  std::vector<size_t> sizes;
+  std::vector<bool> taken;
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    const int32_t output = steps_[i].output;
+    if (output >= 0 && tensors_[output].in_planes) {
+      const size_t bytes = tensors_[output].format.bytes();
+      int32_t best = -1;
+      for (size_t b = 0; b < sizes.size(); ++b) {
+        if (taken[b]) continue;
+        const auto misfit = [&](size_t size) { return std::max(size, bytes); };
+        if (best < 0 || misfit(sizes[b]) < misfit(sizes[best])) {
+          best = static_cast<int32_t>(b);
+        }
+      }
+      if (best < 0) {
+        best = static_cast<int32_t>(sizes.size());
+        sizes.push_back(0);
+        taken.push_back(false);
+      }
+      sizes[best] = std::max(sizes[best], bytes);
+      taken[best] = true;
+      tensors_[output].buffer = best;
+    }
+    for (const int32_t tensor : {steps_[i].inputs[0], steps_[i].inputs[1]}) {
+      if (tensor >= 0 && tensors_[tensor].in_planes && last_step[tensor] == i) {
+        taken[tensors_[tensor].buffer] = false;
+      }
+    }
+  }
+  for (const size_t size : sizes) {
+    buffers_.push_back(AllocateAligned(size));
+    if (buffers_.back() == nullptr) return false;
+  }
+  return true;
+}
+
+void Chain::Pack(const Step& step) const {
+  const Tensor& tensor = tensors_[step.output];
+  const PlaneFormat& format = tensor.format;
+  uint8_t* const planes = Planes(tensor);
+  const int32_t vectors = static_cast<int32_t>(step.rows.size()) / kernel_.lanes;
+  const int32_t parts = std::min(vectors, pool_->threads());
+  pool_->Run(parts, [&](int32_t part, int32_t) {
+    const auto begin_of = [&](int64_t index) {
+      return static_cast<int32_t>(index * vectors / parts) * kernel_.lanes;
+    };
+    const int32_t first = begin_of(part);
+    PackArgs args;
+    args.input = tensor.rows;
+    args.channels = format.channels;
+    args.source = step.rows.data() + first;
+    args.positions = begin_of(int64_t{part} + 1) - first;
+    args.pad_row = pad_row_.data();
+    args.packed = format.At(planes, 0) + static_cast<size_t>(first) * kBlock;
+    args.plane_stride = format.stride();
+    kernel_.pack_quads(args);
+  });
+  FillBefore(format, 0, format.quads(), planes);
+  FillAfter(format, 0, format.quads(), planes);
+}
+
+void Chain::Unpack(const Step& step) const {
+  const Tensor& tensor = tensors_[step.inputs[0]];
+  const PlaneFormat& format = tensor.format;
+  const uint8_t* const planes = Planes(tensor);
+  const int32_t vectors = static_cast<int32_t>(step.rows.size()) / kernel_.lanes;
+  const int32_t parts = std::min(vectors, pool_->threads());
+  pool_->Run(parts, [&](int32_t part, int32_t) {
+    const auto begin_of = [&](int64_t index) {
+      return static_cast<int32_t>(index * vectors / parts) * kernel_.lanes;
+    };
+    const int32_t first = begin_of(part);
+    UnpackArgs args;
+    args.stride = format.stride();
+    args.flip = FlipOf(kernel_);
+    args.target = step.rows.data() + first;
+    args.positions = begin_of(int64_t{part} + 1) - first;
+    args.row_stride = format.channels;
+    for (int32_t quad = 0; quad < format.quads(); quad += kGroupsPerBatch) {
+      args.computed = format.At(planes, quad) + static_cast<size_t>(first) * kBlock;
+      args.groups = std::min(kGroupsPerBatch, format.quads() - quad);
+      args.bytes = std::min(args.groups * kBlock, format.channels - quad * kBlock);
+      args.output = tensor.rows + quad * kBlock;
+      kernel_.unpack(args);
+    }
+  });
+}
+
+void Chain::Add(const Step& step) const {
+  const Tensor& first = tensors_[step.inputs[0]];
+  const Tensor& second = tensors_[step.inputs[1]];
+  const Tensor& output = tensors_[step.output];
+  const AddFunction add = GetAdd(isa_, FlipOf(kernel_));
+  const int32_t quads = output.format.quads();
+  const size_t bytes = static_cast<size_t>(output.format.positions) * kBlock;
+  const int32_t parts = std::min(quads, pool_->threads());
+  pool_->Run(parts, [&](int32_t part, int32_t) {
+    const auto begin_of = [&](int64_t index) {
+      return static_cast<int32_t>(index * quads / parts);
+    };
+    const int32_t begin = begin_of(part), end = begin_of(int64_t{part} + 1);
+    for (int32_t quad = begin; quad < end; ++quad) {
+      add(step.add, first.format.At(Planes(first), quad),
+          second.format.At(Planes(second), quad), bytes,
+          output.format.At(Planes(output), quad));
+    }
+    FillBefore(output.format, begin, end, Planes(output));
+    FillAfter(output.format, begin, end, Planes(output));
+  });
+}
+
+void Chain::RunStep(const Step& step) const {
+  switch (step.kind) {
+    case Kind::kPack:
+      return Pack(step);
+    case Kind::kUnpack:
+      return Unpack(step);
+    case Kind::kAdd:
+      return Add(step);
+    case Kind::kLayer:
+      break;
+  }
+  const Tensor& input = tensors_[step.inputs[0]];
+  const Tensor& output = tensors_[step.output];
+  const auto side = [this](const Tensor& tensor) {
+    return tensor.in_planes ? reinterpret_cast<int8_t*>(Planes(tensor)) : tensor.rows;
+  };
+  step.layer->Run(side(input), side(output));
+}
+
+void Chain::Run(const int8_t* const* inputs, int8_t* const* outputs) {
+  for (int32_t image = 0; image < images_; ++image) {
+    for (size_t i = 0; i < inputs_.size(); ++i) {
+      Tensor& tensor = tensors_[inputs_[i]];
+      // Only ever read: the steps write to rows of outputs alone.
+      tensor.rows = const_cast<int8_t*>(inputs[i]) + image * tensor.row_bytes();
+    }
+    for (size_t i = 0; i < outputs_.size(); ++i) {
+      Tensor& tensor = tensors_[outputs_[i]];
+      tensor.rows = outputs[i] + image * tensor.row_bytes();
+    }
+    for (const Step& step : steps_) RunStep(step);
+  }
+}
+
+size_t Chain::input_bytes(size_t i) const {
+  return images_ * tensors_[inputs_[i]].row_bytes();
+}
+
+size_t Chain::output_bytes(size_t i) const {
+  return images_ * tensors_[outputs_[i]].row_bytes();
+}
+
+}  // namespace qsparse

@@ -1,0 +1,112 @@
+// Consecutive layers whose tensors stay in quad planes from one to the next.
+//
+// Rows are packed where a chain begins and unpacked where it ends. Between, a layer
+// writes the very bytes the next one reads, whatever number of readers a tensor has.
+#ifndef QSPARSE_CHAIN_H_
+#define QSPARSE_CHAIN_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "add.h"
+#include "aligned_buffer.h"
+#include "kernel.h"
+#include "layer.h"
+#include "plane_layer.h"
+#include "planes.h"
+#include "thread_pool.h"
+
+namespace qsparse {
+
+// Tensors go by whatever numbers the caller gives them.
+struct ChainNode {
+  bool is_add = false;
+  int32_t inputs[2] = {-1, -1};  // a layer has one
+  int32_t output = -1;
+  Layer layer;                     // unless is_add
+  const Kernel* kernel = nullptr;  // for the layer
+  AddScales scales = {};           // if is_add
+};
+
+class Chain {
+ public:
+  // Nodes in an order they can run in. Null when the shapes do not fit each other or
+  // the buffers would be too large. `inputs` and `outputs` are rows of the caller.
+  static std::unique_ptr<Chain> Create(std::vector<ChainNode> nodes,
+                                       const std::vector<int32_t>& inputs,
+                                       const std::vector<int32_t>& outputs, Isa isa,
+                                       bool all_blocks, ThreadPool* pool);
+
+  // Whether Create would succeed, were there memory; packs nothing.
+  static bool Fits(std::vector<ChainNode> nodes, Isa isa, ThreadPool* pool);
+
+  // Rows in the order of Create. Allocates nothing. One call at a time per object.
+  void Run(const int8_t* const* inputs, int8_t* const* outputs);
+
+  size_t input_bytes(size_t i) const;
+  size_t output_bytes(size_t i) const;
+
+ private:
+  struct Tensor {
+    int32_t name = -1;
+    int32_t producer = -1;  // node, or negative
+    std::vector<int32_t> consumers;
+    bool is_output = false;
+    bool in_planes = false;
+    PlaneFormat format;
+    int32_t buffer = -1;
+    int8_t* rows = nullptr;  // of the image being run
+    size_t row_bytes() const {
+      return static_cast<size_t>(format.positions) * format.channels;
+    }
+  };
+
+  enum class Kind : uint8_t { kPack, kLayer, kAdd, kUnpack };
+  struct Step {
+    Kind kind = Kind::kLayer;
+    int32_t inputs[2] = {-1, -1};  // tensors
+    int32_t output = -1;
+    std::unique_ptr<PlaneLayer> layer;
+    Addition add = {};
+    std::vector<int32_t> rows;  // of every position packed or unpacked, or -1
+  };
+
+  Chain(Isa isa, ThreadPool* pool);
+
+  bool SplitImages(std::vector<ChainNode>* nodes);
+  bool FindTensors(const std::vector<ChainNode>& nodes,
+                   const std::vector<int32_t>& inputs,
+                   const std::vector<int32_t>& outputs);
+  int32_t IndexOf(int32_t name) const;
+  bool Describe(int32_t tensor, int32_t channels, int32_t positions);
+  void ChoosePlanes(const std::vector<ChainNode>& nodes);
+  bool PlanLayers(const std::vector<ChainNode>& nodes);
+  bool MakeSteps(const std::vector<ChainNode>& nodes, bool all_blocks);
+  void AddTransfer(Kind kind, int32_t tensor);
+  void RunStep(const Step& step) const;
+  bool AssignBuffers();
+
+  uint8_t* Planes(const Tensor& tensor) const {
+    return buffers_[tensor.buffer].get();
+  }
+  void Pack(const Step& step) const;
+  void Unpack(const Step& step) const;
+  void Add(const Step& step) const;
+
+  const Isa isa_;
+  const Kernel& kernel_;  // packs and unpacks
+  ThreadPool* const pool_;
+  int32_t images_ = 1;
+  std::vector<Tensor> tensors_;
+  std::vector<int32_t> inputs_;
+  std::vector<int32_t> outputs_;
+  std::vector<std::unique_ptr<PlaneLayer>> planned_;  // per node, until Steps take them
+  std::vector<Step> steps_;
+  std::vector<AlignedBuffer> buffers_;
+  std::vector<int8_t> pad_row_;
+};
+
+}  // namespace qsparse
+
+#endif  // QSPARSE_CHAIN_H_

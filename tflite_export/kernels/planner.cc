@@ -1,0 +1,218 @@
+#include "planner.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <set>
+#include <utility>
+
+#include "cost_model.h"
+#include "cpu.h"
+#include "kernel_choice.h"
+#include "packed_layer.h"
+
+namespace qsparse {
+namespace {
+
+using litert::Context;
+using litert::IntArray;
+using litert::Node;
+using litert::Registration;
+
+std::vector<int32_t> DimsOf(const Context& context, int32_t index) {
+  if (index < 0 || static_cast<size_t>(index) >= context.tensors_size) return {};
+  const IntArray* dims = context.tensors[index].dims;
+  if (dims == nullptr || dims->size < 0 || dims->size > 8) return {};
+  return {dims->data(), dims->data() + dims->size};
+}
+
+std::string WithGain(const char* before, double gain, const char* between,
+                     double other) {
+  char text[96];
+  std::snprintf(text, sizeof(text), "%s %.2f %s %.2f", before, gain, between, other);
+  return text;
+}
+
+bool FindNode(Context* context, int32_t index, Node** node, Op* op) {
+  Registration* registration = nullptr;
+  return context->get_node_and_registration(context, index, node, &registration) ==
+             litert::kOk &&
+         *node != nullptr && registration != nullptr &&
+         FindOp(registration->builtin_code, op);
+}
+
+}  // namespace
+
+std::vector<Decision> Planner::Decide(const IntArray& execution_plan) {
+  for (int32_t i = 0; i < execution_plan.size; ++i) {
+    Node* node = nullptr;
+    Op op;
+    if (FindNode(context_, execution_plan.data()[i], &node, &op)) {
+      Read(*node, execution_plan.data()[i], op);
+    }
+  }
+  FindLeavingOutputs(execution_plan);
+  Groups groups;
+  do {
+    std::vector<Candidate> candidates;
+    for (const Reading& reading : readings_) candidates.push_back(reading.candidate);
+    groups = FindGroups(candidates, options_.dense ? 0.0 : options_.min_gain);
+  } while (!AllChainsFit(groups));
+  Record(groups);
+  return std::move(decisions_);
+}
+
+void Planner::Read(const Node& node, int32_t index, Op op) {
+  Decision d;
+  d.node = index;
+  d.op = op;
+  GraphNode read;
+  d.reason = ReadGraphNode(index, op, node, &read);
+  if (d.reason.empty()) {
+    d.output_tensor = read.output;
+    d.input_dims = DimsOf(*context_, read.inputs[0]);
+    d.output_dims = DimsOf(*context_, read.output);
+    op == Op::kAdd ? ReadAddNode(read, &d) : ReadLayerNode(read, &d);
+  }
+  decisions_.push_back(std::move(d));
+}
+
+void Planner::ReadLayerNode(const GraphNode& node, Decision* d) {
+  d->weight_dims = DimsOf(*context_, node.weights);
+  Reading reading;
+  Layer& layer = reading.node.layer;
+  std::vector<int32_t> output_dims;
+  d->reason = ReadLayer(*context_, node, &shapes_, &layer, &output_dims);
+  if (!d->reason.empty()) return;
+  d->output_dims = output_dims;
+  d->macs = layer.macs();
+  d->pattern = FindPattern(layer);
+
+  const KernelChoice alone = ChooseKernel(options_.isa, layer, d->pattern,
+                                          options_.dense, options_.kernel);
+  d->isa = IsaName(alone.isa());
+  d->kernel = alone.name();
+  d->gain = alone.cost.gain();
+  const KernelChoice chained =
+      ChoosePlaneKernel(options_.isa, layer, d->pattern, options_.dense);
+  if (!FitsMemory(layer, alone, pool_) || !FitsMemory(layer, chained, pool_)) {
+    d->reason = "layer too large";
+    return;
+  }
+  reading.decision = decisions_.size();
+  reading.node.inputs[0] = node.inputs[0];
+  reading.node.output = node.output;
+  reading.node.kernel = chained.planes;
+  Candidate& c = reading.candidate;
+  std::copy_n(node.inputs, 2, c.inputs);
+  c.output = node.output;
+  c.channels[0] = layer.channels;
+  c.channels[1] = layer.outputs;
+  c.xnnpack = chained.cost.xnnpack;
+  c.compute = chained.cost.chained(layer, *chained.planes);
+  c.pack = chained.cost.pack;
+  c.unpack = chained.cost.unpack;
+  c.alone = alone.cost.ours();
+  c.in_chain = options_.chains && options_.kernel.empty();
+  readings_.push_back(std::move(reading));
+}
+
+void Planner::ReadAddNode(const GraphNode& node, Decision* d) {
+  Reading reading;
+  std::vector<int32_t> dims;
+  d->reason = ReadAddition(*context_, node, &shapes_, &reading.node.scales, &dims);
+  if (!d->reason.empty()) return;
+  d->isa = IsaName(options_.isa);
+  d->kernel = "add";
+  if (!options_.chains) {
+    d->reason = "option chains";
+    return;
+  }
+  reading.decision = decisions_.size();
+  reading.node.is_add = true;
+  std::copy_n(node.inputs, 2, reading.node.inputs);
+  reading.node.output = node.output;
+  int64_t rows = 1;
+  for (size_t i = 0; i + 1 < dims.size(); ++i) rows *= dims[i];
+  const Cost cost = EstimateAddCost(options_.isa, rows, dims.back());
+  Candidate& c = reading.candidate;
+  std::copy_n(node.inputs, 2, c.inputs);
+  c.output = node.output;
+  c.xnnpack = cost.xnnpack;
+  c.compute = cost.compute;
+  c.pack = cost.pack;
+  c.unpack = cost.unpack;
+  d->gain = cost.gain();
+  readings_.push_back(std::move(reading));
+}
+
+// Tensors that somebody else reads, or nobody: results of the model.
+void Planner::FindLeavingOutputs(const IntArray& execution_plan) {
+  std::set<int32_t> taken;
+  for (const Reading& reading : readings_) {
+    taken.insert(decisions_[reading.decision].node);
+  }
+  std::set<int32_t> read_by_us, read_by_others;
+  for (int32_t i = 0; i < execution_plan.size; ++i) {
+    const int32_t index = execution_plan.data()[i];
+    Node* node = nullptr;
+    Registration* registration = nullptr;
+    if (context_->get_node_and_registration(context_, index, &node, &registration) !=
+            litert::kOk ||
+        node == nullptr || node->inputs == nullptr) {
+      continue;
+    }
+    std::set<int32_t>& readers = taken.count(index) > 0 ? read_by_us : read_by_others;
+    readers.insert(node->inputs->data(), node->inputs->data() + node->inputs->size);
+  }
+  for (Reading& reading : readings_) {
+    const int32_t output = reading.candidate.output;
+    reading.candidate.output_leaves =
+        read_by_others.count(output) > 0 || read_by_us.count(output) == 0;
+  }
+}
+
+// A chain whose shapes do not fit each other is taken apart. True if there was none.
+bool Planner::AllChainsFit(const Groups& groups) {
+  bool all_fit = true;
+  for (size_t group = 0; group < groups.gain.size(); ++group) {
+    std::vector<ChainNode> nodes;
+    for (size_t i = 0; i < readings_.size(); ++i) {
+      if (groups.of[i] == static_cast<int32_t>(group)) nodes.push_back(readings_[i].node);
+    }
+    if (nodes.size() == 1 && !nodes[0].is_add) continue;
+    if (Chain::Fits(std::move(nodes), options_.isa, pool_)) continue;
+    all_fit = false;
+    for (size_t i = 0; i < readings_.size(); ++i) {
+      if (groups.of[i] == static_cast<int32_t>(group)) {
+        readings_[i].candidate.in_chain = false;
+      }
+    }
+  }
+  return all_fit;
+}
+
+void Planner::Record(const Groups& groups) {
+  std::vector<int32_t> sizes(groups.gain.size(), 0);
+  for (const int32_t group : groups.of) {
+    if (group >= 0) ++sizes[group];
+  }
+  for (size_t i = 0; i < readings_.size(); ++i) {
+    Decision& d = decisions_[readings_[i].decision];
+    const int32_t group = groups.of[i];
+    d.claimed = group >= 0;
+    d.group = group;
+    if (!d.claimed) {
+      d.reason =
+          WithGain("predicted gain", d.gain, "below min_gain", options_.min_gain);
+    } else if (sizes[group] > 1) {
+      if (!readings_[i].node.is_add) d.kernel = readings_[i].node.kernel->name;
+      d.reason = "chain of " + std::to_string(sizes[group]) + ", " +
+                 WithGain("predicted gain", groups.gain[group], "alone", d.gain);
+    } else {
+      d.reason = "predicted gain";
+    }
+    if (d.claimed && options_.dense) d.reason = "option dense";
+  }
+}
+
+}  // namespace qsparse

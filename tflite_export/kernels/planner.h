@@ -1,0 +1,51 @@
+// Reads the graph and decides which nodes to take, with which kernels, in which chains.
+#ifndef QSPARSE_PLANNER_H_
+#define QSPARSE_PLANNER_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "chain.h"
+#include "grouping.h"
+#include "litert_abi.h"
+#include "node_reader.h"
+#include "options.h"
+#include "plan.h"
+#include "thread_pool.h"
+
+namespace qsparse {
+
+class Planner {
+ public:
+  Planner(litert::Context* context, const Options& options, ThreadPool* pool)
+      : context_(context), options_(options), pool_(pool) {}
+
+  // Every node of `execution_plan` that is of a kind the delegate knows, in order.
+  std::vector<Decision> Decide(const litert::IntArray& execution_plan);
+
+ private:
+  // A node that can be taken, and where it stands among the decisions.
+  struct Reading {
+    size_t decision = 0;
+    ChainNode node;
+    Candidate candidate;
+  };
+
+  void Read(const litert::Node& node, int32_t index, Op op);
+  void ReadLayerNode(const GraphNode& node, Decision* decision);
+  void ReadAddNode(const GraphNode& node, Decision* decision);
+  void FindLeavingOutputs(const litert::IntArray& execution_plan);
+  bool AllChainsFit(const Groups& groups);
+  void Record(const Groups& groups);
+
+  litert::Context* const context_;
+  const Options& options_;
+  ThreadPool* const pool_;
+  Shapes shapes_;
+  std::vector<Decision> decisions_;
+  std::vector<Reading> readings_;
+};
+
+}  // namespace qsparse
+
+#endif  // QSPARSE_PLANNER_H_
