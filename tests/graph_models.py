@@ -36,7 +36,7 @@ class Graph:
         """FULLY_CONNECTED with int8 `weights` [N, K]."""
         options = schema.FullyConnectedOptionsT()
         options.keepNumDims = keep_num_dims
-        scales = self._weight_scales(len(weights))
+        scales = self._weight_scales(weights)
         kernel = weights * scales[:, None].astype(np.float64)
         values = self._values[x].reshape(-1, weights.shape[1]) @ kernel.T
         if keep_num_dims:
@@ -53,7 +53,7 @@ class Graph:
         options.padding = getattr(schema.Padding, padding.upper())
         options.strideH = options.strideW = stride
         options.dilationHFactor = options.dilationWFactor = 1
-        scales = self._weight_scales(len(weights))
+        scales = self._weight_scales(weights)
         kernel = weights * scales[:, None, None, None].astype(np.float64)
         values = _convolve(self._values[x], kernel, stride, padding)
         return self._layer(
@@ -75,8 +75,10 @@ class Graph:
         self.content = bytes(builder.Output())
         return self
 
-    def _weight_scales(self, count):
-        return self._rng.uniform(0.005, 0.02, count).astype(np.float32)
+    def _weight_scales(self, weights):
+        # Outputs about as large as inputs, or sums of two branches would be one-sided.
+        gain = np.sqrt((weights.reshape(len(weights), -1) ** 2.0).sum(1).mean())
+        return (self._rng.uniform(0.5, 1.5, len(weights)) / gain).astype(np.float32)
 
     def _layer(self, x, weights, scales, values, options, kind, activation, zero_point):
         step = self._graph.tensors[x].quantization.scale[0] * scales
