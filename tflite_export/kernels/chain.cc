@@ -21,6 +21,12 @@ int32_t InputPositions(const Layer& layer) {
   return layer.batch * layer.height * layer.width;
 }
 
+AddScales Swapped(AddScales scales) {
+  std::swap(scales.ratio[0], scales.ratio[1]);
+  std::swap(scales.input_zero_point[0], scales.input_zero_point[1]);
+  return scales;
+}
+
 }  // namespace
 
 Chain::Chain(Isa isa, ThreadPool* pool)
@@ -170,7 +176,30 @@ bool Chain::PlanLayers(const std::vector<ChainNode>& nodes) {
     planned_[i]->WidenInput(&tensors_[IndexOf(nodes[i].inputs[0])].format);
     planned_[i]->WidenOutput(&tensors_[IndexOf(nodes[i].output)].format);
   }
+  FuseAdditions(nodes);
   return true;
+}
+
+// A sum is done by the layer that makes one of its sides, if nobody else reads that
+// side and the other one is there by then.
+void Chain::FuseAdditions(const std::vector<ChainNode>& nodes) {
+  added_by_.assign(nodes.size(), -1);
+  adds_.assign(nodes.size(), -1);
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    if (!nodes[i].is_add || nodes[i].inputs[0] == nodes[i].inputs[1]) continue;
+    const Tensor* sides[] = {&tensors_[IndexOf(nodes[i].inputs[0])],
+                             &tensors_[IndexOf(nodes[i].inputs[1])]};
+    if (sides[0]->producer < sides[1]->producer) std::swap(sides[0], sides[1]);
+    const int32_t layer = sides[0]->producer;
+    if (layer < 0 || nodes[layer].is_add || sides[0]->consumers.size() != 1 ||
+        sides[0]->is_output || !planned_[layer]->CanAddResidual()) {
+      continue;
+    }
+    added_by_[i] = layer;
+    adds_[layer] = static_cast<int32_t>(i);
+    planned_[layer]->WidenOutput(&tensors_[IndexOf(nodes[i].output)].format);
+    planned_[layer]->WidenOutput(&tensors_[IndexOf(sides[1]->name)].format);
+  }
 }
 
 void Chain::AddTransfer(Kind kind, int32_t tensor) {
@@ -192,9 +221,11 @@ bool Chain::MakeSteps(const std::vector<ChainNode>& nodes, bool all_blocks) {
   pad_row_.assign(widest + kCacheLine, 0);
   for (size_t i = 0; i < nodes.size(); ++i) {
     const ChainNode& node = nodes[i];
+    if (added_by_[i] >= 0) continue;
+    const ChainNode& last = adds_[i] >= 0 ? nodes[adds_[i]] : node;
     Step step;
     step.kind = node.is_add ? Kind::kAdd : Kind::kLayer;
-    step.output = IndexOf(node.output);
+    step.output = IndexOf(last.output);
     for (int side = 0; side < (node.is_add ? 2 : 1); ++side) {
       step.inputs[side] = IndexOf(node.inputs[side]);
     }
@@ -209,10 +240,17 @@ bool Chain::MakeSteps(const std::vector<ChainNode>& nodes, bool all_blocks) {
                               output.in_planes ? &output.format : nullptr)) {
         return false;
       }
+      if (adds_[i] >= 0) {
+        const bool first = last.inputs[0] == node.output;
+        const AddScales scales = first ? last.scales : Swapped(last.scales);
+        step.inputs[1] = IndexOf(last.inputs[first ? 1 : 0]);
+        step.layer->AddResidual(MakeAddition(scales, FlipOf(kernel_)),
+                                tensors_[step.inputs[1]].format);
+      }
     }
     steps_.push_back(std::move(step));
     if (output.is_output && output.in_planes) {
-      AddTransfer(Kind::kUnpack, IndexOf(node.output));
+      AddTransfer(Kind::kUnpack, IndexOf(last.output));
     }
   }
   return true;
@@ -353,7 +391,8 @@ void Chain::RunStep(const Step& step) const {
   const auto side = [this](const Tensor& tensor) {
     return tensor.in_planes ? reinterpret_cast<int8_t*>(Planes(tensor)) : tensor.rows;
   };
-  step.layer->Run(side(input), side(output));
+  if (step.inputs[1] < 0) return step.layer->Run(side(input), side(output));
+  step.layer->Run(side(input), Planes(tensors_[step.inputs[1]]), side(output));
 }
 
 void Chain::Run(const int8_t* const* inputs, int8_t* const* outputs) {

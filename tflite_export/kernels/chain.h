@@ -65,7 +65,7 @@ class Chain {
   enum class Kind : uint8_t { kPack, kLayer, kAdd, kUnpack };
   struct Step {
     Kind kind = Kind::kLayer;
-    int32_t inputs[2] = {-1, -1};  // tensors
+    int32_t inputs[2] = {-1, -1};  // tensors; a layer's second is added to its result
     int32_t output = -1;
     std::unique_ptr<PlaneLayer> layer;
     Addition add = {};
@@ -82,6 +82,7 @@ class Chain {
   bool Describe(int32_t tensor, int32_t channels, int32_t positions);
   void ChoosePlanes(const std::vector<ChainNode>& nodes);
   bool PlanLayers(const std::vector<ChainNode>& nodes);
+  void FuseAdditions(const std::vector<ChainNode>& nodes);
   bool MakeSteps(const std::vector<ChainNode>& nodes, bool all_blocks);
   void AddTransfer(Kind kind, int32_t tensor);
   void RunStep(const Step& step) const;
@@ -102,6 +103,8 @@ class Chain {
   std::vector<int32_t> inputs_;
   std::vector<int32_t> outputs_;
   std::vector<std::unique_ptr<PlaneLayer>> planned_;  // per node, until Steps take them
+  std::vector<int32_t> added_by_;  // layer that does it, per node, or negative
+  std::vector<int32_t> adds_;      // addition that a layer does, per node, or negative
   std::vector<Step> steps_;
   std::vector<AlignedBuffer> buffers_;
   std::vector<int8_t> pad_row_;

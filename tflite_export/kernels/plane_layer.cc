@@ -92,6 +92,12 @@ void PlaneLayer::ChooseOutput(const PlaneFormat& format) {
   }
 }
 
+void PlaneLayer::AddResidual(const Addition& add, const PlaneFormat& residual) {
+  add_function_ = GetAdd(kernel_.isa, FlipOf(kernel_));
+  addition_ = add;
+  residual_format_ = residual;
+}
+
 // Where packed positions go, unless they are read in place.
 void PlaneLayer::ChoosePackedLayout() {
   // Packing per tile keeps the panel in the first-level cache, but a tile is
@@ -237,6 +243,7 @@ void PlaneLayer::ComputeTile(int32_t tile, int32_t first_group, int32_t last_gro
     }
     kernel_.compute(compute);
     if (output_ != Side::kRows) {
+      if (add_function_ != nullptr) AddTile(tile, g, g + compute.groups, planes);
       FinishPlanes(tile, g, g + compute.groups, compute.out, planes);
       continue;
     }
@@ -244,6 +251,18 @@ void PlaneLayer::ComputeTile(int32_t tile, int32_t first_group, int32_t last_gro
     unpack.bytes = std::min(compute.groups * kBlock, outputs_ - g * kBlock);
     unpack.output = output + g * kBlock;
     kernel_.unpack(unpack);
+  }
+}
+
+// The tile is still in the first-level cache.
+void PlaneLayer::AddTile(int32_t tile, int32_t first_group, int32_t last_group,
+                         uint8_t* output) const {
+  const size_t begin = static_cast<size_t>(tile_begin_[tile]) * kernel_.lanes * kBlock;
+  const size_t end = static_cast<size_t>(tile_begin_[tile + 1]) * kernel_.lanes * kBlock;
+  for (int32_t g = first_group; g < last_group; ++g) {
+    uint8_t* const to = output_format_.At(output, g) + begin;
+    add_function_(addition_, to, residual_format_.At(residual_, g) + begin, end - begin,
+                  to);
   }
 }
 
@@ -342,6 +361,11 @@ size_t PlaneLayer::input_bytes() const {
 
 size_t PlaneLayer::output_bytes() const {
   return static_cast<size_t>(geometry_.images) * geometry_.out_rows * outputs_;
+}
+
+void PlaneLayer::Run(const int8_t* input, const uint8_t* residual, int8_t* output) {
+  residual_ = residual;
+  Run(input, output);
 }
 
 void PlaneLayer::Run(const int8_t* input, int8_t* output) {

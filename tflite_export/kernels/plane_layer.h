@@ -10,6 +10,7 @@
 #include <memory>
 #include <vector>
 
+#include "add.h"
 #include "aligned_buffer.h"
 #include "geometry.h"
 #include "kernel.h"
@@ -35,8 +36,14 @@ class PlaneLayer final : public PackedLayer {
   bool Finish(const Layer& layer, bool all_blocks, const PlaneFormat* input,
               const PlaneFormat* output);
 
+  // Adds a tensor to what the layer computes, tile by tile. Only for an output written
+  // in place, to which `residual` was widened, too. The first operand is the layer's.
+  bool CanAddResidual() const { return geometry_.ComputesInOrder(); }
+  void AddResidual(const Addition& add, const PlaneFormat& residual);
+
   // Where a side is in planes, its pointer is the start of a tensor in that format.
   void Run(const int8_t* input, int8_t* output) override;
+  void Run(const int8_t* input, const uint8_t* residual, int8_t* output);
   size_t input_bytes() const override;
   size_t output_bytes() const override;
 
@@ -58,6 +65,8 @@ class PlaneLayer final : public PackedLayer {
   void CopyPlane(const uint8_t* input, int32_t quad) const;
   void ComputeTile(int32_t tile, int32_t first_group, int32_t last_group,
                    const uint8_t* packed, int8_t* output, int32_t thread) const;
+  void AddTile(int32_t tile, int32_t first_group, int32_t last_group,
+               uint8_t* output) const;
   void FinishPlanes(int32_t tile, int32_t first_group, int32_t last_group,
                     const uint8_t* computed, uint8_t* output) const;
   void RunImage(const int8_t* input, int8_t* output) const;
@@ -87,6 +96,10 @@ class PlaneLayer final : public PackedLayer {
   PlaneFormat input_format_;
   PlaneFormat output_format_;
   size_t start_ = 0;  // in place: bytes from the tensor's start to the first position
+  AddFunction add_function_ = nullptr;
+  Addition addition_ = {};
+  PlaneFormat residual_format_;
+  const uint8_t* residual_ = nullptr;  // of the run that goes on
   std::vector<CopyRun> input_runs_;
   std::vector<std::vector<CopyRun>> output_runs_;  // per tile
 
