@@ -36,9 +36,17 @@ struct Addition {
 
 Addition MakeAddition(const AddScales& scales, uint8_t flip);
 
-// `out` may be `a` or `b`.
-using AddFunction = void (*)(const Addition& add, const uint8_t* a, const uint8_t* b,
-                             size_t count, uint8_t* out);
+// Pieces of `bytes` in each of `planes` planes. `out` may be one of the operands.
+struct AddArgs {
+  const uint8_t* operands[2];
+  size_t strides[2];  // bytes from plane to plane
+  uint8_t* out;
+  size_t out_stride;
+  int32_t planes;
+  size_t bytes;
+};
+
+using AddFunction = void (*)(const Addition& add, const AddArgs& args);
 
 AddFunction GetAdd(Isa isa, uint8_t flip);
 

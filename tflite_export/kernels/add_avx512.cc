@@ -1,9 +1,6 @@
 #include <immintrin.h>
 
-#include <algorithm>
-
 #include "add_loop.h"
-#include "unroll.h"
 
 namespace qsparse {
 namespace {
@@ -56,20 +53,23 @@ class Adder {
   __m512i zero_point_, min_, max_;
 };
 
-void AddUnsigned(const Addition& add, const uint8_t* a, const uint8_t* b, size_t count,
-                 uint8_t* out) {
+void AddUnsigned(const Addition& add, const AddArgs& args) {
   const Adder adder(add);
-  size_t i = 0;
-  QSPARSE_ROLLED
-  for (; i + kRegisterBytes <= count; i += kRegisterBytes) {
-    _mm512_storeu_si512(
-        out + i, adder(_mm512_loadu_si512(a + i), _mm512_loadu_si512(b + i)));
+  const size_t whole = args.bytes / kRegisterBytes * kRegisterBytes;
+  const __mmask64 rest = (__mmask64{1} << (args.bytes - whole)) - 1;
+  for (int32_t plane = 0; plane < args.planes; ++plane) {
+    const uint8_t* const a = args.operands[0] + plane * args.strides[0];
+    const uint8_t* const b = args.operands[1] + plane * args.strides[1];
+    uint8_t* const out = args.out + plane * args.out_stride;
+    for (size_t i = 0; i < whole; i += kRegisterBytes) {
+      _mm512_storeu_si512(
+          out + i, adder(_mm512_loadu_si512(a + i), _mm512_loadu_si512(b + i)));
+    }
+    if (rest == 0) continue;
+    _mm512_mask_storeu_epi8(out + whole, rest,
+                            adder(_mm512_maskz_loadu_epi8(rest, a + whole),
+                                  _mm512_maskz_loadu_epi8(rest, b + whole)));
   }
-  if (i == count) return;
-  const __mmask64 rest = (__mmask64{1} << (count - i)) - 1;
-  _mm512_mask_storeu_epi8(out + i, rest,
-                          adder(_mm512_maskz_loadu_epi8(rest, a + i),
-                                _mm512_maskz_loadu_epi8(rest, b + i)));
 }
 
 }  // namespace

@@ -353,25 +353,28 @@ void Chain::Unpack(const Step& step) const {
 }
 
 void Chain::Add(const Step& step) const {
-  const Tensor& first = tensors_[step.inputs[0]];
-  const Tensor& second = tensors_[step.inputs[1]];
   const Tensor& output = tensors_[step.output];
-  const AddFunction add = GetAdd(isa_, FlipOf(kernel_));
-  const int32_t quads = output.format.quads();
-  const size_t bytes = static_cast<size_t>(output.format.positions) * kBlock;
+  const PlaneFormat& format = output.format;
+  const int32_t quads = format.quads();
   const int32_t parts = std::min(quads, pool_->threads());
   pool_->Run(parts, [&](int32_t part, int32_t) {
     const auto begin_of = [&](int64_t index) {
       return static_cast<int32_t>(index * quads / parts);
     };
     const int32_t begin = begin_of(part), end = begin_of(int64_t{part} + 1);
-    for (int32_t quad = begin; quad < end; ++quad) {
-      add(step.add, first.format.At(Planes(first), quad),
-          second.format.At(Planes(second), quad), bytes,
-          output.format.At(Planes(output), quad));
+    AddArgs args;
+    for (int side = 0; side < 2; ++side) {
+      const Tensor& operand = tensors_[step.inputs[side]];
+      args.operands[side] = operand.format.At(Planes(operand), begin);
+      args.strides[side] = operand.format.stride();
     }
-    FillBefore(output.format, begin, end, Planes(output));
-    FillAfter(output.format, begin, end, Planes(output));
+    args.out = format.At(Planes(output), begin);
+    args.out_stride = format.stride();
+    args.planes = end - begin;
+    args.bytes = static_cast<size_t>(format.positions) * kBlock;
+    GetAdd(isa_, FlipOf(kernel_))(step.add, args);
+    FillBefore(format, begin, end, Planes(output));
+    FillAfter(format, begin, end, Planes(output));
   });
 }
 

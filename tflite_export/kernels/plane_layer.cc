@@ -259,11 +259,16 @@ void PlaneLayer::AddTile(int32_t tile, int32_t first_group, int32_t last_group,
                          uint8_t* output) const {
   const size_t begin = static_cast<size_t>(tile_begin_[tile]) * kernel_.lanes * kBlock;
   const size_t end = static_cast<size_t>(tile_begin_[tile + 1]) * kernel_.lanes * kBlock;
-  for (int32_t g = first_group; g < last_group; ++g) {
-    uint8_t* const to = output_format_.At(output, g) + begin;
-    add_function_(addition_, to, residual_format_.At(residual_, g) + begin, end - begin,
-                  to);
-  }
+  AddArgs args;
+  args.out = output_format_.At(output, first_group) + begin;
+  args.out_stride = output_format_.stride();
+  args.operands[0] = args.out;
+  args.operands[1] = residual_format_.At(residual_, first_group) + begin;
+  args.strides[0] = args.out_stride;
+  args.strides[1] = residual_format_.stride();
+  args.planes = last_group - first_group;
+  args.bytes = end - begin;
+  add_function_(addition_, args);
 }
 
 // What is left to do once a tile of planes is computed.
