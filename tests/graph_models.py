@@ -42,7 +42,14 @@ class Graph:
         if keep_num_dims:
             values = values.reshape(*self._values[x].shape[:-1], len(weights))
         return self._layer(
-            x, weights, scales, values, options, "FULLY_CONNECTED", activation, zero_point
+            x,
+            weights,
+            scales,
+            values,
+            options,
+            "FULLY_CONNECTED",
+            activation,
+            zero_point,
         )
 
     def conv(
@@ -66,6 +73,11 @@ class Graph:
         output = self._output(values, activation, zero_point)
         self._operator("ADD", [x, y], output, options, activation)
         return output
+
+    def rescale(self, x, factor):
+        """Makes every step of a tensor worth more: only as a last change to it."""
+        self._values[x] = self._values[x] * factor
+        self._graph.tensors[x].quantization.scale *= np.float32(factor)
 
     def finish(self, *outputs):
         """The file, with these tensors as results."""
@@ -126,7 +138,9 @@ class Graph:
         operator.builtinOptions = options
         self._graph.operators.append(operator)
 
-    def _tensor(self, shape, scale, zero_points, kind=schema.TensorType.INT8, data=None):
+    def _tensor(
+        self, shape, scale, zero_points, kind=schema.TensorType.INT8, data=None
+    ):
         tensor = schema.TensorT()
         tensor.shape = list(shape)
         tensor.type = kind
