@@ -105,11 +105,11 @@ bool RowLayer::PackWeights(const Layer& layer, bool all_weights) {
   const size_t row = static_cast<size_t>(layer.taps()) * channels_;
   for (int32_t n = 0; n < outputs_; ++n) {
     const int8_t* weights = layer.weights + n * row;
-    int32_t sum = 0;
-    for (size_t k = 0; k < row; ++k) sum += weights[k];
     // Wraps like the accumulators do.
+    uint32_t sum = 0;
+    for (size_t k = 0; k < row; ++k) sum += static_cast<uint32_t>(weights[k]);
     bias_[n] = static_cast<int32_t>(static_cast<uint32_t>(layer.bias[n]) -
-                                    static_cast<uint32_t>(sum) * input_offset);
+                                    sum * input_offset);
     scale_[n] = layer.scale[n];
   }
   ChooseChunks();
