@@ -6,7 +6,7 @@ SOURCES := $(shell find qsparse callbacks recipes tflite_export \
 	\( -name '*.py' -o -name '*.cc' -o -name '*.h' -o -name '*.inc' -o -name 'CMakeLists.txt' -o -name '*.cmake' \
 	-o -name '*.map' \))
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench build-fuzz fuzz-kernels valgrind-kernels clean
 .DEFAULT_GOAL := test
 
 $(VENV)/requirements: requirements/dev.txt
@@ -37,6 +37,25 @@ lint: $(VENV)/installed
 
 bench: $(VENV)/installed
 	$(BIN)/python -m qsparse.tflite_export.bench_layers --output bench
+
+# The kernels against a naive reference, on random layers. SEED makes another run.
+SECONDS ?= 60
+SEED ?= 1
+FUZZ := build/fuzz/fuzz/fuzz_kernels
+
+build-fuzz: $(VENV)/requirements
+	PATH="$(CURDIR)/$(BIN):$$PATH" cmake -S tflite_export/kernels -B build/fuzz -G Ninja \
+		-DCMAKE_BUILD_TYPE=Release -DQSPARSE_FUZZ=ON \
+		-DPython_EXECUTABLE="$(CURDIR)/$(BIN)/python"
+	$(BIN)/cmake --build build/fuzz --target fuzz_kernels
+
+fuzz-kernels: build-fuzz
+	$(FUZZ) --seconds $(SECONDS) --seed $(SEED)
+
+# Valgrind knows nothing of AVX-512 and AVX-VNNI.
+valgrind-kernels: build-fuzz
+	valgrind --error-exitcode=1 --leak-check=full $(FUZZ) --isa avx2 --isa portable \
+		--max-macs 20000 --cases 500 --seconds 600 --seed $(SEED)
 
 clean:
 	rm -rf build dist demo bench $(VENV)

@@ -101,6 +101,17 @@ KernelChoice ChooseKernel(Isa isa, const Layer& layer, const Pattern& pattern,
   return best;
 }
 
+std::vector<KernelChoice> AllChoices(const Layer& layer) {
+  std::vector<KernelChoice> choices;
+  for (const Kernel* kernel : kPlaneKernels) {
+    if (Takes(*kernel, layer)) choices.push_back({kernel, nullptr, {}});
+  }
+  for (const RowKernel* kernel : kRowKernels) {
+    if (Takes(*kernel, layer)) choices.push_back({nullptr, kernel, {}});
+  }
+  return choices;
+}
+
 bool IsKernelName(const std::string& name) {
   for (const Kernel* kernel : kPlaneKernels) {
     if (name == kernel->name) return true;

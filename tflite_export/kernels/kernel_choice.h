@@ -3,6 +3,7 @@
 #define QSPARSE_KERNEL_CHOICE_H_
 
 #include <string>
+#include <vector>
 
 #include "cost_model.h"
 #include "kernel.h"
@@ -33,6 +34,9 @@ KernelChoice ChoosePlaneKernel(Isa isa, const Layer& layer, const Pattern& patte
 
 // The plane kernel that takes any layer: packs and unpacks for chains.
 const Kernel& ChainKernel(Isa isa);
+
+// Every kernel of any ISA that takes the layer, without its cost.
+std::vector<KernelChoice> AllChoices(const Layer& layer);
 
 // Whether any ISA has a kernel of this name.
 bool IsKernelName(const std::string& name);

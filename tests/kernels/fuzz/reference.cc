@@ -1,0 +1,58 @@
+#include "reference.h"
+
+#include <cmath>
+
+namespace qsparse::fuzz {
+namespace {
+
+// Sum of products over one pixel's channels.
+int64_t Dot(const int8_t* x, const int8_t* w, int32_t count, int32_t zero_point) {
+  int64_t sum = 0;
+  for (int32_t c = 0; c < count; ++c) sum += (x[c] - zero_point) * w[c];
+  return sum;
+}
+
+int8_t Requantize(int64_t sum, float scale, const Layer& layer) {
+  // Accumulators are int32: sums that leave it wrap, as XNNPACK's do.
+  const auto accumulator = static_cast<int32_t>(static_cast<uint32_t>(sum));
+  // The rounding mode is the default: halves to even.
+  int64_t value = std::llrint(static_cast<float>(accumulator) * scale);
+  value += layer.output_zero_point;
+  if (value < layer.output_min) value = layer.output_min;
+  if (value > layer.output_max) value = layer.output_max;
+  return static_cast<int8_t>(value);
+}
+
+}  // namespace
+
+std::vector<int8_t> Reference(const Layer& layer, const std::vector<int8_t>& input) {
+  std::vector<int8_t> output;
+  output.reserve(layer.rows() * layer.outputs);
+  const int64_t channels = layer.channels;
+  for (int32_t b = 0; b < layer.batch; ++b) {
+    for (int32_t out_y = 0; out_y < layer.out_height; ++out_y) {
+      for (int32_t out_x = 0; out_x < layer.out_width; ++out_x) {
+        for (int32_t n = 0; n < layer.outputs; ++n) {
+          int64_t sum = layer.bias[n];
+          for (int32_t ky = 0; ky < layer.kernel_height; ++ky) {
+            for (int32_t kx = 0; kx < layer.kernel_width; ++kx) {
+              const int32_t y = out_y * layer.stride_height - layer.pad_top + ky;
+              const int32_t x = out_x * layer.stride_width - layer.pad_left + kx;
+              if (y < 0 || y >= layer.height || x < 0 || x >= layer.width) continue;
+              const int64_t pixel = (int64_t{b} * layer.height + y) * layer.width + x;
+              const int64_t tap = (int64_t{n} * layer.kernel_height + ky) *
+                                      layer.kernel_width + kx;
+              sum += Dot(input.data() + pixel * channels,
+                         layer.weights + tap * channels, layer.channels,
+                         layer.input_zero_point);
+            }
+          }
+          output.push_back(Requantize(sum, layer.scale[n], layer));
+        }
+      }
+    }
+  }
+  return output;
+}
+
+}  // namespace qsparse::fuzz
