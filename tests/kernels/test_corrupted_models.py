@@ -138,6 +138,8 @@ CHANGES = {
     "stride huge": [set_options(strideH=2**31 - 1, strideW=2**31 - 1)],
     "stride negative": [set_options(strideH=-1, strideW=-1)],
     "dilation zero": [set_options(dilationHFactor=0, dilationWFactor=0)],
+    "dilation huge": [set_options(dilationHFactor=2**31 - 1)],
+    "dilation wide": [set_options(dilationHFactor=64, dilationWFactor=64)],
     "activation tanh": [set_options(fusedActivationFunction=4)],
 }
 

@@ -164,6 +164,29 @@ def test_conv2d(height, width, channels, outputs, kernel, stride, padding, batch
     )
 
 
+@pytest.mark.parametrize("dilation", [2, 3])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize(
+    ("height", "width", "channels", "kernel"),
+    [(14, 14, 32, 3), (15, 13, 20, 3), (16, 14, 8, 2), (17, 23, 5, 5)],
+)
+def test_dilated_conv2d(height, width, channels, kernel, stride, padding, dilation):
+    weights = one_op_models.sparse_weights((24, kernel, kernel, channels), "4x4", 0.5)
+    runner.assert_exact(
+        one_op_models.conv2d_model(
+            weights, height, width, stride=stride, padding=padding, dilation=dilation
+        )
+    )
+
+
+@pytest.mark.parametrize("dilation", [6, 12])
+def test_a_dilated_kernel_may_be_larger_than_the_image(dilation):
+    weights = one_op_models.sparse_weights((16, 3, 3, 16), "4x4", 0.5)
+    model = one_op_models.conv2d_model(weights, 9, 10, dilation=dilation)
+    runner.assert_exact(model)
+
+
 @pytest.mark.parametrize("size", [7, 14])
 def test_resnet_convolutions(size):
     weights = one_op_models.sparse_weights((256, 3, 3, 128), "1:4 4x4")

@@ -109,7 +109,7 @@ double XnnpackTime(const Layer& layer, double speed, double call) {
 int64_t ComputedPositions(const Layer& layer, const Kernel& kernel) {
   if (layer.taps() == 1) return RoundUp(layer.rows(), kernel.lanes);
   const int64_t between =
-      MasksColumns(layer, kernel) ? 0 : (layer.kernel_width - 1) / 2;
+      MasksColumns(layer, kernel) ? 0 : (layer.reach_width() - 1) / 2;
   const int64_t width = layer.out_width + between;
   return layer.batch * RoundUp(layer.out_height * width, kernel.lanes);
 }

@@ -41,7 +41,14 @@ int32_t PackedWidth(const Layer& layer, bool masked) {
   if (layer.stride_width == 1) {
     return layer.width + std::max(layer.pad_left, layer.pad_right);
   }
-  return layer.out_width + (layer.kernel_width - 1) / layer.stride_width;
+  return layer.out_width + (layer.reach_width() - 1) / layer.stride_width;
+}
+
+// Phases up to the last one that any tap falls into.
+int32_t Phases(int32_t kernel, int32_t dilation, int32_t stride) {
+  int32_t last = 0;
+  for (int32_t k = 0; k < kernel; ++k) last = std::max(last, k * dilation % stride);
+  return last + 1;
 }
 
 int64_t Computed(const Layer& layer, int32_t lanes, bool masked) {
@@ -56,7 +63,7 @@ void MakeMasks(const Layer& layer, int32_t lanes, int64_t computed, Geometry* g)
   for (int32_t column = 0; column < g->columns; ++column) {
     uint16_t* masks = g->masks.data() + column * (computed / lanes);
     for (int64_t p = 0; p < computed; ++p) {
-      const int64_t x = p % layer.width + column - layer.pad_left;
+      const int64_t x = p % layer.width + column * layer.dilation_width - layer.pad_left;
       if (x >= 0 && x < layer.width) masks[p / lanes] |= 1u << (p % lanes);
     }
   }
@@ -100,15 +107,16 @@ bool MakeGeometry(const Layer& layer, const Kernel& kernel, bool in_place,
   if (layer.taps() == 1) return MakePointwise(layer, lanes, g);
 
   const int32_t stride_y = layer.stride_height, stride_x = layer.stride_width;
-  const int32_t phases_y = std::min(layer.kernel_height, stride_y);
-  const int32_t phases_x = std::min(layer.kernel_width, stride_x);
+  const int32_t phases_y =
+      Phases(layer.kernel_height, layer.dilation_height, stride_y);
+  const int32_t phases_x = Phases(layer.kernel_width, layer.dilation_width, stride_x);
   const bool masked =
       in_place ? CanMask(layer, kernel) : MasksColumns(layer, kernel);
   const int64_t width = PackedWidth(layer, masked);
   // Unmasked, the left padding is the first column of every row.
   const int64_t lead = masked ? layer.pad_left : 0;
   const int64_t pad_left = masked ? 0 : layer.pad_left;
-  const int64_t height = layer.out_height + (layer.kernel_height - 1) / stride_y;
+  const int64_t height = layer.out_height + (layer.reach_height() - 1) / stride_y;
   const int64_t phase_size = height * width;
   const int64_t computed = Computed(layer, lanes, masked);
 
@@ -118,9 +126,9 @@ bool MakeGeometry(const Layer& layer, const Kernel& kernel, bool in_place,
   int64_t furthest = 0;
   for (int32_t ky = 0; ky < layer.kernel_height; ++ky) {
     for (int32_t kx = 0; kx < layer.kernel_width; ++kx) {
-      const int64_t phase = (ky % stride_y) * phases_x + kx % stride_x;
-      const int64_t shift =
-          phase * phase_size + (ky / stride_y) * width + kx / stride_x;
+      const int32_t y = ky * layer.dilation_height, x = kx * layer.dilation_width;
+      const int64_t phase = (y % stride_y) * phases_x + x % stride_x;
+      const int64_t shift = phase * phase_size + (y / stride_y) * width + x / stride_x;
       if (shift > kMaxPositions) return false;
       g->shift.push_back(static_cast<int32_t>(shift));
       furthest = std::max(furthest, shift);

@@ -2,7 +2,8 @@
 //
 // A position is one packed pixel (or row). The images of a KxK convolution are
 // packed with their padding, split into one sub-plane per stride phase, so that
-// each kernel tap is a constant shift and stride 2 runs the stride 1 loop.
+// each kernel tap, dilated or not, is a constant shift and stride 2 runs the stride 1
+// loop.
 //
 // Rows are packed with a padding column between them, whose outputs are thrown
 // away, or, for kernels that can mask, without: a tap that looks over the end of a

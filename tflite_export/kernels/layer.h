@@ -22,6 +22,8 @@ struct Layer {
   int32_t out_width = 1;
   int32_t stride_height = 1;
   int32_t stride_width = 1;
+  int32_t dilation_height = 1;
+  int32_t dilation_width = 1;
   int32_t pad_top = 0;
   int32_t pad_left = 0;
   int32_t pad_bottom = 0;
@@ -35,6 +37,9 @@ struct Layer {
   int32_t output_min = -128;
   int32_t output_max = 127;
 
+  // What the kernel spans of the image, the gaps between dilated taps included.
+  int32_t reach_height() const { return (kernel_height - 1) * dilation_height + 1; }
+  int32_t reach_width() const { return (kernel_width - 1) * dilation_width + 1; }
   int32_t taps() const { return kernel_height * kernel_width; }
   int64_t rows() const {
     return static_cast<int64_t>(batch) * out_height * out_width;

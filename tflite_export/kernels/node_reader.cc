@@ -24,6 +24,7 @@ struct NodeTensors {
 
 constexpr int32_t kMaxKernel = 15;
 constexpr int32_t kMaxStride = 8;
+constexpr int32_t kMaxDilation = 64;
 
 // The order of operations, all in single precision, is XNNPACK's.
 std::string ReadScales(const NodeTensors& t, Layer* layer) {
@@ -128,8 +129,11 @@ std::string ReadConv(const NodeTensors& t, const ConvParams& params, Layer* laye
   const int32_t* x = t.input->dims->data();
   if (x[3] != w[3]) return "grouped convolution";
   if (w[1] > kMaxKernel || w[2] > kMaxKernel) return "kernel too large";
-  if (params.dilation_width_factor != 1 || params.dilation_height_factor != 1) {
-    return "dilated convolution";
+  if (params.dilation_width_factor < 1 ||
+      params.dilation_width_factor > kMaxDilation ||
+      params.dilation_height_factor < 1 ||
+      params.dilation_height_factor > kMaxDilation) {
+    return "dilation not supported";
   }
   if (params.stride_width < 1 || params.stride_width > kMaxStride ||
       params.stride_height < 1 || params.stride_height > kMaxStride) {
@@ -148,10 +152,12 @@ std::string ReadConv(const NodeTensors& t, const ConvParams& params, Layer* laye
   layer->width = x[2];
   layer->stride_height = params.stride_height;
   layer->stride_width = params.stride_width;
-  if (!PadAxis(params.padding, x[1], w[1], params.stride_height, &layer->out_height,
-               &layer->pad_top, &layer->pad_bottom) ||
-      !PadAxis(params.padding, x[2], w[2], params.stride_width, &layer->out_width,
-               &layer->pad_left, &layer->pad_right)) {
+  layer->dilation_height = params.dilation_height_factor;
+  layer->dilation_width = params.dilation_width_factor;
+  if (!PadAxis(params.padding, x[1], layer->reach_height(), params.stride_height,
+               &layer->out_height, &layer->pad_top, &layer->pad_bottom) ||
+      !PadAxis(params.padding, x[2], layer->reach_width(), params.stride_width,
+               &layer->out_width, &layer->pad_left, &layer->pad_right)) {
     return "kernel larger than the image";
   }
   *output_dims = {layer->batch, layer->out_height, layer->out_width, layer->outputs};

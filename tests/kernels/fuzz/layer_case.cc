@@ -266,7 +266,8 @@ std::string Describe(const LayerCase& c) {
     text += ", image " + pair(l.height, l.width) + " to " +
             pair(l.out_height, l.out_width) + ", kernel " +
             pair(l.kernel_height, l.kernel_width) + ", stride " +
-            pair(l.stride_height, l.stride_width) + ", padding " +
+            pair(l.stride_height, l.stride_width) + ", dilation " +
+            pair(l.dilation_height, l.dilation_width) + ", padding " +
             pair(l.pad_top, l.pad_left) + ".." + pair(l.pad_bottom, l.pad_right);
   }
   return text + ", channels " + std::to_string(l.channels) + ", outputs " +

@@ -10,6 +10,7 @@ constexpr int32_t kMaxChannels = 700;
 constexpr int32_t kMaxImage = 40;
 constexpr int32_t kMaxKernel = 7;
 constexpr int32_t kMaxStride = 3;
+constexpr int32_t kMaxDilation = 4;
 constexpr int32_t kMaxBatch = 3;
 
 // Small sizes and the neighbours of register widths are where mistakes hide.
@@ -66,10 +67,14 @@ void DrawShape(Random& random, int64_t max_macs, Layer* layer) {
     l.stride_height = random.Int(1, kMaxStride);
     l.stride_width = Other(random, l.stride_height, kMaxStride);
     const bool same = random.OneIn(2);
-    DrawAxis(random, same, l.kernel_height, l.stride_height, &l.height, &l.out_height,
-             &l.pad_top, &l.pad_bottom);
-    DrawAxis(random, same, l.kernel_width, l.stride_width, &l.width, &l.out_width,
-             &l.pad_left, &l.pad_right);
+    if (random.OneIn(3)) {
+      l.dilation_height = random.Int(1, kMaxDilation);
+      l.dilation_width = Other(random, l.dilation_height, kMaxDilation);
+    }
+    DrawAxis(random, same, (l.kernel_height - 1) * l.dilation_height + 1,
+             l.stride_height, &l.height, &l.out_height, &l.pad_top, &l.pad_bottom);
+    DrawAxis(random, same, (l.kernel_width - 1) * l.dilation_width + 1, l.stride_width,
+             &l.width, &l.out_width, &l.pad_left, &l.pad_right);
   } else {
     l.batch = Size(random, kMaxRows);
   }

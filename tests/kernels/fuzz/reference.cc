@@ -36,8 +36,10 @@ std::vector<int8_t> Reference(const Layer& layer, const std::vector<int8_t>& inp
           int64_t sum = layer.bias[n];
           for (int32_t ky = 0; ky < layer.kernel_height; ++ky) {
             for (int32_t kx = 0; kx < layer.kernel_width; ++kx) {
-              const int32_t y = out_y * layer.stride_height - layer.pad_top + ky;
-              const int32_t x = out_x * layer.stride_width - layer.pad_left + kx;
+              const int32_t y = out_y * layer.stride_height - layer.pad_top +
+                                ky * layer.dilation_height;
+              const int32_t x = out_x * layer.stride_width - layer.pad_left +
+                                kx * layer.dilation_width;
               if (y < 0 || y >= layer.height || x < 0 || x >= layer.width) continue;
               const int64_t pixel = (int64_t{b} * layer.height + y) * layer.width + x;
               const int64_t tap = (int64_t{n} * layer.kernel_height + ky) *
