@@ -4,6 +4,10 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
+#elif defined(__aarch64__)
+#include <sys/auxv.h>
 #endif
 
 namespace qsparse {
@@ -17,7 +21,10 @@ constexpr struct {
 } kNames[] = {{"portable", Isa::kPortable},
               {"avx2", Isa::kAvx2},
               {"avxvnni", Isa::kAvxVnni},
-              {"avx512vnni", Isa::kAvx512Vnni}};
+              {"avx512vnni", Isa::kAvx512Vnni},
+              {"neon", Isa::kNeon},
+              {"dotprod", Isa::kNeonDotprod},
+              {"i8mm", Isa::kNeonI8mm}};
 
 #if defined(__x86_64__)
 
@@ -67,6 +74,30 @@ bool HasAvx512Vnni() {
          (leaf7.ebx & kNeeded) == kNeeded && (leaf7.ecx & kVnni) != 0;
 }
 
+#elif defined(__aarch64__) && defined(__APPLE__)
+
+bool HasFeature(const char* name) {
+  int32_t value = 0;
+  size_t size = sizeof(value);
+  return sysctlbyname(name, &value, &size, nullptr, 0) == 0 && value != 0;
+}
+
+bool HasDotprod() { return HasFeature("hw.optional.arm.FEAT_DotProd"); }
+bool HasI8mm() { return HasFeature("hw.optional.arm.FEAT_I8MM"); }
+
+#elif defined(__aarch64__)
+
+// The kernel's numbers; the headers of older systems lack some of their names.
+bool HasDotprod() {
+  constexpr unsigned long kAsimdDp = 1ul << 20;
+  return (getauxval(AT_HWCAP) & kAsimdDp) != 0;
+}
+
+bool HasI8mm() {
+  constexpr unsigned long kI8mm = 1ul << 13;
+  return (getauxval(AT_HWCAP2) & kI8mm) != 0;
+}
+
 #endif
 
 }  // namespace
@@ -78,6 +109,9 @@ DenseIsa DenseIsaOfCpu() {
   }
   if (HasAvxVnni()) return DenseIsa::kAvxVnni;
   if (HasAvx2()) return DenseIsa::kAvx2;
+#elif defined(__aarch64__)
+  if (HasI8mm()) return DenseIsa::kNeonI8mm;
+  return HasDotprod() ? DenseIsa::kNeonDotprod : DenseIsa::kNeon;
 #endif
   return DenseIsa::kOther;
 }
@@ -100,6 +134,13 @@ bool IsSupported(Isa isa) {
       return HasAvxVnni();
     case Isa::kAvx2:
       return HasAvx2();
+#elif defined(__aarch64__)
+    case Isa::kNeonI8mm:
+      return HasI8mm();
+    case Isa::kNeonDotprod:
+      return HasDotprod();
+    case Isa::kNeon:
+      return true;
 #endif
     case Isa::kPortable:
       return true;

@@ -15,7 +15,10 @@ enum class DenseIsa : uint8_t {
   kAvx2,
   kAvxVnni,
   kAvx512Vnni,
-  kAvx512VnniIntel
+  kAvx512VnniIntel,
+  kNeon,
+  kNeonDotprod,
+  kNeonI8mm
 };
 
 DenseIsa DenseIsaOfCpu();

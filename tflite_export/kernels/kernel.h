@@ -14,7 +14,15 @@
 
 namespace qsparse {
 
-enum class Isa : uint8_t { kPortable, kAvx2, kAvxVnni, kAvx512Vnni };
+enum class Isa : uint8_t {
+  kPortable,
+  kAvx2,
+  kAvxVnni,
+  kAvx512Vnni,
+  kNeon,
+  kNeonDotprod,
+  kNeonI8mm
+};
 
 inline constexpr int kBlock = 4;  // outputs, and inputs, of one block
 inline constexpr int kBlockWeights = kBlock * kBlock;
@@ -88,6 +96,9 @@ struct Kernel {
   void (*pack_quads)(const PackArgs& args);
   void (*compute)(const ComputeArgs& args);
   void (*unpack)(const UnpackArgs& args);
+  bool narrow_weights = false;  // exact only where no weight is -128
+  // Rearranges the packed blocks of a whole list, where not null.
+  void (*pack_list)(int8_t* weights, size_t blocks) = nullptr;
 };
 
 // How activations are kept between the layers of a chain: xored with this.

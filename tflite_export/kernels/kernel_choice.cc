@@ -1,5 +1,7 @@
 #include "kernel_choice.h"
 
+#include <cstring>
+
 #include "cpu.h"
 #include "row_weights.h"
 
@@ -26,8 +28,15 @@ constexpr const RowKernel* kRowKernels[] = {
 #undef QSPARSE_ROW_KERNEL
 };
 
+bool HasMinus128(const Layer& layer) {
+  const size_t count =
+      static_cast<size_t>(layer.outputs) * layer.taps() * layer.channels;
+  return std::memchr(layer.weights, 0x80, count) != nullptr;
+}
+
 // Kernels for few positions know nothing of kernel taps.
 bool Takes(const Kernel& kernel, const Layer& layer) {
+  if (kernel.narrow_weights && HasMinus128(layer)) return false;
   return kernel.max_rows == 0 ||
          (layer.taps() == 1 && layer.rows() <= kernel.max_rows);
 }
@@ -97,6 +106,9 @@ KernelChoice ChooseKernel(Isa isa, const Layer& layer, const Pattern& pattern,
     const Cost cost =
         EstimateCost(layer, CountEntries(layer, *kernel, dense), *kernel);
     if (is_better(kernel->name, cost)) best = {nullptr, kernel, cost};
+  }
+  if (best.planes == nullptr && best.rows == nullptr) {
+    return ChooseKernel(Isa::kPortable, layer, pattern, dense, forced);
   }
   return best;
 }

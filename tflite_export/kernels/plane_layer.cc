@@ -171,6 +171,11 @@ void PlaneLayer::PackWeights(const Layer& layer, bool all_blocks) {
       }
       const bool last_of_column = (i + 1) % layer.kernel_height == 0;
       if (i + 1 == layer.taps() || (geometry_.columns > 1 && last_of_column)) {
+        if (kernel_.pack_list != nullptr) {
+          const size_t begin = list_begin_.back();
+          kernel_.pack_list(weights_.data() + begin * kernel_.block_bytes,
+                            offsets_.size() - begin);
+        }
         list_begin_.push_back(static_cast<uint32_t>(offsets_.size()));
       }
     }

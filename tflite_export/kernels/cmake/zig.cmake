@@ -37,7 +37,11 @@ if(failed)
 endif()
 
 # An explicit baseline: left alone, zig compiles for the machine it runs on.
-cmake_host_system_information(RESULT machine QUERY OS_PLATFORM)
+if(DEFINED CMAKE_SYSTEM_PROCESSOR)  # the caller cross-compiles
+  set(machine "${CMAKE_SYSTEM_PROCESSOR}")
+else()
+  cmake_host_system_information(RESULT machine QUERY OS_PLATFORM)
+endif()
 if(machine MATCHES "^(x86_64|AMD64)$")
   set(CMAKE_CXX_COMPILER_TARGET "x86_64-linux-gnu.2.17")
 elseif(machine MATCHES "^(aarch64|arm64)$")

@@ -1,0 +1,107 @@
+"""One-operator models for the guest, as files: the shapes kernels may stumble over."""
+
+import numpy as np
+
+from .. import one_op_models as models
+
+PATTERNS = [
+    ("dense", 1.0),
+    ("4x4", 0.3),
+    ("1:4 4x4", 0.25),
+    ("2:4", 0.5),
+    ("unstructured", 0.2),
+]
+# Rows, inputs and outputs; every number of rows up to a tile and one more.
+SHAPES = [(m, 96, 64) for m in range(1, 18)] + [
+    (5, 37, 30),
+    (17, 6, 3),
+    (33, 130, 66),
+    (100, 64, 257),
+    (7, 1024, 40),
+    (96, 3, 64),
+    (31, 65, 1),
+    (64, 768, 256),
+]
+# Height, width, channels, outputs, kernel, stride, padding.
+CONVOLUTIONS = [
+    (14, 14, 64, 64, 3, 1, "same"),
+    (14, 15, 64, 64, 3, 2, "same"),
+    (15, 14, 32, 20, 3, 2, "same"),
+    (14, 14, 64, 64, 3, 1, "valid"),
+    (15, 15, 16, 16, 3, 2, "valid"),
+    (28, 28, 1, 16, 3, 1, "same"),
+    (28, 28, 3, 16, 5, 2, "same"),
+    (7, 7, 13, 9, 5, 1, "same"),
+    (14, 14, 4, 8, 2, 1, "same"),
+    (30, 2, 16, 8, 5, 1, "same"),
+    (1, 1, 16, 64, 3, 1, "same"),
+    (8, 9, 64, 128, 1, 1, "same"),
+    (8, 9, 64, 128, 1, 2, "same"),
+    (10, 9, 4, 8, 4, 2, "same"),
+    (9, 9, 4, 8, 2, 3, "same"),
+]
+ZERO_POINTS = [(-128, -128), (127, 127), (0, 0), (-128, 60)]
+ACTIVATIONS = ["relu", "relu6", "relu_n1_to_1"]
+
+
+def fully_connected():
+    for m, k, n in SHAPES:
+        weights = models.sparse_weights((n, k), "4x4", 0.5, seed=m)
+        yield f"fc_{m}x{k}x{n}", models.fully_connected_model(weights, m)
+    for m in (1, 16, 37):
+        for pattern, density in PATTERNS:
+            weights = models.sparse_weights((64, 96), pattern, density)
+            name = f"fc_{m}_{pattern.replace(':', '_')}"
+            yield name, models.fully_connected_model(weights, m)
+
+
+def convolutions():
+    for batch in (1, 3):
+        for height, width, channels, outputs, kernel, stride, padding in CONVOLUTIONS:
+            shape = (outputs, kernel, kernel, channels)
+            weights = models.sparse_weights(shape, "4x4", 0.5)
+            name = f"conv_{batch}x{height}x{width}x{channels}_{kernel}_{stride}_{padding}"
+            yield (
+                f"{name}_{outputs}",
+                models.conv2d_model(
+                    weights, height, width, batch=batch, stride=stride, padding=padding
+                ),
+            )
+
+
+def clamps():
+    weights = models.sparse_weights((48, 64), "4x4", 0.4)
+    kernels = models.sparse_weights((16, 3, 3, 20), "4x4", 0.5)
+    for i, o in ZERO_POINTS:
+        chosen = {"input_zero_point": i, "output_zero_point": o}
+        yield f"fc_zero_{i}_{o}", models.fully_connected_model(weights, 20, **chosen)
+        yield f"conv_zero_{i}_{o}", models.conv2d_model(kernels, 7, 7, **chosen)
+    for activation in ACTIVATIONS:
+        chosen = {"activation": activation}
+        yield f"fc_{activation}", models.fully_connected_model(weights, 20, **chosen)
+        yield f"conv_{activation}", models.conv2d_model(kernels, 9, 8, **chosen)
+
+
+def variants():
+    weights = models.sparse_weights((24, 32), "4x4", 0.5)
+    for name, chosen in (
+        ("per_tensor", {"per_channel": False}),
+        ("no_bias", {"bias": False}),
+        ("leading", {"leading": (2, 3, 5)}),
+    ):
+        yield f"fc_{name}", models.fully_connected_model(weights, 18, **chosen)
+    empty = models.sparse_weights((16, 32), "dense")
+    empty[4:12] = 0
+    yield "fc_empty_groups", models.fully_connected_model(empty, 20)
+
+
+def write(folder):
+    """Writes every case; returns their names."""
+    names = []
+    for family in (fully_connected, convolutions, clamps, variants):
+        for name, model in family():
+            assert name not in names, name
+            names.append(name)
+            (folder / f"{name}.tflite").write_bytes(model.content)
+            np.save(folder / f"{name}.npy", model.input())
+    return names
