@@ -224,6 +224,7 @@ def build_library(folder=FOLDER):
         f"-DPython_EXECUTABLE={sys.executable}",
         "-DCMAKE_SYSTEM_NAME=Linux",
         "-DCMAKE_SYSTEM_PROCESSOR=aarch64",
+        "-DQSPARSE_COUNT=ON",
         what="configuring the kernels",
     )
     command(tools / "cmake", "--build", build, what="building the kernels")

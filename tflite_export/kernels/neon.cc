@@ -44,6 +44,7 @@ template <int kVectors>
 void ComputeVectors(const ComputeArgs& a) {
   constexpr int kRegisters = kVectors * kHalves;
   const int8_t* const packed = reinterpret_cast<const int8_t*>(a.packed);
+  const Requantizer requantize(a);
   for (int group = 0; group < a.groups; ++group) {
     int32x4_t acc[kBlock][kRegisters];
     QSPARSE_UNROLL
@@ -97,7 +98,7 @@ void ComputeVectors(const ComputeArgs& a) {
                            vld1q_dup_s32(a.bias + group * kBlock + v));
       }
       vst1q_u8(out + t * kRegisterBytes,
-               vreinterpretq_u8_s8(Requantize(sum, scale, a)));
+               vreinterpretq_u8_s8(requantize(sum, scale)));
     }
   }
 }

@@ -13,6 +13,7 @@ void PackBlock(const int8_t* weights, int8_t* packed) {
 
 template <int kVectors>
 void ComputeVectors(const ComputeArgs& a) {
+  const Requantizer requantize(a);
   for (int group = 0; group < a.groups; ++group) {
     int32x4_t acc[kVectors][kBlock];
     QSPARSE_UNROLL
@@ -45,7 +46,7 @@ void ComputeVectors(const ComputeArgs& a) {
     QSPARSE_UNROLL
     for (int t = 0; t < kVectors; ++t) {
       vst1q_u8(out + t * kRegisterBytes,
-               vreinterpretq_u8_s8(Requantize(acc[t], scale, a)));
+               vreinterpretq_u8_s8(requantize(acc[t], scale)));
     }
   }
 }

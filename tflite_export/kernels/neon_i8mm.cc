@@ -49,6 +49,7 @@ inline void AddPair(const int8_t* x, const int8_t* y, int8x16_t w01, int8x16_t w
 template <int kVectors>
 void ComputeVectors(const ComputeArgs& a) {
   const int8_t* const packed = reinterpret_cast<const int8_t*>(a.packed);
+  const Requantizer requantize(a);
   for (int group = 0; group < a.groups; ++group) {
     int32x4_t acc[kVectors][2][2];
     QSPARSE_UNROLL
@@ -85,7 +86,7 @@ void ComputeVectors(const ComputeArgs& a) {
         by_output[2 * outputs + 1] = split.val[1];
       }
       vst1q_u8(out + t * kRegisterBytes,
-               vreinterpretq_u8_s8(Requantize(by_output, scale, a)));
+               vreinterpretq_u8_s8(requantize(by_output, scale)));
     }
   }
 }
