@@ -1,7 +1,8 @@
 # Chooses the clang of the ziglang wheel unless the caller names a compiler,
-# through CXX or CMAKE_CXX_COMPILER.
+# through CXX, CMAKE_CXX_COMPILER or a toolchain file, or it is for iOS.
 set(QSPARSE_USES_ZIG OFF)
-if(QSPARSE_SANITIZE OR
+if(QSPARSE_SANITIZE OR DEFINED CMAKE_TOOLCHAIN_FILE OR
+   CMAKE_SYSTEM_NAME STREQUAL "iOS" OR
    (DEFINED CMAKE_CXX_COMPILER AND NOT "${CMAKE_CXX_COMPILER}" MATCHES "zig"))
   return()
 endif()

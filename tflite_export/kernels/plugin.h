@@ -1,0 +1,16 @@
+// The two functions by which a runtime, or one of our own wrappers, makes delegates.
+#ifndef QSPARSE_PLUGIN_H_
+#define QSPARSE_PLUGIN_H_
+
+#include <cstddef>
+
+#include "litert_abi.h"
+
+#define QSPARSE_EXPORT extern "C" __attribute__((visibility("default")))
+
+QSPARSE_EXPORT qsparse::litert::Delegate* tflite_plugin_create_delegate(
+    const char* const* keys, const char* const* values, size_t count,
+    void (*report_error)(const char*));
+QSPARSE_EXPORT void tflite_plugin_destroy_delegate(qsparse::litert::Delegate* delegate);
+
+#endif  // QSPARSE_PLUGIN_H_
