@@ -6,7 +6,7 @@ SOURCES := $(shell find qsparse callbacks recipes tflite_export \
 	\( -name '*.py' -o -name '*.cc' -o -name '*.h' -o -name '*.inc' -o -name 'CMakeLists.txt' -o -name '*.cmake' \
 	-o -name '*.map' \))
 
-.PHONY: demo test lint bench build-fuzz fuzz-kernels valgrind-kernels clean
+.PHONY: demo test lint bench example build-fuzz fuzz-kernels valgrind-kernels clean
 .DEFAULT_GOAL := test
 
 $(VENV)/requirements: requirements/dev.txt
@@ -56,6 +56,15 @@ fuzz-kernels: build-fuzz
 valgrind-kernels: build-fuzz
 	valgrind --error-exitcode=1 --leak-check=full $(FUZZ) --isa avx2 --isa portable \
 		--max-macs 20000 --cases 500 --seconds 600 --seed $(SEED)
+
+build/example/runtimes: $(VENV)/requirements requirements/example.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		--only-binary :all: --require-hashes --upgrade --target $@ -r requirements/example.txt
+	@touch $@
+
+# The delegate from C++, from Java and linked statically; needs a JDK and a C++ compiler.
+example: $(VENV)/installed build/example/runtimes
+	$(BIN)/python -m pytest tests/kernels/check_embedding.py
 
 clean:
 	rm -rf build dist demo bench $(VENV)
