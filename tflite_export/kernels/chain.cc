@@ -13,12 +13,33 @@ int32_t RoundUp(int32_t value, int32_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
-bool IsSpatial(const Layer& layer) {
-  return layer.taps() > 1 || layer.stride_height > 1 || layer.stride_width > 1;
+bool IsSpatial(const ChainNode& node) {
+  const Layer& layer = node.layer;
+  return !node.is_layer() || layer.taps() > 1 || layer.stride_height > 1 ||
+         layer.stride_width > 1;
 }
 
 int32_t InputPositions(const Layer& layer) {
   return layer.batch * layer.height * layer.width;
+}
+
+// False where the reader has padding of its own, or would not look over all of it.
+bool TakeBorder(const Layer& pad, ChainNode* reader) {
+  Layer& layer = reader->layer;
+  if (!reader->is_layer() || layer.channels != pad.channels ||
+      layer.height != pad.out_height || layer.width != pad.out_width ||
+      layer.pad_top + layer.pad_bottom + layer.pad_left + layer.pad_right != 0 ||
+      std::max(pad.pad_top, pad.pad_bottom) >= layer.kernel_height ||
+      std::max(pad.pad_left, pad.pad_right) >= layer.kernel_width) {
+    return false;
+  }
+  layer.height = pad.height;
+  layer.width = pad.width;
+  layer.pad_top = pad.pad_top;
+  layer.pad_bottom = pad.pad_bottom;
+  layer.pad_left = pad.pad_left;
+  layer.pad_right = pad.pad_right;
+  return true;
 }
 
 AddScales Swapped(AddScales scales) {
@@ -37,6 +58,7 @@ std::unique_ptr<Chain> Chain::Create(std::vector<ChainNode> nodes,
                                      const std::vector<int32_t>& outputs, Isa isa,
                                      bool all_blocks, ThreadPool* pool) {
   std::unique_ptr<Chain> chain(new Chain(isa, pool));
+  FuseBorders(outputs, &nodes);
   if (!chain->SplitImages(&nodes) || !chain->FindTensors(nodes, inputs, outputs)) {
     return nullptr;
   }
@@ -50,10 +72,11 @@ std::unique_ptr<Chain> Chain::Create(std::vector<ChainNode> nodes,
 
 bool Chain::Fits(std::vector<ChainNode> nodes, Isa isa, ThreadPool* pool) {
   Chain chain(isa, pool);
+  FuseBorders({}, &nodes);
   std::vector<int32_t> inputs;
   std::set<int32_t> produced;
   for (const ChainNode& node : nodes) {
-    for (int side = 0; side < (node.is_add ? 2 : 1); ++side) {
+    for (int side = 0; side < node.input_count(); ++side) {
       if (produced.count(node.inputs[side]) == 0) inputs.push_back(node.inputs[side]);
     }
     produced.insert(node.output);
@@ -63,13 +86,39 @@ bool Chain::Fits(std::vector<ChainNode> nodes, Isa isa, ThreadPool* pool) {
   return chain.PlanLayers(nodes);
 }
 
+// A border is read as padding by the convolution behind it, if nothing else sees it.
+void Chain::FuseBorders(const std::vector<int32_t>& outputs,
+                        std::vector<ChainNode>* nodes) {
+  std::vector<ChainNode> kept;
+  for (size_t i = 0; i < nodes->size(); ++i) {
+    const ChainNode& pad = (*nodes)[i];
+    ChainNode* reader = nullptr;
+    int32_t readers = std::count(outputs.begin(), outputs.end(), pad.output) > 0 ? 2 : 0;
+    for (size_t j = i + 1; j < nodes->size(); ++j) {
+      ChainNode& node = (*nodes)[j];
+      for (int side = 0; side < node.input_count(); ++side) {
+        if (node.inputs[side] != pad.output) continue;
+        reader = &node;
+        ++readers;
+      }
+    }
+    if (pad.kind != ChainNode::Kind::kPad || readers != 1 ||
+        !TakeBorder(pad.layer, reader)) {
+      kept.push_back(pad);
+      continue;
+    }
+    reader->inputs[0] = pad.inputs[0];
+  }
+  *nodes = std::move(kept);
+}
+
 // Neighbourhoods end at the edge of an image, so images go through one by one.
 bool Chain::SplitImages(std::vector<ChainNode>* nodes) {
   for (const ChainNode& node : *nodes) {
-    if (!node.is_add && IsSpatial(node.layer)) images_ = node.layer.batch;
+    if (!node.is_add() && IsSpatial(node)) images_ = node.layer.batch;
   }
   for (ChainNode& node : *nodes) {
-    if (node.is_add) continue;
+    if (node.is_add()) continue;
     if (node.layer.batch % images_ != 0) return false;
     node.layer.batch /= images_;
   }
@@ -109,7 +158,7 @@ bool Chain::FindTensors(const std::vector<ChainNode>& nodes,
     const int32_t output = add_tensor(node.output);
     if (tensors_[output].producer >= 0) return false;
     tensors_[output].producer = static_cast<int32_t>(i);
-    for (int side = 0; side < (node.is_add ? 2 : 1); ++side) {
+    for (int side = 0; side < node.input_count(); ++side) {
       const int32_t input = IndexOf(node.inputs[side]);
       if (input < 0) return false;
       tensors_[input].consumers.push_back(static_cast<int32_t>(i));
@@ -123,7 +172,7 @@ bool Chain::FindTensors(const std::vector<ChainNode>& nodes,
   }
   // Layers know the shapes. They spread over additions until none is new.
   for (const ChainNode& node : nodes) {
-    if (node.is_add) continue;
+    if (node.is_add()) continue;
     const Layer& layer = node.layer;
     const int32_t input = IndexOf(node.inputs[0]);
     if (!Describe(input, layer.channels, InputPositions(layer)) ||
@@ -136,7 +185,7 @@ bool Chain::FindTensors(const std::vector<ChainNode>& nodes,
   }
   for (size_t round = 0; round < nodes.size(); ++round) {
     for (const ChainNode& node : nodes) {
-      if (!node.is_add) continue;
+      if (!node.is_add()) continue;
       const int32_t sides[] = {IndexOf(node.inputs[0]), IndexOf(node.inputs[1]),
                                IndexOf(node.output)};
       for (const int32_t known : sides) {
@@ -155,12 +204,13 @@ bool Chain::FindTensors(const std::vector<ChainNode>& nodes,
 // Rows stay rows where a single layer packs or unpacks them tile by tile.
 void Chain::ChoosePlanes(const std::vector<ChainNode>& nodes) {
   for (Tensor& tensor : tensors_) {
-    const auto is_add = [&](int32_t node) { return nodes[node].is_add; };
-    const bool added = std::any_of(tensor.consumers.begin(), tensor.consumers.end(),
-                                   is_add) ||
-                       (tensor.producer >= 0 && is_add(tensor.producer));
+    // Only layers know rows.
+    const auto is_other = [&](int32_t node) { return !nodes[node].is_layer(); };
+    const bool others = std::any_of(tensor.consumers.begin(), tensor.consumers.end(),
+                                    is_other) ||
+                        (tensor.producer >= 0 && is_other(tensor.producer));
     const size_t readers = tensor.consumers.size();
-    tensor.in_planes = added || (tensor.producer < 0 ? readers > 1 : readers > 0);
+    tensor.in_planes = others || (tensor.producer < 0 ? readers > 1 : readers > 0);
     const int32_t vector = RoundUp(tensor.format.positions, kernel_.lanes);
     tensor.format.Widen(0, vector - tensor.format.positions);
   }
@@ -169,7 +219,7 @@ void Chain::ChoosePlanes(const std::vector<ChainNode>& nodes) {
 bool Chain::PlanLayers(const std::vector<ChainNode>& nodes) {
   planned_.resize(nodes.size());
   for (size_t i = 0; i < nodes.size(); ++i) {
-    if (nodes[i].is_add) continue;
+    if (!nodes[i].is_layer()) continue;
     planned_[i] =
         PlaneLayer::Plan(nodes[i].layer, *nodes[i].kernel, /*in_chain=*/true, pool_);
     if (planned_[i] == nullptr) return false;
@@ -186,12 +236,12 @@ void Chain::FuseAdditions(const std::vector<ChainNode>& nodes) {
   added_by_.assign(nodes.size(), -1);
   adds_.assign(nodes.size(), -1);
   for (size_t i = 0; i < nodes.size(); ++i) {
-    if (!nodes[i].is_add || nodes[i].inputs[0] == nodes[i].inputs[1]) continue;
+    if (!nodes[i].is_add() || nodes[i].inputs[0] == nodes[i].inputs[1]) continue;
     const Tensor* sides[] = {&tensors_[IndexOf(nodes[i].inputs[0])],
                              &tensors_[IndexOf(nodes[i].inputs[1])]};
     if (sides[0]->producer < sides[1]->producer) std::swap(sides[0], sides[1]);
     const int32_t layer = sides[0]->producer;
-    if (layer < 0 || nodes[layer].is_add || sides[0]->consumers.size() != 1 ||
+    if (layer < 0 || !nodes[layer].is_layer() || sides[0]->consumers.size() != 1 ||
         sides[0]->is_output || !planned_[layer]->CanAddResidual()) {
       continue;
     }
@@ -222,38 +272,61 @@ bool Chain::MakeSteps(const std::vector<ChainNode>& nodes, bool all_blocks) {
   for (size_t i = 0; i < nodes.size(); ++i) {
     const ChainNode& node = nodes[i];
     if (added_by_[i] >= 0) continue;
-    const ChainNode& last = adds_[i] >= 0 ? nodes[adds_[i]] : node;
     Step step;
-    step.kind = node.is_add ? Kind::kAdd : Kind::kLayer;
-    step.output = IndexOf(last.output);
-    for (int side = 0; side < (node.is_add ? 2 : 1); ++side) {
+    step.output = IndexOf(node.output);
+    for (int side = 0; side < node.input_count(); ++side) {
       step.inputs[side] = IndexOf(node.inputs[side]);
     }
-    const Tensor& output = tensors_[step.output];
-    if (node.is_add) {
+    if (node.is_layer()) {
+      if (!MakeLayer(nodes, i, all_blocks, &step)) return false;
+    } else if (node.is_add()) {
+      step.kind = Kind::kAdd;
       step.add = MakeAddition(node.scales, FlipOf(kernel_));
-    } else {
-      const Tensor& input = tensors_[step.inputs[0]];
-      step.layer = std::move(planned_[i]);
-      if (!step.layer->Finish(node.layer, all_blocks,
-                              input.in_planes ? &input.format : nullptr,
-                              output.in_planes ? &output.format : nullptr)) {
-        return false;
-      }
-      if (adds_[i] >= 0) {
-        const bool first = last.inputs[0] == node.output;
-        const AddScales scales = first ? last.scales : Swapped(last.scales);
-        step.inputs[1] = IndexOf(last.inputs[first ? 1 : 0]);
-        step.layer->AddResidual(MakeAddition(scales, FlipOf(kernel_)),
-                                tensors_[step.inputs[1]].format);
-      }
+    } else if (!MakePool(node, &step)) {
+      return false;
     }
+    const int32_t made = step.output;
     steps_.push_back(std::move(step));
-    if (output.is_output && output.in_planes) {
-      AddTransfer(Kind::kUnpack, IndexOf(last.output));
+    if (tensors_[made].is_output && tensors_[made].in_planes) {
+      AddTransfer(Kind::kUnpack, made);
     }
   }
   return true;
+}
+
+bool Chain::MakeLayer(const std::vector<ChainNode>& nodes, size_t index,
+                      bool all_blocks, Step* step) {
+  const ChainNode& node = nodes[index];
+  const ChainNode* const sum = adds_[index] >= 0 ? &nodes[adds_[index]] : nullptr;
+  if (sum != nullptr) step->output = IndexOf(sum->output);
+  const Tensor& input = tensors_[step->inputs[0]];
+  const Tensor& output = tensors_[step->output];
+  step->kind = Kind::kLayer;
+  step->layer = std::move(planned_[index]);
+  if (!step->layer->Finish(node.layer, all_blocks,
+                           input.in_planes ? &input.format : nullptr,
+                           output.in_planes ? &output.format : nullptr)) {
+    return false;
+  }
+  if (sum == nullptr) return true;
+  const bool is_first = sum->inputs[0] == node.output;
+  step->inputs[1] = IndexOf(sum->inputs[is_first ? 1 : 0]);
+  const AddScales scales = is_first ? sum->scales : Swapped(sum->scales);
+  step->layer->AddResidual(MakeAddition(scales, FlipOf(kernel_)),
+                           tensors_[step->inputs[1]].format);
+  return true;
+}
+
+bool Chain::MakePool(const ChainNode& node, Step* step) const {
+  const uint8_t flip = FlipOf(kernel_);
+  // What a window's own padding adds is never the largest; a border is zero.
+  const int32_t border =
+      node.kind == ChainNode::Kind::kMaxPool ? -128 : node.layer.input_zero_point;
+  step->kind = Kind::kPool;
+  step->pool = std::make_unique<Pool>(node.layer, static_cast<uint8_t>(border) ^ flip,
+                                      flip, pool_);
+  return step->pool->Allocate(tensors_[step->inputs[0]].format,
+                              tensors_[step->output].format);
 }
 
 // A buffer is free again once the last step that reads its tensor is done.
@@ -386,6 +459,9 @@ void Chain::RunStep(const Step& step) const {
       return Unpack(step);
     case Kind::kAdd:
       return Add(step);
+    case Kind::kPool:
+      return step.pool->Run(Planes(tensors_[step.inputs[0]]),
+                            Planes(tensors_[step.output]));
     case Kind::kLayer:
       break;
   }

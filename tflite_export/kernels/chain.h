@@ -11,23 +11,15 @@
 
 #include "add.h"
 #include "aligned_buffer.h"
+#include "chain_node.h"
 #include "kernel.h"
 #include "layer.h"
 #include "plane_layer.h"
 #include "planes.h"
+#include "pool.h"
 #include "thread_pool.h"
 
 namespace qsparse {
-
-// Tensors go by whatever numbers the caller gives them.
-struct ChainNode {
-  bool is_add = false;
-  int32_t inputs[2] = {-1, -1};  // a layer has one
-  int32_t output = -1;
-  Layer layer;                     // unless is_add
-  const Kernel* kernel = nullptr;  // for the layer
-  AddScales scales = {};           // if is_add
-};
 
 class Chain {
  public:
@@ -62,18 +54,21 @@ class Chain {
     }
   };
 
-  enum class Kind : uint8_t { kPack, kLayer, kAdd, kUnpack };
+  enum class Kind : uint8_t { kPack, kLayer, kAdd, kPool, kUnpack };
   struct Step {
     Kind kind = Kind::kLayer;
     int32_t inputs[2] = {-1, -1};  // tensors; a layer's second is added to its result
     int32_t output = -1;
     std::unique_ptr<PlaneLayer> layer;
+    std::unique_ptr<Pool> pool;
     Addition add = {};
     std::vector<int32_t> rows;  // of every position packed or unpacked, or -1
   };
 
   Chain(Isa isa, ThreadPool* pool);
 
+  static void FuseBorders(const std::vector<int32_t>& outputs,
+                          std::vector<ChainNode>* nodes);
   bool SplitImages(std::vector<ChainNode>* nodes);
   bool FindTensors(const std::vector<ChainNode>& nodes,
                    const std::vector<int32_t>& inputs,
@@ -84,6 +79,9 @@ class Chain {
   bool PlanLayers(const std::vector<ChainNode>& nodes);
   void FuseAdditions(const std::vector<ChainNode>& nodes);
   bool MakeSteps(const std::vector<ChainNode>& nodes, bool all_blocks);
+  bool MakeLayer(const std::vector<ChainNode>& nodes, size_t index, bool all_blocks,
+                 Step* step);
+  bool MakePool(const ChainNode& node, Step* step) const;
   void AddTransfer(Kind kind, int32_t tensor);
   void RunStep(const Step& step) const;
   bool AssignBuffers();

@@ -173,15 +173,23 @@ double Cost::chained(const Layer& layer, const Kernel& kernel) const {
   return compute + (strided || margins ? kCopy * pack : 0.0) + kStep * call;
 }
 
-Cost EstimateAddCost(Isa isa, int64_t rows, int64_t channels) {
-  constexpr double kPerCycle = 5;  // elements; XNNPACK's loop is like ours
+Cost EstimateCost(Isa isa, const ChainNode& node, int64_t rows, int64_t channels) {
+  // Cycles: of a sum per element, where XNNPACK's loop is like ours; of borders and
+  // windows per position of the output and, ours, per plane.
+  constexpr double kSum = 0.2, kXnnpackPosition = 36, kOursPosition = 2;
   const Rates rates = RatesOf(ChainKernel(isa));
+  const double positions = static_cast<double>(rows);
+  const double planes = static_cast<double>(RoundUp(channels, kBlock) / kBlock);
   Cost cost;
-  cost.pack = rates.chunk * static_cast<double>(rows * Chunks(channels));
+  cost.pack = rates.chunk * positions * static_cast<double>(Chunks(channels));
   cost.unpack = cost.pack;
-  cost.compute = PeakOf(isa) / kPerCycle * static_cast<double>(rows * channels);
+  cost.compute = cost.xnnpack =
+      PeakOf(isa) * kSum * positions * static_cast<double>(channels);
+  if (!node.is_add()) {
+    cost.xnnpack = PeakOf(isa) * kXnnpackPosition * positions;
+    cost.compute = PeakOf(isa) * kOursPosition * positions * planes;
+  }
   cost.call = rates.call;
-  cost.xnnpack = cost.compute;
   return cost;
 }
 

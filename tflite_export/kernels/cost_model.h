@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "chain_node.h"
 #include "kernel.h"
 #include "layer.h"
 #include "row_kernel.h"
@@ -27,8 +28,8 @@ struct Cost {
 // `blocks` are the 4x4 blocks that will be computed.
 Cost EstimateCost(const Layer& layer, int64_t blocks, const Kernel& kernel);
 
-// Of adding two tensors of this shape; packing is that of one input.
-Cost EstimateAddCost(Isa isa, int64_t rows, int64_t channels);
+// Of what is no layer, by the shape of its output; packing is that of one input.
+Cost EstimateCost(Isa isa, const ChainNode& node, int64_t rows, int64_t channels);
 
 // `entries` are those of CountEntries.
 Cost EstimateCost(const Layer& layer, int64_t entries, const RowKernel& kernel);

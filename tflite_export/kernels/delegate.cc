@@ -16,7 +16,9 @@ using litert::Context;
 using litert::IntArray;
 using litert::Status;
 
-bool IsLayer(const Decision& d) { return d.op != Op::kAdd; }
+bool IsLayer(const Decision& d) {
+  return d.op == Op::kConv2d || d.op == Op::kFullyConnected;
+}
 
 // A chain is claimed in one call, everything else node by node: what lies between two
 // calls stays in the runtime's arena.

@@ -206,6 +206,12 @@ bool FindOp(int32_t builtin_code, Op* op) {
     case litert::kBuiltinAdd:
       *op = Op::kAdd;
       return true;
+    case litert::kBuiltinPad:
+      *op = Op::kPad;
+      return true;
+    case litert::kBuiltinMaxPool2d:
+      *op = Op::kMaxPool2d;
+      return true;
     default:
       return false;
   }
@@ -217,6 +223,10 @@ const char* OpName(Op op) {
       return "CONV_2D";
     case Op::kFullyConnected:
       return "FULLY_CONNECTED";
+    case Op::kPad:
+      return "PAD";
+    case Op::kMaxPool2d:
+      return "MAX_POOL_2D";
     default:
       return "ADD";
   }
@@ -227,9 +237,10 @@ std::string ReadGraphNode(int32_t index, Op op, const litert::Node& node,
   graph_node->index = index;
   graph_node->op = op;
   graph_node->params = node.builtin_data;
-  const int32_t most = op == Op::kAdd ? 2 : 3;
+  const int32_t least = op == Op::kMaxPool2d ? 1 : 2;
+  const int32_t most = graph_node->is_layer() ? 3 : least;
   if (node.inputs == nullptr || node.outputs == nullptr || node.outputs->size != 1 ||
-      node.inputs->size < 2 || node.inputs->size > most) {
+      node.inputs->size < least || node.inputs->size > most) {
     return "unexpected number of inputs or outputs";
   }
   const int32_t* inputs = node.inputs->data();
@@ -237,7 +248,7 @@ std::string ReadGraphNode(int32_t index, Op op, const litert::Node& node,
   graph_node->inputs[0] = inputs[0];
   if (op == Op::kAdd) {
     graph_node->inputs[1] = inputs[1];
-  } else {
+  } else if (op != Op::kMaxPool2d) {
     graph_node->weights = inputs[1];
     graph_node->bias = node.inputs->size == 3 ? inputs[2] : -1;
   }
@@ -311,6 +322,108 @@ std::string ReadAddition(const litert::Context& context, const GraphNode& node,
   return ReadActivation(output,
                         static_cast<const litert::AddParams*>(node.params)->activation,
                         &scales->output_min, &scales->output_max);
+}
+
+namespace {
+
+// What borders and windows have in common: images whose values keep their meaning.
+std::string ReadImages(const litert::Context& context, const GraphNode& node,
+                       Shapes* shapes, Layer* window) {
+  Tensor input, output;
+  if (!shapes->Find(context, node.inputs[0], &input) ||
+      !shapes->Find(context, node.output, &output)) {
+    return "tensor index out of range";
+  }
+  PerTensor in, out;
+  if (input.type != litert::kTypeInt8 || output.type != litert::kTypeInt8 ||
+      !ReadPerTensor(input, &in) || !ReadPerTensor(output, &out)) {
+    return "not int8, quantized per tensor";
+  }
+  if (in.scale != out.scale || in.zero_point != out.zero_point) {
+    return "changes the scale";
+  }
+  if (ElementCount(input) < 0) return "unknown or huge shape";
+  if (input.dims->size != 4) return "not images";
+  const int32_t* dims = input.dims->data();
+  window->batch = dims[0];
+  window->height = dims[1];
+  window->width = dims[2];
+  window->channels = window->outputs = dims[3];
+  window->input_zero_point = window->output_zero_point = in.zero_point;
+  return "";
+}
+
+std::string FinishImages(const Layer& window, std::vector<int32_t>* output_dims) {
+  if (window.rows() * window.outputs > kMaxElements) return "unknown or huge shape";
+  *output_dims = {window.batch, window.out_height, window.out_width, window.outputs};
+  return "";
+}
+
+}  // namespace
+
+std::string ReadPad(const litert::Context& context, const GraphNode& node,
+                    Shapes* shapes, Layer* window, std::vector<int32_t>* output_dims) {
+  std::string reason = ReadImages(context, node, shapes, window);
+  if (!reason.empty()) return reason;
+  constexpr int kAxes = 4;
+  int32_t border[kAxes][2];
+  Tensor tensor;
+  if (!shapes->Find(context, node.weights, &tensor) ||
+      tensor.type != litert::kTypeInt32 || !IsConstant(tensor, sizeof(border))) {
+    return "border is not constant";
+  }
+  std::memcpy(border, tensor.data, sizeof(border));
+  for (int axis = 0; axis < kAxes; ++axis) {
+    for (const int32_t size : border[axis]) {
+      const bool is_image_axis = axis == 1 || axis == 2;
+      if (size < 0 || size > (is_image_axis ? kMaxKernel : 0)) {
+        return "border not supported";
+      }
+    }
+  }
+  window->pad_top = border[1][0];
+  window->pad_bottom = border[1][1];
+  window->pad_left = border[2][0];
+  window->pad_right = border[2][1];
+  window->out_height = window->height + border[1][0] + border[1][1];
+  window->out_width = window->width + border[2][0] + border[2][1];
+  return FinishImages(*window, output_dims);
+}
+
+std::string ReadMaxPool(const litert::Context& context, const GraphNode& node,
+                        Shapes* shapes, Layer* window,
+                        std::vector<int32_t>* output_dims) {
+  std::string reason = ReadImages(context, node, shapes, window);
+  if (!reason.empty()) return reason;
+  if (node.params == nullptr) return "operator options are missing";
+  const auto& params = *static_cast<const litert::PoolParams*>(node.params);
+  if (params.activation != litert::kActivationNone) {
+    return "fused activation not supported";
+  }
+  if (params.filter_height < 1 || params.filter_height > kMaxKernel ||
+      params.filter_width < 1 || params.filter_width > kMaxKernel) {
+    return "window not supported";
+  }
+  if (params.stride_width < 1 || params.stride_width > kMaxStride ||
+      params.stride_height < 1 || params.stride_height > kMaxStride) {
+    return "stride not supported";
+  }
+  if (params.padding != litert::kPaddingSame && params.padding != litert::kPaddingValid) {
+    return "padding not supported";
+  }
+  window->kernel_height = params.filter_height;
+  window->kernel_width = params.filter_width;
+  window->stride_height = params.stride_height;
+  window->stride_width = params.stride_width;
+  if (!PadAxis(params.padding, window->height, window->kernel_height,
+               window->stride_height, &window->out_height, &window->pad_top,
+               &window->pad_bottom) ||
+      !PadAxis(params.padding, window->width, window->kernel_width,
+               window->stride_width, &window->out_width, &window->pad_left,
+               &window->pad_right)) {
+    return "window larger than the image";
+  }
+  return FinishImages(*window, output_dims);
 }
 
 bool SameDims(const IntArray& dims, const std::vector<int32_t>& expected) {

@@ -16,7 +16,7 @@
 
 namespace qsparse {
 
-enum class Op : uint8_t { kConv2d, kFullyConnected, kAdd };
+enum class Op : uint8_t { kConv2d, kFullyConnected, kAdd, kPad, kMaxPool2d };
 
 // False for operators that are none of ours.
 bool FindOp(int32_t builtin_code, Op* op);
@@ -29,10 +29,11 @@ struct GraphNode {
   Op op = Op::kConv2d;
   const void* params = nullptr;
   int32_t inputs[2] = {-1, -1};  // activations; an addition has two
-  int32_t weights = -1;
-  int32_t bias = -1;  // negative when absent
+  int32_t weights = -1;  // of a border: how wide it is
+  int32_t bias = -1;     // negative when absent
   int32_t output = -1;
 
+  bool is_layer() const { return op == Op::kConv2d || op == Op::kFullyConnected; }
   int input_count() const { return op == Op::kAdd ? 2 : 1; }
 };
 
@@ -59,6 +60,13 @@ std::string ReadLayer(const litert::Context& context, const GraphNode& node,
 std::string ReadAddition(const litert::Context& context, const GraphNode& node,
                          Shapes* shapes, AddScales* scales,
                          std::vector<int32_t>* output_dims);
+
+// A border of zeros, or the largest value of a window, as a Layer without weights.
+std::string ReadPad(const litert::Context& context, const GraphNode& node,
+                    Shapes* shapes, Layer* window, std::vector<int32_t>* output_dims);
+std::string ReadMaxPool(const litert::Context& context, const GraphNode& node,
+                        Shapes* shapes, Layer* window,
+                        std::vector<int32_t>* output_dims);
 
 bool SameDims(const litert::IntArray& dims, const std::vector<int32_t>& expected);
 

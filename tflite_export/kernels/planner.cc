@@ -5,6 +5,7 @@
 #include <set>
 #include <utility>
 
+#include "chain_reader.h"
 #include "cost_model.h"
 #include "cpu.h"
 #include "kernel_choice.h"
@@ -71,7 +72,7 @@ void Planner::Read(const Node& node, int32_t index, Op op) {
     d.output_tensor = read.output;
     d.input_dims = DimsOf(*context_, read.inputs[0]);
     d.output_dims = DimsOf(*context_, read.output);
-    op == Op::kAdd ? ReadAddNode(read, &d) : ReadLayerNode(read, &d);
+    read.is_layer() ? ReadLayerNode(read, &d) : ReadOtherNode(read, &d);
   }
   decisions_.push_back(std::move(d));
 }
@@ -116,27 +117,29 @@ void Planner::ReadLayerNode(const GraphNode& node, Decision* d) {
   readings_.push_back(std::move(reading));
 }
 
-void Planner::ReadAddNode(const GraphNode& node, Decision* d) {
+// Sums, borders and windows gain nothing by themselves: they keep a chain together.
+void Planner::ReadOtherNode(const GraphNode& node, Decision* d) {
   Reading reading;
   std::vector<int32_t> dims;
-  d->reason = ReadAddition(*context_, node, &shapes_, &reading.node.scales, &dims);
+  d->reason = ReadChainNode(*context_, node, &shapes_, &reading.node, &dims);
   if (!d->reason.empty()) return;
   d->isa = IsaName(options_.isa);
-  d->kernel = "add";
+  d->kernel = "planes";
   if (!options_.chains) {
     d->reason = "option chains";
     return;
   }
   reading.decision = decisions_.size();
-  reading.node.is_add = true;
-  std::copy_n(node.inputs, 2, reading.node.inputs);
-  reading.node.output = node.output;
   int64_t rows = 1;
   for (size_t i = 0; i + 1 < dims.size(); ++i) rows *= dims[i];
-  const Cost cost = EstimateAddCost(options_.isa, rows, dims.back());
+  const int64_t channels = dims.back();
+  const Cost cost = EstimateCost(options_.isa, reading.node, rows, channels);
   Candidate& c = reading.candidate;
   std::copy_n(node.inputs, 2, c.inputs);
   c.output = node.output;
+  if (node.op != Op::kAdd) {
+    c.channels[0] = c.channels[1] = static_cast<int32_t>(channels);
+  }
   c.xnnpack = cost.xnnpack;
   c.compute = cost.compute;
   c.pack = cost.pack;
@@ -179,7 +182,7 @@ bool Planner::AllChainsFit(const Groups& groups) {
     for (size_t i = 0; i < readings_.size(); ++i) {
       if (groups.of[i] == static_cast<int32_t>(group)) nodes.push_back(readings_[i].node);
     }
-    if (nodes.size() == 1 && !nodes[0].is_add) continue;
+    if (nodes.size() == 1 && nodes[0].is_layer()) continue;
     if (Chain::Fits(std::move(nodes), options_.isa, pool_)) continue;
     all_fit = false;
     for (size_t i = 0; i < readings_.size(); ++i) {
@@ -205,7 +208,7 @@ void Planner::Record(const Groups& groups) {
       d.reason =
           WithGain("predicted gain", d.gain, "below min_gain", options_.min_gain);
     } else if (sizes[group] > 1) {
-      if (!readings_[i].node.is_add) d.kernel = readings_[i].node.kernel->name;
+      if (readings_[i].node.is_layer()) d.kernel = readings_[i].node.kernel->name;
       d.reason = "chain of " + std::to_string(sizes[group]) + ", " +
                  WithGain("predicted gain", groups.gain[group], "alone", d.gain);
     } else {

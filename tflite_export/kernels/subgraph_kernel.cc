@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "chain.h"
+#include "chain_reader.h"
 #include "delegate.h"
 #include "kernel_choice.h"
 #include "node_reader.h"
@@ -125,13 +126,8 @@ std::string ReadChain(Context* context, const SubgraphKernel& kernel,
   for (const GraphNode& node : kernel.nodes) {
     ChainNode read;
     std::vector<int32_t> output_dims;
-    read.is_add = node.op == Op::kAdd;
-    read.output = node.output;
-    std::copy_n(node.inputs, 2, read.inputs);
     const std::string reason =
-        read.is_add
-            ? ReadAddition(*context, node, &shapes, &read.scales, &output_dims)
-            : ReadLayer(*context, node, &shapes, &read.layer, &output_dims);
+        ReadChainNode(*context, node, &shapes, &read, &output_dims);
     if (!reason.empty()) return reason;
     shapes.Set(node.output, output_dims);
     for (size_t i = 0; i < kernel.outputs.size(); ++i) {
@@ -145,7 +141,7 @@ std::string ReadChain(Context* context, const SubgraphKernel& kernel,
 // A single layer is free to use kernels that know nothing of planes.
 void Pack(const Options& options, ThreadPool* pool, std::vector<ChainNode> chain,
           SubgraphKernel* kernel) {
-  if (chain.size() == 1 && !chain[0].is_add) {
+  if (chain.size() == 1 && chain[0].is_layer()) {
     const Layer& layer = chain[0].layer;
     const KernelChoice choice = ChooseKernel(options.isa, layer, FindPattern(layer),
                                              options.dense, options.kernel);
@@ -153,7 +149,7 @@ void Pack(const Options& options, ThreadPool* pool, std::vector<ChainNode> chain
     return;
   }
   for (ChainNode& node : chain) {
-    if (node.is_add) continue;
+    if (!node.is_layer()) continue;
     const Pattern pattern = FindPattern(node.layer);
     node.kernel =
         ChoosePlaneKernel(options.isa, node.layer, pattern, options.dense).planes;

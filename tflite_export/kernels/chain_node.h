@@ -1,0 +1,31 @@
+// One operator of a chain, read from the model and checked.
+#ifndef QSPARSE_CHAIN_NODE_H_
+#define QSPARSE_CHAIN_NODE_H_
+
+#include <cstdint>
+
+#include "add.h"
+#include "kernel.h"
+#include "layer.h"
+
+namespace qsparse {
+
+// Tensors go by whatever numbers the caller gives them.
+struct ChainNode {
+  enum class Kind : uint8_t { kLayer, kAdd, kPad, kMaxPool };
+
+  Kind kind = Kind::kLayer;
+  int32_t inputs[2] = {-1, -1};    // only sums have two
+  int32_t output = -1;
+  Layer layer;                     // borders and windows have no weights
+  const Kernel* kernel = nullptr;  // of a layer
+  AddScales scales = {};           // of a sum
+
+  bool is_add() const { return kind == Kind::kAdd; }
+  bool is_layer() const { return kind == Kind::kLayer; }
+  int input_count() const { return is_add() ? 2 : 1; }
+};
+
+}  // namespace qsparse
+
+#endif  // QSPARSE_CHAIN_NODE_H_
