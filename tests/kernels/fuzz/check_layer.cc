@@ -79,7 +79,7 @@ std::string LayerChecker::CheckKernel(const LayerCase& c, const KernelChoice& ch
 }
 
 std::string LayerChecker::Check(LayerCase c, uint64_t seed) {
-  const bool at_end = seed % 2 == 0;
+  const bool at_end = seed / 2 % 2 == 0;
   int8_t* weights = weights_.Place(c.weights.size(), at_end);
   std::copy(c.weights.begin(), c.weights.end(), weights);
   c.layer.weights = weights;

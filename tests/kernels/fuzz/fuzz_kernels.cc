@@ -1,9 +1,9 @@
-// Hunts for layers that some kernel gets wrong:
+// Hunts for layers that some kernel gets wrong, and for chains of them:
 //
 //   fuzz_kernels [--seconds S] [--cases N] [--seed S] [--isa NAME] [--max-macs N]
 //
-// Case i has the seed `--seed` + i, so a failing one is repeated by its own seed
-// and `--cases 1`. Exits with 1 after a mismatch. `--cases 0` means no limit but
+// Even seeds make layers, odd ones chains. Case i has the seed `--seed` + i, so a
+// failing one is repeated by its own seed and `--cases 1`. Exits with 1 after a mismatch. `--cases 0` means no limit but
 // the time; `--isa` may be given more than once.
 #include <csignal>
 #include <cstdio>
@@ -16,6 +16,8 @@
 #include <unistd.h>
 
 #include "allocations.h"
+#include "chain_case.h"
+#include "check_chain.h"
 #include "check_layer.h"
 #include "cpu.h"
 #include "layer_case.h"
@@ -111,7 +113,8 @@ void CatchSignals() {
 int Main(const Arguments& arguments) {
   constexpr double kSecondsBetweenLines = 5;
   constexpr int kMaxFailures = 10;
-  LayerChecker checker(arguments.isas);
+  LayerChecker layers(arguments.isas);
+  ChainChecker chains(arguments.isas);
   std::printf("allocations are %scounted\n", AllocationsAreCounted() ? "" : "NOT ");
   const double start = Now();
   double next_line = start + kSecondsBetweenLines;
@@ -119,7 +122,9 @@ int Main(const Arguments& arguments) {
   int failures = 0;
   const auto report = [&](double now) {
     int64_t runs = 0;
-    for (const auto& [kernel, count] : checker.runs()) runs += count;
+    for (const auto* part : {&layers.runs(), &chains.runs()}) {
+      for (const auto& [kernel, count] : *part) runs += count;
+    }
     std::printf("%.0f s: %lld cases (%.0f/s), %lld runs, %d failed\n", now - start,
                 static_cast<long long>(cases),
                 static_cast<double>(cases) / (now - start + 1e-9),
@@ -130,25 +135,35 @@ int Main(const Arguments& arguments) {
          Now() - start < arguments.seconds) {
     const uint64_t seed = arguments.seed + static_cast<uint64_t>(cases++);
     SetRepeat(seed, arguments.max_macs);
-    const LayerCase c = DrawLayerCase(seed, arguments.max_macs);
-    const std::string wrong = checker.Check(c, seed);
+    std::string wrong, description;
+    if (seed % 2 == 0) {
+      const LayerCase c = DrawLayerCase(seed, arguments.max_macs);
+      wrong = layers.Check(c, seed);
+      description = Describe(c);
+    } else {
+      const ChainCase c = DrawChainCase(seed, arguments.max_macs);
+      wrong = chains.Check(c, seed);
+      description = c.description;
+    }
     if (!wrong.empty()) {
       ++failures;
       std::printf("FAILED: %s\n  %s\n  repeat with %s\n", wrong.c_str(),
-                  Describe(c).c_str(), repeat);
+                  description.c_str(), repeat);
     }
     if (Now() < next_line) continue;
     report(Now());
     next_line = Now() + kSecondsBetweenLines;
   }
   report(Now());
-  for (const auto& [kernel, count] : checker.runs()) {
-    std::printf("  %-32s %lld runs\n", kernel.c_str(), static_cast<long long>(count));
+  for (const auto* part : {&layers.runs(), &chains.runs()}) {
+    for (const auto& [kernel, count] : *part) {
+      std::printf("  %-32s %lld runs\n", kernel.c_str(), static_cast<long long>(count));
+    }
   }
   std::printf("  %.0f%% of %lld outputs inside their clamp\n",
-              100.0 * static_cast<double>(checker.inside()) /
-                  static_cast<double>(checker.outputs() + (checker.outputs() == 0)),
-              static_cast<long long>(checker.outputs()));
+              100.0 * static_cast<double>(layers.inside()) /
+                  static_cast<double>(layers.outputs() + (layers.outputs() == 0)),
+              static_cast<long long>(layers.outputs()));
   return failures == 0 ? 0 : 1;
 }
 

@@ -104,38 +104,6 @@ void DrawWeights(Random& random, LayerCase* c) {
   }
 }
 
-std::vector<int8_t> DrawInput(Random& random, const Layer& layer) {
-  std::vector<int8_t> input(size_t{1} * layer.batch * layer.height * layer.width *
-                            layer.channels);
-  const int kind = random.Int(0, 9);
-  const double mean = random.Real(-100, 100), spread = random.LogReal(1, 100);
-  for (int8_t& x : input) {
-    switch (kind) {
-      case 0:
-        x = -128;
-        break;
-      case 1:
-        x = 127;
-        break;
-      case 2:
-        x = random.Choose<int8_t>({-128, 127});
-        break;
-      case 3:
-        x = static_cast<int8_t>(layer.input_zero_point);
-        break;
-      case 4:
-      case 5:
-      case 6:
-        x = static_cast<int8_t>(random.Int(-128, 127));
-        break;
-      default:
-        x = static_cast<int8_t>(std::clamp(
-            std::rint(mean + spread * random.Real(-1.7, 1.7)), -128.0, 127.0));
-    }
-  }
-  return input;
-}
-
 struct Moments {
   double sum = 0, squares = 0;
 
@@ -219,11 +187,6 @@ void DrawNumerics(Random& random, LayerCase* c) {
   }
 }
 
-int32_t DrawZeroPoint(Random& random) {
-  return random.OneIn(3) ? random.Choose({-128, -127, -1, 0, 1, 127})
-                         : random.Int(-128, 127);
-}
-
 void DrawClamp(Random& random, Layer* layer) {
   switch (random.Int(0, 4)) {
     case 0:
@@ -240,18 +203,59 @@ void DrawClamp(Random& random, Layer* layer) {
 
 }  // namespace
 
+std::vector<int8_t> DrawInput(Random& random, const Layer& layer) {
+  std::vector<int8_t> input(size_t{1} * layer.batch * layer.height * layer.width *
+                            layer.channels);
+  const int kind = random.Int(0, 9);
+  const double mean = random.Real(-100, 100), spread = random.LogReal(1, 100);
+  for (int8_t& x : input) {
+    switch (kind) {
+      case 0:
+        x = -128;
+        break;
+      case 1:
+        x = 127;
+        break;
+      case 2:
+        x = random.Choose<int8_t>({-128, 127});
+        break;
+      case 3:
+        x = static_cast<int8_t>(layer.input_zero_point);
+        break;
+      case 4:
+      case 5:
+      case 6:
+        x = static_cast<int8_t>(random.Int(-128, 127));
+        break;
+      default:
+        x = static_cast<int8_t>(std::clamp(
+            std::rint(mean + spread * random.Real(-1.7, 1.7)), -128.0, 127.0));
+    }
+  }
+  return input;
+}
+
+int32_t DrawZeroPoint(Random& random) {
+  return random.OneIn(3) ? random.Choose({-128, -127, -1, 0, 1, 127})
+                         : random.Int(-128, 127);
+}
+
+void DrawContents(Random& random, LayerCase* c) {
+  c->layer.output_zero_point = DrawZeroPoint(random);
+  DrawClamp(random, &c->layer);
+  DrawWeights(random, c);
+  DrawNumerics(random, c);
+}
+
 LayerCase DrawLayerCase(uint64_t seed, int64_t max_macs) {
   Random random(seed);
   LayerCase c;
   DrawShape(random, max_macs, &c.layer);
   c.layer.input_zero_point = DrawZeroPoint(random);
-  c.layer.output_zero_point = DrawZeroPoint(random);
-  DrawClamp(random, &c.layer);
-  DrawWeights(random, &c);
   // A second input finds what the first one left behind.
   const int inputs = random.OneIn(2) ? 2 : 1;
   for (int i = 0; i < inputs; ++i) c.inputs.push_back(DrawInput(random, c.layer));
-  DrawNumerics(random, &c);
+  DrawContents(random, &c);
   return c;
 }
 

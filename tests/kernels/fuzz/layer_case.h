@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "layer.h"
+#include "random.h"
 
 namespace qsparse::fuzz {
 
@@ -19,6 +20,13 @@ struct LayerCase {
 
 // Everything follows from the seed and the largest number of multiplications.
 LayerCase DrawLayerCase(uint64_t seed, int64_t max_macs);
+
+// Draws what is left of a layer whose shape, inputs and input zero point are there:
+// weights, scales, biases and the rest of the numbers.
+void DrawContents(Random& random, LayerCase* c);
+
+std::vector<int8_t> DrawInput(Random& random, const Layer& layer);
+int32_t DrawZeroPoint(Random& random);
 
 std::string Describe(const LayerCase& c);
 

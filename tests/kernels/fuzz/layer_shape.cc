@@ -33,25 +33,29 @@ int32_t Other(Random& random, int32_t first, int32_t max) {
   return random.OneIn(3) ? random.Int(1, max) : first;
 }
 
-// TensorFlow's "same" gives every stride one output, "valid" pads nothing.
-void DrawAxis(Random& random, bool same, int32_t kernel, int32_t stride, int32_t* in,
+void DrawAxis(Random& random, bool same, int32_t reach, int32_t stride, int32_t* in,
               int32_t* out, int32_t* before, int32_t* after) {
   *in = Size(random, kMaxImage);
-  *before = *after = 0;
-  if (same) {
-    *out = 0;
-    while (*out * stride < *in) ++*out;
-    const int32_t missing = std::max(0, (*out - 1) * stride + kernel - *in);
-    *before = missing / 2;
-    *after = missing - *before;
-  } else {
-    *in = std::max(*in, kernel);
-    *out = 1;
-    while (*out * stride + kernel <= *in) ++*out;
-  }
+  if (!same) *in = std::max(*in, reach);
+  PadAxis(same, *in, reach, stride, out, before, after);
 }
 
 }  // namespace
+
+// TensorFlow's "same" gives every stride one output, "valid" pads nothing.
+void PadAxis(bool same, int32_t in, int32_t reach, int32_t stride, int32_t* out,
+             int32_t* before, int32_t* after) {
+  *before = *after = 0;
+  *out = same ? 0 : 1;
+  if (same) {
+    while (*out * stride < in) ++*out;
+    const int32_t missing = std::max(0, (*out - 1) * stride + reach - in);
+    *before = missing / 2;
+    *after = missing - *before;
+  } else {
+    while (*out * stride + reach <= in) ++*out;
+  }
+}
 
 void DrawShape(Random& random, int64_t max_macs, Layer* layer) {
   const int64_t budget =

@@ -57,4 +57,27 @@ std::vector<int8_t> Reference(const Layer& layer, const std::vector<int8_t>& inp
   return output;
 }
 
+// Both ratios become fixed-point numbers; the larger one has 21 significant bits.
+std::vector<int8_t> ReferenceSum(const AddScales& scales, const std::vector<int8_t>& a,
+                                 const std::vector<int8_t>& b) {
+  const double larger = std::fmax(scales.ratio[0], scales.ratio[1]);
+  const int shift = 20 - static_cast<int>(std::floor(std::log2(larger)));
+  const double unit = std::exp2(shift);
+  const int64_t a_multiplier = std::llrint(scales.ratio[0] * unit);
+  const int64_t b_multiplier = std::llrint(scales.ratio[1] * unit);
+  std::vector<int8_t> output;
+  output.reserve(a.size());
+  for (size_t i = 0; i < a.size(); ++i) {
+    const int64_t sum = (a[i] - scales.input_zero_point[0]) * a_multiplier +
+                        (b[i] - scales.input_zero_point[1]) * b_multiplier;
+    // Halves round up: the division is a shift to the right.
+    const double rounded = std::floor(static_cast<double>(sum) / unit + 0.5);
+    int64_t value = static_cast<int64_t>(rounded) + scales.output_zero_point;
+    if (value < scales.output_min) value = scales.output_min;
+    if (value > scales.output_max) value = scales.output_max;
+    output.push_back(static_cast<int8_t>(value));
+  }
+  return output;
+}
+
 }  // namespace qsparse::fuzz

@@ -8,11 +8,16 @@
 #include <cstdint>
 #include <vector>
 
+#include "add.h"
 #include "layer.h"
 
 namespace qsparse::fuzz {
 
 std::vector<int8_t> Reference(const Layer& layer, const std::vector<int8_t>& input);
+
+// The sum of two tensors as XNNPACK defines it.
+std::vector<int8_t> ReferenceSum(const AddScales& scales, const std::vector<int8_t>& a,
+                                 const std::vector<int8_t>& b);
 
 }  // namespace qsparse::fuzz
 
