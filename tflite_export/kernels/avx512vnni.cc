@@ -165,7 +165,7 @@ inline void AddBlock(const uint8_t* x, const Column<kVectors, kMasked>& column,
 
 // The last blocks of a group are added register by register, so that one is
 // requantized while the others still multiply.
-constexpr ptrdiff_t kTailBlocks = 4;
+constexpr ptrdiff_t kTailBlocks = 2;
 
 // The instruction takes 4 or 5 cycles and two can start per cycle: with few
 // registers of positions, alternate blocks go to a second set of accumulators.

@@ -118,7 +118,6 @@ bool Chain::SplitImages(std::vector<ChainNode>* nodes) {
     if (!node.is_add() && IsSpatial(node)) images_ = node.layer.batch;
   }
   for (ChainNode& node : *nodes) {
-    if (node.is_add()) continue;
     if (node.layer.batch % images_ != 0) return false;
     node.layer.batch /= images_;
   }
@@ -170,35 +169,21 @@ bool Chain::FindTensors(const std::vector<ChainNode>& nodes,
     tensors_[output].is_output = true;
     outputs_.push_back(output);
   }
-  // Layers know the shapes. They spread over additions until none is new.
   for (const ChainNode& node : nodes) {
-    if (node.is_add()) continue;
     const Layer& layer = node.layer;
-    const int32_t input = IndexOf(node.inputs[0]);
-    if (!Describe(input, layer.channels, InputPositions(layer)) ||
-        !Describe(IndexOf(node.output), layer.outputs,
+    for (int side = 0; side < node.input_count(); ++side) {
+      const int32_t input = IndexOf(node.inputs[side]);
+      if (!Describe(input, layer.channels, InputPositions(layer))) return false;
+      if (node.is_add()) continue;
+      tensors_[input].format.padding =
+          static_cast<uint8_t>(layer.input_zero_point) ^ FlipOf(kernel_);
+    }
+    if (!Describe(IndexOf(node.output), layer.outputs,
                   static_cast<int32_t>(layer.rows()))) {
       return false;
     }
-    tensors_[input].format.padding =
-        static_cast<uint8_t>(layer.input_zero_point) ^ FlipOf(kernel_);
   }
-  for (size_t round = 0; round < nodes.size(); ++round) {
-    for (const ChainNode& node : nodes) {
-      if (!node.is_add()) continue;
-      const int32_t sides[] = {IndexOf(node.inputs[0]), IndexOf(node.inputs[1]),
-                               IndexOf(node.output)};
-      for (const int32_t known : sides) {
-        const PlaneFormat& format = tensors_[known].format;
-        if (format.channels == 0) continue;
-        for (const int32_t side : sides) {
-          if (!Describe(side, format.channels, format.positions)) return false;
-        }
-      }
-    }
-  }
-  return std::all_of(tensors_.begin(), tensors_.end(),
-                     [](const Tensor& t) { return t.format.channels > 0; });
+  return true;
 }
 
 // Rows stay rows where a single layer packs or unpacks them tile by tile.

@@ -13,7 +13,6 @@ enum class State : uint8_t { kLeft, kAlone, kChained };
 struct Tensor {
   int32_t producer = -1;
   std::vector<int32_t> consumers;
-  bool fits = true;  // producer and consumers agree on the number of channels
 };
 
 // Chooses a state for every candidate so that the sum of all times is least.
@@ -29,7 +28,6 @@ class Search {
         if (input >= 0) tensors_[input].consumers.push_back(index);
       }
     }
-    for (auto& [name, tensor] : tensors_) tensor.fits = Fits(tensor);
     for (const Candidate& c : candidates) {
       states_.push_back(c.in_chain ? State::kChained : Alone(c));
     }
@@ -55,9 +53,8 @@ class Search {
       return i;
     };
     for (const auto& [name, tensor] : tensors_) {
-      if (!tensor.fits || tensor.producer < 0 || !IsChained(tensor.producer)) continue;
       for (const int32_t consumer : tensor.consumers) {
-        if (IsChained(consumer)) parent[root(consumer)] = root(tensor.producer);
+        if (HandsOn(tensor, consumer)) parent[root(consumer)] = root(tensor.producer);
       }
     }
     Groups groups;
@@ -85,36 +82,31 @@ class Search {
 
   bool IsChained(int32_t i) const { return states_[i] == State::kChained; }
 
-  bool Fits(const Tensor& tensor) const {
-    int32_t channels = 0;  // additions see none
-    const auto agrees = [&channels](int32_t seen) {
-      if (channels == 0) channels = seen;
-      return seen == 0 || seen == channels;
-    };
-    if (tensor.producer >= 0 && !agrees(candidates_[tensor.producer].channels[1])) {
+  // Whether the producer's planes reach a consumer: both are chained, see the same
+  // channels, and no path between them leads through nodes that are not ours, which
+  // would have to run in the middle of the chain.
+  bool HandsOn(const Tensor& tensor, int32_t consumer) const {
+    if (tensor.producer < 0 || !IsChained(tensor.producer) || !IsChained(consumer)) {
       return false;
     }
-    return std::all_of(tensor.consumers.begin(), tensor.consumers.end(),
-                       [&](int32_t i) { return agrees(candidates_[i].channels[0]); });
+    const Candidate& from = candidates_[tensor.producer];
+    const Candidate& to = candidates_[consumer];
+    return from.level == to.level && from.channels[1] == to.channels[0];
   }
 
   // Of moving a tensor between rows and planes.
   double Transfer(int32_t name) const {
     const Tensor& tensor = tensors_.at(name);
-    const bool made_in_planes =
-        tensor.producer >= 0 && IsChained(tensor.producer) && tensor.fits;
     double time = 0;
     bool rows_are_read = false;
     for (const int32_t i : tensor.consumers) {
-      if (!IsChained(i)) {
-        rows_are_read = true;
-      } else if (!made_in_planes) {
-        time = std::max(time, candidates_[i].pack);
-      }
+      if (HandsOn(tensor, i)) continue;
+      rows_are_read = true;
+      if (IsChained(i)) time = std::max(time, candidates_[i].pack);
     }
     if (tensor.producer >= 0 && IsChained(tensor.producer)) {
       const Candidate& producer = candidates_[tensor.producer];
-      if (rows_are_read || producer.output_leaves || !tensor.fits) {
+      if (rows_are_read || producer.output_leaves) {
         time += producer.unpack;
       }
     }

@@ -286,7 +286,7 @@ std::string ReadLayer(const litert::Context& context, const GraphNode& node,
 }
 
 std::string ReadAddition(const litert::Context& context, const GraphNode& node,
-                         Shapes* shapes, AddScales* scales,
+                         Shapes* shapes, AddScales* scales, Layer* shape,
                          std::vector<int32_t>* output_dims) {
   if (node.params == nullptr) return "operator options are missing";
   Tensor output;
@@ -319,6 +319,9 @@ std::string ReadAddition(const litert::Context& context, const GraphNode& node,
     }
   }
   if (!CanAdd(*scales)) return "scales too far apart";
+  shape->channels = shape->outputs = output_dims->back();
+  shape->batch = 1;
+  for (size_t i = 0; i + 1 < output_dims->size(); ++i) shape->batch *= (*output_dims)[i];
   return ReadActivation(output,
                         static_cast<const litert::AddParams*>(node.params)->activation,
                         &scales->output_min, &scales->output_max);

@@ -57,8 +57,9 @@ class Shapes {
 // `output_dims` receives the shape the output must have.
 std::string ReadLayer(const litert::Context& context, const GraphNode& node,
                       Shapes* shapes, Layer* layer, std::vector<int32_t>* output_dims);
+// `shape` receives the images, or rows, that are added.
 std::string ReadAddition(const litert::Context& context, const GraphNode& node,
-                         Shapes* shapes, AddScales* scales,
+                         Shapes* shapes, AddScales* scales, Layer* shape,
                          std::vector<int32_t>* output_dims);
 
 // A border of zeros, or the largest value of a window, as a Layer without weights.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <map>
 #include <set>
 #include <utility>
 
@@ -51,7 +52,7 @@ std::vector<Decision> Planner::Decide(const IntArray& execution_plan) {
       Read(*node, execution_plan.data()[i], op);
     }
   }
-  FindLeavingOutputs(execution_plan);
+  FindSurroundings(execution_plan);
   Groups groups;
   do {
     std::vector<Candidate> candidates;
@@ -137,9 +138,7 @@ void Planner::ReadOtherNode(const GraphNode& node, Decision* d) {
   Candidate& c = reading.candidate;
   std::copy_n(node.inputs, 2, c.inputs);
   c.output = node.output;
-  if (node.op != Op::kAdd) {
-    c.channels[0] = c.channels[1] = static_cast<int32_t>(channels);
-  }
+  c.channels[0] = c.channels[1] = static_cast<int32_t>(channels);
   c.xnnpack = cost.xnnpack;
   c.compute = cost.compute;
   c.pack = cost.pack;
@@ -148,12 +147,17 @@ void Planner::ReadOtherNode(const GraphNode& node, Decision* d) {
   readings_.push_back(std::move(reading));
 }
 
-// Tensors that somebody else reads, or nobody: results of the model.
-void Planner::FindLeavingOutputs(const IntArray& execution_plan) {
-  std::set<int32_t> taken;
-  for (const Reading& reading : readings_) {
-    taken.insert(decisions_[reading.decision].node);
+// Who else reads a tensor, and which paths lead through nodes of others.
+void Planner::FindSurroundings(const IntArray& execution_plan) {
+  std::map<int32_t, Reading*> readings;
+  for (Reading& reading : readings_) {
+    readings[decisions_[reading.decision].node] = &reading;
   }
+  struct Origin {
+    bool is_ours;
+    int32_t level;
+  };
+  std::map<int32_t, Origin> origins;  // of tensors
   std::set<int32_t> read_by_us, read_by_others;
   for (int32_t i = 0; i < execution_plan.size; ++i) {
     const int32_t index = execution_plan.data()[i];
@@ -161,11 +165,23 @@ void Planner::FindLeavingOutputs(const IntArray& execution_plan) {
     Registration* registration = nullptr;
     if (context_->get_node_and_registration(context_, index, &node, &registration) !=
             litert::kOk ||
-        node == nullptr || node->inputs == nullptr) {
+        node == nullptr || node->inputs == nullptr || node->outputs == nullptr) {
       continue;
     }
-    std::set<int32_t>& readers = taken.count(index) > 0 ? read_by_us : read_by_others;
-    readers.insert(node->inputs->data(), node->inputs->data() + node->inputs->size);
+    const auto found = readings.find(index);
+    Origin origin = {found != readings.end(), 0};
+    for (int32_t k = 0; k < node->inputs->size; ++k) {
+      const int32_t input = node->inputs->data()[k];
+      (origin.is_ours ? read_by_us : read_by_others).insert(input);
+      const auto from = origins.find(input);
+      if (from == origins.end()) continue;
+      const int32_t crossing = from->second.is_ours != origin.is_ours ? 1 : 0;
+      origin.level = std::max(origin.level, from->second.level + crossing);
+    }
+    for (int32_t k = 0; k < node->outputs->size; ++k) {
+      origins[node->outputs->data()[k]] = origin;
+    }
+    if (origin.is_ours) found->second->candidate.level = origin.level;
   }
   for (Reading& reading : readings_) {
     const int32_t output = reading.candidate.output;

@@ -48,6 +48,37 @@ Layer DrawNext(Random& random, const Shape& in, bool images, int64_t max_macs) {
   return l;
 }
 
+// A window, or a border, over a tensor of this shape.
+ChainNode DrawWindow(Random& random, const Shape& in) {
+  ChainNode node;
+  Layer& w = node.layer;
+  w.batch = in.batch;
+  w.height = in.height;
+  w.width = in.width;
+  w.channels = w.outputs = in.channels;
+  w.input_zero_point = w.output_zero_point = in.zero_point;
+  if (random.OneIn(2)) {
+    node.kind = ChainNode::Kind::kPad;
+    for (int32_t* size : {&w.pad_top, &w.pad_bottom, &w.pad_left, &w.pad_right}) {
+      *size = random.OneIn(4) ? random.Int(0, 6) : random.Int(0, 2);
+    }
+    w.out_height = w.height + w.pad_top + w.pad_bottom;
+    w.out_width = w.width + w.pad_left + w.pad_right;
+    return node;
+  }
+  node.kind = ChainNode::Kind::kMaxPool;
+  w.kernel_height = random.Int(1, std::min(5, in.height));
+  w.kernel_width = random.Int(1, std::min(5, in.width));
+  w.stride_height = random.Int(1, 3);
+  w.stride_width = random.Int(1, 3);
+  const bool same = random.OneIn(2);
+  PadAxis(same, in.height, w.kernel_height, w.stride_height, &w.out_height, &w.pad_top,
+          &w.pad_bottom);
+  PadAxis(same, in.width, w.kernel_width, w.stride_width, &w.out_width, &w.pad_left,
+          &w.pad_right);
+  return node;
+}
+
 AddScales DrawScales(Random& random, const Shape& a, const Shape& b) {
   AddScales scales;
   for (float& ratio : scales.ratio) {
@@ -75,11 +106,9 @@ ChainCase DrawChainCase(uint64_t seed, int64_t max_macs) {
   ChainCase c;
   std::vector<Shape> shapes;
   std::vector<int> readers;
-  std::vector<bool> by_layer;  // a chain needs a layer to know the shape of a sum
   const auto add_tensor = [&](const Shape& shape, std::vector<int8_t> value) {
     shapes.push_back(shape);
     readers.push_back(0);
-    by_layer.push_back(false);
     c.values.push_back(std::move(value));
   };
   const bool images = random.Int(1, 3) > 1;
@@ -109,21 +138,34 @@ ChainCase DrawChainCase(uint64_t seed, int64_t max_macs) {
     int32_t other = -1;
     if (i > 0 && random.OneIn(2)) {
       other = random.Int(0, last);
-      if (!shapes[other].SameSize(shapes[source]) ||
-          (!by_layer[other] && !by_layer[source])) {
-        other = -1;
-      }
+      if (!shapes[other].SameSize(shapes[source])) other = -1;
     }
     c.weights.emplace_back();
     Shape shape = shapes[source];
     if (other >= 0) {
-      node.is_add = true;
+      node.kind = ChainNode::Kind::kAdd;
       node.inputs[1] = other;
+      node.layer.batch = shape.batch;
+      node.layer.height = node.layer.out_height = shape.height;
+      node.layer.width = node.layer.out_width = shape.width;
+      node.layer.channels = node.layer.outputs = shape.channels;
       node.scales = DrawScales(random, shapes[source], shapes[other]);
       shape.zero_point = node.scales.output_zero_point;
       ++readers[other];
       c.description += " add " + std::to_string(source) + "," + std::to_string(other);
       add_tensor(shape, ReferenceSum(node.scales, c.values[source], c.values[other]));
+    } else if (images && shape.height < 40 && random.OneIn(4)) {
+      node = DrawWindow(random, shape);
+      node.inputs[0] = source;
+      node.output = last + 1;
+      const bool pad = node.kind == ChainNode::Kind::kPad;
+      const int32_t border = pad ? shape.zero_point : -128;
+      c.description += pad ? " pad " : " max ";
+      c.description += std::to_string(source);
+      shape.height = node.layer.out_height;
+      shape.width = node.layer.out_width;
+      add_tensor(shape, ReferenceWindow(node.layer, static_cast<int8_t>(border),
+                                        c.values[source]));
     } else {
       LayerCase layer;
       layer.layer = DrawNext(random, shape, images, max_macs / count);
@@ -137,7 +179,6 @@ ChainCase DrawChainCase(uint64_t seed, int64_t max_macs) {
                node.layer.outputs, node.layer.output_zero_point};
       add_tensor(shape, Reference(node.layer, c.values[source]));
     }
-    by_layer[source] = by_layer[node.output] = true;
     ++readers[source];
     c.description += "->" + std::to_string(node.output) + " " + Text(shape);
     c.nodes.push_back(std::move(node));

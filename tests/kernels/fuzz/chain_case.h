@@ -1,4 +1,4 @@
-// A random chain of layers and additions, and what every tensor of it must be.
+// A random chain of layers, sums, borders and windows, and what every tensor of it must be.
 #ifndef QSPARSE_FUZZ_CHAIN_CASE_H_
 #define QSPARSE_FUZZ_CHAIN_CASE_H_
 

@@ -23,11 +23,15 @@ const Kernel* DrawKernel(Random& random, const Layer& layer, Isa isa) {
 
 }  // namespace
 
-// Those with a kernel for the first layer: every one has a kernel for any.
-std::vector<Isa> ChainChecker::IsasOf(const ChainCase& c) const {
+// Those with a kernel for the smallest layer: every one has a kernel for any.
+std::vector<Isa> ChainChecker::IsasOf() const {
   if (!isas_.empty()) return isas_;
   std::vector<Isa> isas;
-  for (const KernelChoice& choice : AllChoices(c.nodes[0].layer)) {
+  constexpr int8_t kWeight = 1;
+  Layer smallest;
+  smallest.outputs = smallest.channels = smallest.batch = 1;
+  smallest.weights = &kWeight;
+  for (const KernelChoice& choice : AllChoices(smallest)) {
     const Isa isa = choice.isa();
     const bool known = std::find(isas.begin(), isas.end(), isa) != isas.end();
     if (choice.planes != nullptr && !known && IsSupported(isa)) isas.push_back(isa);
@@ -40,7 +44,7 @@ std::string ChainChecker::CheckIsa(const ChainCase& c, Isa isa, bool dense,
   Random random(seed);
   std::vector<ChainNode> nodes = c.nodes;
   for (ChainNode& node : nodes) {
-    if (!node.is_add) node.kernel = DrawKernel(random, node.layer, isa);
+    if (node.is_layer()) node.kernel = DrawKernel(random, node.layer, isa);
   }
   if (!Chain::Fits(nodes, isa, pool)) return "does not fit";
   const auto chain = Chain::Create(nodes, c.inputs, c.outputs, isa, dense, pool);
@@ -93,7 +97,7 @@ std::string ChainChecker::CheckIsa(const ChainCase& c, Isa isa, bool dense,
 }
 
 std::string ChainChecker::Check(const ChainCase& c, uint64_t seed) {
-  for (const Isa isa : IsasOf(c)) {
+  for (const Isa isa : IsasOf()) {
     for (ThreadPool* pool : {&one_, &two_}) {
       for (const bool dense : {false, true}) {
         const std::string wrong = CheckIsa(c, isa, dense, pool, seed);

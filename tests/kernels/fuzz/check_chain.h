@@ -26,7 +26,7 @@ class ChainChecker {
   const std::map<std::string, int64_t>& runs() const { return runs_; }
 
  private:
-  std::vector<Isa> IsasOf(const ChainCase& c) const;
+  std::vector<Isa> IsasOf() const;
   std::string CheckIsa(const ChainCase& c, Isa isa, bool dense, ThreadPool* pool,
                        uint64_t seed);
 

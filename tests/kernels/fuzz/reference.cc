@@ -80,4 +80,31 @@ std::vector<int8_t> ReferenceSum(const AddScales& scales, const std::vector<int8
   return output;
 }
 
+std::vector<int8_t> ReferenceWindow(const Layer& w, int8_t border,
+                                    const std::vector<int8_t>& input) {
+  std::vector<int8_t> output;
+  const auto at = [&](int32_t b, int32_t y, int32_t x, int32_t c) {
+    if (y < 0 || y >= w.height || x < 0 || x >= w.width) return border;
+    const int64_t row = (int64_t{b} * w.height + y) * w.width + x;
+    return input[row * w.channels + c];
+  };
+  for (int32_t b = 0; b < w.batch; ++b) {
+    for (int32_t y = 0; y < w.out_height; ++y) {
+      for (int32_t x = 0; x < w.out_width; ++x) {
+        for (int32_t c = 0; c < w.channels; ++c) {
+          int8_t largest = -128;
+          for (int32_t tap = 0; tap < w.taps(); ++tap) {
+            const int8_t value =
+                at(b, y * w.stride_height - w.pad_top + tap / w.kernel_width,
+                   x * w.stride_width - w.pad_left + tap % w.kernel_width, c);
+            if (value > largest) largest = value;
+          }
+          output.push_back(largest);
+        }
+      }
+    }
+  }
+  return output;
+}
+
 }  // namespace qsparse::fuzz

@@ -19,6 +19,10 @@ std::vector<int8_t> Reference(const Layer& layer, const std::vector<int8_t>& inp
 std::vector<int8_t> ReferenceSum(const AddScales& scales, const std::vector<int8_t>& a,
                                  const std::vector<int8_t>& b);
 
+// The largest value of every window; outside the image all values are `border`.
+std::vector<int8_t> ReferenceWindow(const Layer& window, int8_t border,
+                                    const std::vector<int8_t>& input);
+
 }  // namespace qsparse::fuzz
 
 #endif  // QSPARSE_FUZZ_REFERENCE_H_
