@@ -6,7 +6,7 @@ SOURCES := $(shell find qsparse callbacks recipes tflite_export \
 	\( -name '*.py' -o -name '*.cc' -o -name '*.h' -o -name '*.inc' -o -name 'CMakeLists.txt' -o -name '*.cmake' \
 	-o -name '*.map' \))
 
-.PHONY: demo test lint bench example build-fuzz fuzz-kernels valgrind-kernels clean
+.PHONY: demo test lint bench example build-fuzz fuzz-kernels valgrind-kernels bench-kernels clean
 .DEFAULT_GOAL := test
 
 $(VENV)/requirements: requirements/dev.txt
@@ -65,6 +65,16 @@ build/example/runtimes: $(VENV)/requirements requirements/example.txt
 # The delegate from C++, from Java and linked statically; needs a JDK and a C++ compiler.
 example: $(VENV)/installed build/example/runtimes
 	$(BIN)/python -m pytest tests/kernels/check_embedding.py
+
+# ARGS=--quick measures a part in a minute; ARGS=--resume goes on where a run stopped.
+bench-kernels: $(VENV)/installed build/bench/peak
+	$(BIN)/python -m qsparse.tflite_export.bench_kernels \
+		--output bench/kernels.json --peak build/bench/peak $(ARGS)
+
+build/bench/peak: $(VENV)/requirements $(wildcard tflite_export/kernels/*.cc tflite_export/kernels/*.h)
+	$(BIN)/cmake -S tflite_export/kernels -B build/bench -G Ninja -DCMAKE_BUILD_TYPE=Release \
+		-DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja -DPython_EXECUTABLE=$(abspath $(BIN))/python
+	$(BIN)/cmake --build build/bench --target bench
 
 clean:
 	rm -rf build dist demo bench $(VENV)

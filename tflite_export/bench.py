@@ -194,23 +194,33 @@ def _random(rng: np.random.Generator, tensor: Any) -> np.ndarray:
     return rng.integers(0, 2, tensor.shape).astype(tensor.dtype)
 
 
-def measure_interleaved(runners: dict[str, Any], rounds: int) -> dict[str, np.ndarray]:
+def measure_interleaved(
+    runners: dict[str, Any],
+    rounds: int,
+    *,
+    seconds: float = _SLICE_SECONDS,
+    warm: bool = False,
+) -> dict[str, np.ndarray]:
     """Times interpreters in turns.
 
     Args:
         runners: name -> allocated interpreter with its inputs set.
         rounds: number of turns.
+        seconds: length of a turn of one interpreter; at least one inference.
+        warm: whether each turn begins with an inference that is not timed.
 
     Returns:
         Name -> microseconds of one inference `(rounds,)`.
     """
-    repeats = {variant: _repeats(runner) for variant, runner in runners.items()}
+    repeats = {name: _repeats(runner, seconds) for name, runner in runners.items()}
     times = {variant: np.empty(rounds) for variant in runners}
     order = list(runners)
     for index in range(rounds):
         turn = index % len(order)
         for variant in order[turn:] + order[:turn]:
             invoke, count = runners[variant].invoke, repeats[variant]
+            if warm:
+                invoke()
             started = time.perf_counter_ns()
             for _ in range(count):
                 invoke()
@@ -219,8 +229,8 @@ def measure_interleaved(runners: dict[str, Any], rounds: int) -> dict[str, np.nd
     return times
 
 
-def _repeats(runner: Any) -> int:
+def _repeats(runner: Any, seconds: float) -> int:
     started = time.perf_counter()
     runner.invoke()
     once = max(time.perf_counter() - started, 1e-7)
-    return max(1, int(_SLICE_SECONDS / once))
+    return max(1, int(seconds / once))
