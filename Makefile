@@ -6,7 +6,7 @@ SOURCES := $(shell find qsparse callbacks recipes tflite_export \
 	\( -name '*.py' -o -name '*.cc' -o -name '*.h' -o -name '*.inc' -o -name 'CMakeLists.txt' -o -name '*.cmake' \
 	-o -name '*.map' \))
 
-.PHONY: demo test lint bench example build-fuzz fuzz-kernels valgrind-kernels bench-kernels clean
+.PHONY: demo test lint bench example build-fuzz fuzz-kernels valgrind-kernels bench-kernels bench-models clean
 .DEFAULT_GOAL := test
 
 $(VENV)/requirements: requirements/dev.txt
@@ -70,6 +70,12 @@ example: $(VENV)/installed build/example/runtimes
 bench-kernels: $(VENV)/installed build/bench/peak
 	$(BIN)/python -m qsparse.tflite_export.bench_kernels \
 		--output bench/kernels.json --peak build/bench/peak $(ARGS)
+
+# The files are made once, in bench/cache; remove it to make them anew. Exporting
+# ViT-B/16 takes up to 19 GB of memory.
+bench-models: $(VENV)/installed
+	$(BIN)/python -m qsparse.tflite_export.bench_models \
+		--output bench/models.json --cache bench/cache $(ARGS)
 
 build/bench/peak: $(VENV)/requirements $(wildcard tflite_export/kernels/*.cc tflite_export/kernels/*.h)
 	$(BIN)/cmake -S tflite_export/kernels -B build/bench -G Ninja -DCMAKE_BUILD_TYPE=Release \

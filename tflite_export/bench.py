@@ -3,7 +3,7 @@
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -127,7 +127,7 @@ def benchmark_layers(
     """
     file = ModelFile(model)
     return [
-        benchmark(cut_out(file, op), name=f"{op.index} {op.name}", **arguments)
+        benchmark(cut_out(file, [op]), name=f"{op.index} {op.name}", **arguments)
         for op, _ in file.int8_layers()
         if op.name in ("FULLY_CONNECTED", "CONV_2D")
     ]
@@ -168,7 +168,7 @@ def _claimed(interpreter: Interpreter) -> int:
 def _prepare(runners: dict[str, Any], file: ModelFile) -> bool:
     """Feeds all variants the same input; returns whether they agree exactly."""
     rng = np.random.default_rng(0)
-    values = [_random(rng, tensor) for tensor in file.inputs]
+    values = [random_values(rng, t.shape, t.dtype) for t in file.inputs]
     results = []
     for runner in runners.values():
         runner.allocate_tensors()
@@ -186,12 +186,15 @@ def _prepare(runners: dict[str, Any], file: ModelFile) -> bool:
     return all(result == results[0] for result in results)
 
 
-def _random(rng: np.random.Generator, tensor: Any) -> np.ndarray:
-    if tensor.dtype == np.int8:
-        return rng.integers(-128, 128, tensor.shape).astype(np.int8)
-    if tensor.dtype.kind == "f":
-        return rng.normal(size=tensor.shape).astype(tensor.dtype)
-    return rng.integers(0, 2, tensor.shape).astype(tensor.dtype)
+def random_values(
+    rng: np.random.Generator, shape: Sequence[int], dtype: np.dtype
+) -> np.ndarray:
+    """Returns values for an input of a file."""
+    if dtype == np.int8:
+        return rng.integers(-128, 128, shape).astype(np.int8)
+    if dtype.kind == "f":
+        return rng.normal(size=shape).astype(dtype)
+    return rng.integers(0, 2, shape).astype(dtype)
 
 
 def measure_interleaved(

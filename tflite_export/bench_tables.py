@@ -79,6 +79,56 @@ def mean_table(means: Sequence[Mean]) -> Table:
             f"{mean.ratio_own_dense:.2f}",
             "" if mean.limit is None else f"{mean.limit:.2f}",
             target,
-            "" if mean.met is None else "yes" if mean.met else "NO",
+            _verdict(mean),
+        )
+    return table
+
+
+def _verdict(mean: Mean) -> str:
+    if mean.met is None or mean.target is None:
+        return ""
+    if mean.met:
+        return "yes"
+    bound = mean.limit if mean.column == "ratio_xnnpack" else None
+    return "NO: beyond the limit" if bound and bound < mean.target else "NO"
+
+
+def model_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """Returns one line per row of `bench/models.json`.
+
+    Args:
+        rows: at least one.
+    """
+    table = Table(
+        title="Whole int8 networks, 4x4 blocks at 75%",
+        caption=f"{rows[0]['machine']}; milliseconds, least of interleaved rounds. "
+        "ours, rest: nodes our delegate takes, and all others, cut out of the file and "
+        "measured alone, as shares of the whole; overhead: what they do not explain. "
+        "2 threads: against XNNPACK on two, and against one of our own.",
+    )
+    table.add_column("network", no_wrap=True)
+    for name in ("XNNPACK", "own\ndense", "own", "ratio", "median"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("layers\ntaken", "ours", "rest", "overhead"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("largest\nremaining", justify="right")
+    for name in ("2 threads\nXNNPACK", "own 1\nthread"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("exact")
+    for row in rows:
+        parts, two = row["split"], row["two_threads"]
+        largest, whole = parts["largest_remaining"], parts["whole_us"]
+        size = (parts["rest_by_op"] | {"overhead": parts["overhead_us"]})[largest]
+        table.add_row(
+            row["network"],
+            *(f"{row[k] / 1e3:.2f}" for k in ("xnnpack_us", "own_dense_us", "own_us")),
+            f"{row['ratio_xnnpack']:.2f}",
+            f"{row['ratio_xnnpack_median']:.2f}",
+            f"{row['claimed']}/{row['layers']}",
+            *(f"{parts[k] / whole:.0%}" for k in ("ours_us", "rest_us", "overhead_us")),
+            f"{largest}\n{size / whole:.0%}",
+            f"{two['ratio_xnnpack']:.2f}",
+            f"{two['scaling']:.2f}",
+            "yes" if row["bit_exact"] else "NO",
         )
     return table

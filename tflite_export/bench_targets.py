@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from qsparse.tflite_export.bench_cases import shapes
+
 # (group, pattern, sparsity, isa) -> (column, least geometric mean)
 TARGETS: dict[tuple[str, str, float, str], tuple[str, float]] = {
     (group, pattern, sparsity, "avx512vnni"): ("ratio_xnnpack", least)
@@ -69,7 +71,8 @@ class Mean:
             else; None where memory bounds, or where the peak is not known.
         column: the column `target` speaks of.
         target: least mean asked for, or None.
-        met: whether it is reached; None without a target.
+        met: whether it is reached; None without a target, or with rows of only some
+            of the group's shapes.
         exact: whether every row is bit-exact.
     """
 
@@ -97,22 +100,31 @@ def means(rows: Sequence[dict[str, Any]]) -> list[Mean]:
 
 
 def _mean(key: tuple[str, str, float, str], rows: list[dict[str, Any]]) -> Mean:
-    measured = {
+    group, pattern, sparsity, isa = key
+    ratios = {
         column: _geometric([row[column] for row in rows])
         for column in ("ratio_xnnpack", "ratio_own_dense")
     }
     limit = None
-    if key[0] != "fc batch 1" and all(row["peak_share"] for row in rows):
+    if group != "fc batch 1" and all(row["peak_share"] for row in rows):
         limit = _geometric([row["ratio_xnnpack"] / row["peak_share"] for row in rows])
     column, target = TARGETS.get(key, (None, None))
+    met = None
+    complete = len(rows) == sum(shape.group == group for shape in shapes())
+    if column is not None and target is not None and complete:
+        met = ratios[column] >= target
     return Mean(
-        *key,
+        group=group,
+        pattern=pattern,
+        sparsity=sparsity,
+        isa=isa,
         shapes=len(rows),
-        **measured,
+        ratio_xnnpack=ratios["ratio_xnnpack"],
+        ratio_own_dense=ratios["ratio_own_dense"],
         limit=limit,
         column=column,
         target=target,
-        met=None if column is None else measured[column] >= target,
+        met=met,
         exact=all(row["bit_exact"] for row in rows),
     )
 

@@ -147,10 +147,9 @@ def _write(
 ) -> OneOpModel:
     outputs = weights.shape[0]
     rng = np.random.default_rng(1)
-    scales = np.full(1, 0.01)
+    scales = np.full(1, 0.01, np.float32)
     if per_channel:
-        scales = rng.uniform(0.005, 0.02, outputs)
-    scales = scales.astype(np.float32)
+        scales = rng.uniform(0.005, 0.02, (outputs,)).astype(np.float32)
     input_scale = np.float32(0.05)
     # An output is a sum of independent products; aim at a deviation of 40 steps.
     flat = weights.reshape(outputs, -1).astype(np.float64)

@@ -119,7 +119,7 @@ def test_an_op_cut_out_computes_what_it_did(contents):
     for op in file.ops:
         if op.weights is None:
             continue
-        alone = Interpreter(model_content=cut_out(file, op))
+        alone = Interpreter(model_content=cut_out(file, [op]))
         alone.allocate_tensors()
         alone.set_tensor(
             alone.get_input_details()[0]["index"],
