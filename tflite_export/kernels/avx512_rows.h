@@ -16,7 +16,7 @@ namespace qsparse {
 namespace {
 
 constexpr int kOutputs = 16;
-constexpr int kMaxRows = 14;
+constexpr int kMaxRows = 28;
 constexpr int kRegisterBytes = 64;
 
 inline void PackRows(const PackArgs& a) {
@@ -53,16 +53,35 @@ struct RowRequantizer {
   __m512i zero_point, min, max;
 };
 
+// Masked stores are slow on some CPUs.
+inline void Store(__m128i results, int count, int8_t* out) {
+  if (count == kOutputs) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out), results);
+  } else {
+    _mm_mask_storeu_epi8(out, static_cast<__mmask16>((1u << count) - 1), results);
+  }
+}
+
 // A product takes 4 or 5 cycles and two can start per cycle: with few rows,
 // neighbouring entries go to accumulators of their own.
 constexpr int SetsOf(int rows) { return rows <= 2 ? 4 : rows <= 5 ? 2 : 1; }
 
+// What the hardware fetches ahead is not enough: beyond the second-level cache,
+// weights arrive a quarter later without this, whatever the number of rows.
+constexpr int kPrefetchBytes = 8192;
+
 template <typename Entry, int kRows>
 inline void AddEntry(const uint8_t* x, const uint8_t* bytes, __m512i (&acc)[kRows]) {
+  QSPARSE_UNROLL
+  for (int i = 0; i < Entry::kBytes; i += kRegisterBytes) {
+    _mm_prefetch(bytes + kPrefetchBytes + i, _MM_HINT_T0);
+  }
   const Entry entry(bytes);
   QSPARSE_UNROLL
   for (int m = 0; m < kRows; ++m) {
     acc[m] = entry.Multiply(x + m * kRegisterBytes, acc[m]);
+    // Left alone, the compiler collects all loads first and runs out of registers.
+    if (m % 2 == 1) asm volatile("" ::: "memory");
   }
 }
 
@@ -79,8 +98,8 @@ void ComputeRows(const RowArgs& a) {
       QSPARSE_UNROLL
       for (int s = 1; s < kSets; ++s) acc[s][m] = _mm512_setzero_si512();
     }
-    const int32_t* offset = a.offsets + a.list_begin[group];
-    const int32_t* const end = a.offsets + a.list_begin[group + 1];
+    const int32_t* offset = a.offsets + a.offset_begin[group];
+    const int32_t* const end = offset + (a.list_begin[group + 1] - a.list_begin[group]);
     const uint8_t* entry =
         a.entries + static_cast<size_t>(a.list_begin[group]) * Entry::kBytes;
     QSPARSE_ROLLED
@@ -96,7 +115,7 @@ void ComputeRows(const RowArgs& a) {
     }
     const __m512 scale = _mm512_loadu_ps(a.scale + group * kOutputs);
     const int left = std::min(kOutputs, a.outputs - group * kOutputs);
-    const __mmask16 mask = static_cast<__mmask16>((1u << left) - 1);
+    int8_t* const out = a.output + group * kOutputs;
     QSPARSE_UNROLL
     for (int m = 0; m < kRows; ++m) {
       QSPARSE_UNROLL
@@ -104,9 +123,8 @@ void ComputeRows(const RowArgs& a) {
         acc[0][m] = _mm512_add_epi32(acc[0][m], acc[s][m]);
       }
       if (a.target[m] < 0) continue;
-      _mm_mask_storeu_epi8(a.output + static_cast<size_t>(a.target[m]) * a.row_stride +
-                               group * kOutputs,
-                           mask, requantize(acc[0][m], scale));
+      Store(requantize(acc[0][m], scale), left,
+            out + static_cast<size_t>(a.target[m]) * a.row_stride);
     }
   }
 }

@@ -33,8 +33,9 @@ void ComputeRow(const RowArgs& a, int group, const uint8_t* packed, int8_t* out)
   // Unsigned, so that sums wrap like the accumulators of the other kernels.
   uint32_t acc[kOutputs];
   std::copy_n(a.bias + group * kOutputs, kOutputs, acc);
+  const int32_t* offset = a.offsets + a.offset_begin[group];
   for (uint32_t i = a.list_begin[group]; i < a.list_begin[group + 1]; ++i) {
-    const uint8_t* x = packed + a.offsets[i];
+    const uint8_t* x = packed + *offset++;
     const uint8_t* entry = a.entries + static_cast<size_t>(i) * 2 * kWeights;
     for (int j = 0; j < kWeights; ++j) {
       acc[j / kKept] += static_cast<uint32_t>(static_cast<int8_t>(entry[j]) *

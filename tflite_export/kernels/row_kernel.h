@@ -29,9 +29,10 @@ inline constexpr int kLineChannels = 64;
 // Computes `rows` neighbouring positions of `groups` groups of outputs.
 struct RowArgs {
   const uint8_t* packed;       // the first position
-  const int32_t* offsets;      // byte offset of each entry's window
   const uint8_t* entries;
   const uint32_t* list_begin;  // groups + 1 indices into the entries
+  const int32_t* offsets;      // byte offset of each entry's window
+  const uint32_t* offset_begin;  // index of each group's first; groups may share
   int32_t groups;
   int32_t outputs;             // of these groups; the last may be incomplete
   const int32_t* bias;         // a whole group each, zero points folded in

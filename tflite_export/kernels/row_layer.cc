@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "row_weights.h"
-
 namespace qsparse {
 namespace {
 
@@ -47,27 +45,36 @@ bool RowLayer::Plan(const Layer& layer) {
 
 // A tile starts at an output and ends at one: what lies between the rows of an
 // image is computed only where a tile reaches over it.
-void RowLayer::ChooseTiles() {
+int64_t RowLayer::CutTiles(int32_t tallest) {
+  constexpr int64_t kTileCost = 2;  // rows: loading the weights, requantizing
   const int32_t computed = geometry_.computed();
-  const auto cut = [&](int32_t tallest) {
-    tiles_.clear();
-    for (int32_t first = 0; first < computed;) {
-      if (geometry_.target[first] < 0) {
-        ++first;
-        continue;
-      }
-      int32_t end = std::min(computed, first + tallest);
-      while (geometry_.target[end - 1] < 0) --end;
-      tiles_.push_back({first, end - first});
-      first = end;
+  int64_t cost = 0;
+  tiles_.clear();
+  for (int32_t first = 0; first < computed;) {
+    if (geometry_.target[first] < 0) {
+      ++first;
+      continue;
     }
-    return tiles_.size();
-  };
-  // The lowest tiles that are not more of them.
-  const size_t fewest = cut(kernel_.max_rows);
-  int32_t tallest = kernel_.max_rows;
-  while (tallest > 1 && cut(tallest - 1) == fewest) --tallest;
-  cut(tallest);
+    int32_t end = std::min(computed, first + tallest);
+    while (geometry_.target[end - 1] < 0) --end;
+    tiles_.push_back({first, end - first});
+    cost += end - first + kTileCost;
+    first = end;
+  }
+  return cost;
+}
+
+void RowLayer::ChooseTiles() {
+  int32_t best = kernel_.max_rows;
+  int64_t least = CutTiles(best);
+  for (int32_t tallest = best - 1; tallest > 0; --tallest) {
+    const int64_t cost = CutTiles(tallest);
+    // Among equals the lower, which are nearer to one height.
+    if (cost > least) continue;
+    least = cost;
+    best = tallest;
+  }
+  CutTiles(best);
 }
 
 bool RowLayer::Fits(const Layer& layer, const RowKernel& kernel, ThreadPool* pool) {
@@ -94,9 +101,8 @@ bool RowLayer::PackWeights(const Layer& layer, bool all_weights) {
   for (const int32_t shift : geometry_.shift) {
     tap_shift.push_back(shift * kernel_.line_bytes());
   }
-  offsets_.reserve(count);
-  PackEntries(layer, kernel_, all_weights, line_stride_, tap_shift, &list_begin_,
-              &offsets_, entries_.get());
+  lists_ = PackEntries(layer, kernel_, all_weights, line_stride_, tap_shift,
+                       entries_.get());
 
   pad_row_.assign(channels_, static_cast<int8_t>(layer.input_zero_point));
   bias_.assign(static_cast<size_t>(groups_) * kernel_.outputs, 0);
@@ -121,7 +127,7 @@ bool RowLayer::PackWeights(const Layer& layer, bool all_weights) {
 void RowLayer::ChooseChunks() {
   constexpr int64_t kChunkBytes = 256 * 1024;
   const int64_t entry_bytes = kernel_.entry_bytes + sizeof(int32_t);
-  const int64_t bytes = list_begin_.back() * entry_bytes;
+  const int64_t bytes = lists_.list_begin.back() * entry_bytes;
   const int32_t tiles = static_cast<int32_t>(tiles_.size());
   const int32_t threads = pool_->threads();
   int64_t chunks = tiles == 1 ? 1 : CeilDiv(bytes, kChunkBytes);
@@ -166,9 +172,10 @@ void RowLayer::RunImage(const int8_t* input, int8_t* output) {
     const int32_t last = chunk_begin_[task / tiles + 1];
     RowArgs args;
     args.packed = packed_.get() + static_cast<size_t>(tile.first) * kernel_.line_bytes();
-    args.offsets = offsets_.data();
     args.entries = entries_.get();
-    args.list_begin = list_begin_.data() + first;
+    args.list_begin = lists_.list_begin.data() + first;
+    args.offsets = lists_.offsets.data();
+    args.offset_begin = lists_.offset_begin.data() + first;
     args.groups = last - first;
     args.outputs = std::min(outputs_, last * kernel_.outputs) - first * kernel_.outputs;
     args.bias = bias_.data() + first * kernel_.outputs;

@@ -11,6 +11,7 @@
 #include "layer.h"
 #include "packed_layer.h"
 #include "row_kernel.h"
+#include "row_weights.h"
 #include "thread_pool.h"
 
 namespace qsparse {
@@ -43,6 +44,7 @@ class RowLayer final : public PackedLayer {
 
   static Buffer Allocate(size_t bytes);
   bool Plan(const Layer& layer);
+  int64_t CutTiles(int32_t tallest);  // returns their cost
   void ChooseTiles();
   bool PackWeights(const Layer& layer, bool all_weights);
   void ChooseChunks();
@@ -65,8 +67,7 @@ class RowLayer final : public PackedLayer {
   std::vector<int8_t> pad_row_;
   std::vector<int32_t> bias_;
   std::vector<float> scale_;
-  std::vector<uint32_t> list_begin_;
-  std::vector<int32_t> offsets_;
+  EntryLists lists_;
   Buffer entries_;
 
   size_t line_stride_ = 0;  // bytes from 64 channels of a position to the next 64

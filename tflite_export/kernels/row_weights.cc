@@ -105,27 +105,36 @@ int64_t CountEntries(const Layer& layer, const RowKernel& kernel, bool all) {
   return entries;
 }
 
-void PackEntries(const Layer& layer, const RowKernel& kernel, bool all,
-                 int64_t line_stride, const std::vector<int32_t>& tap_shift,
-                 std::vector<uint32_t>* list_begin, std::vector<int32_t>* offsets,
-                 uint8_t* packed) {
+EntryLists PackEntries(const Layer& layer, const RowKernel& kernel, bool all,
+                       int64_t line_stride, const std::vector<int32_t>& tap_shift,
+                       uint8_t* packed) {
   const int32_t groups = (layer.outputs + kernel.outputs - 1) / kernel.outputs;
-  list_begin->assign(1, 0);
-  offsets->clear();
+  EntryLists lists;
+  lists.list_begin.push_back(0);
+  std::vector<int32_t> previous, offsets;
   for (int32_t group = 0; group < groups; ++group) {
+    offsets.clear();
     ForEachLine(layer, kernel, all, group, [&](const Line& line) {
       for (int32_t first = 0; first < kLineChannels; first += kernel.window) {
         const int32_t entries = EntriesOf(line, kernel, first);
         for (int32_t i = 0; i < entries; ++i, packed += kernel.entry_bytes) {
-          offsets->push_back(static_cast<int32_t>(line.line * line_stride +
-                                                  tap_shift[line.tap] +
-                                                  first * kernel.channel_bytes));
+          offsets.push_back(static_cast<int32_t>(line.line * line_stride +
+                                                 tap_shift[line.tap] +
+                                                 first * kernel.channel_bytes));
           FillEntry(line, kernel, first, i, packed);
         }
       }
     });
-    list_begin->push_back(static_cast<uint32_t>(offsets->size()));
+    if (group == 0 || offsets != previous) {
+      previous = offsets;
+      lists.offsets.insert(lists.offsets.end(), offsets.begin(), offsets.end());
+    }
+    lists.offset_begin.push_back(
+        static_cast<uint32_t>(lists.offsets.size() - offsets.size()));
+    lists.list_begin.push_back(lists.list_begin.back() +
+                               static_cast<uint32_t>(offsets.size()));
   }
+  return lists;
 }
 
 }  // namespace qsparse

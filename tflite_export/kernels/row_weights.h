@@ -13,12 +13,19 @@ namespace qsparse {
 // Entries the layer takes; `all` counts zeros like other weights.
 int64_t CountEntries(const Layer& layer, const RowKernel& kernel, bool all);
 
-// Fills the arrays of RowArgs. `packed` has room for all entries. A line of
-// channels is `line_stride` bytes from the next, a tap `tap_shift` from the output.
-void PackEntries(const Layer& layer, const RowKernel& kernel, bool all,
-                 int64_t line_stride, const std::vector<int32_t>& tap_shift,
-                 std::vector<uint32_t>* list_begin, std::vector<int32_t>* offsets,
-                 uint8_t* packed);
+// The lists of RowArgs. Of neighbouring groups with the same offsets (balanced
+// patterns) only the first has them: where weights come from far away they count.
+struct EntryLists {
+  std::vector<uint32_t> list_begin;
+  std::vector<int32_t> offsets;
+  std::vector<uint32_t> offset_begin;
+};
+
+// `packed` has room for all entries. A line of channels is `line_stride` bytes from
+// the next, a tap `tap_shift` bytes from the output.
+EntryLists PackEntries(const Layer& layer, const RowKernel& kernel, bool all,
+                       int64_t line_stride, const std::vector<int32_t>& tap_shift,
+                       uint8_t* packed);
 
 }  // namespace qsparse
 
