@@ -43,7 +43,7 @@ def plan_of(model, **options):
         return json.loads(path.read_text())
 
 
-def assert_exact(model, isas=ISAS, threads=(1, 2), seed=0, least=9):
+def assert_exact(model, isas=ISAS, threads=(1, 2), seed=0, least=9, **options):
     """No output differs from XNNPACK's, and the delegate did take the layer.
 
     `least` is how many different values the outputs must have.
@@ -52,9 +52,9 @@ def assert_exact(model, isas=ISAS, threads=(1, 2), seed=0, least=9):
     expected = invoke(interpreter(model), x)
     assert np.unique(expected).size >= least, "degenerate output proves nothing"
     for isa in isas:
-        (decision,) = plan_of(model, isa=isa, min_gain="0")
+        (decision,) = plan_of(model, isa=isa, min_gain="0", **options)
         assert decision["claimed"], decision
         for count in threads:
-            runner = interpreter(model, count, isa=isa, min_gain="0")
+            runner = interpreter(model, count, isa=isa, min_gain="0", **options)
             actual = invoke(runner, x)
             np.testing.assert_array_equal(actual, expected, err_msg=f"{isa} x{count}")

@@ -25,6 +25,16 @@ inline uint64_t NonzeroBits(const int8_t* weights, int32_t count) {
   return bits;
 }
 
+// Which of the word's 16 quads have any bit set.
+inline uint64_t NonzeroQuads(uint64_t bits) {
+  bits |= bits >> 1;
+  bits = (bits | bits >> 2) & 0x1111111111111111;
+  bits = (bits | bits >> 3) & 0x0303030303030303;
+  bits = (bits | bits >> 6) & 0x000f000f000f000f;
+  bits = (bits | bits >> 12) & 0x000000ff000000ff;
+  return (bits | bits >> 24) & 0xffff;
+}
+
 inline int32_t CountBits(uint64_t bits) { return __builtin_popcountll(bits); }
 
 inline uint64_t LowBits(int32_t count) {

@@ -66,24 +66,21 @@ int32_t EntriesOf(const Line& line, const RowKernel& kernel, int32_t first) {
   return (fullest + kernel.kept - 1) / kernel.kept;
 }
 
-// Entry `index` of a window: the nonzeros of every run that the entries before left.
-void FillEntry(const Line& line, const RowKernel& kernel, int32_t first, int32_t index,
-               uint8_t* packed) {
+// Moves the first nonzeros of every run of a window from the line to an entry.
+void TakeEntry(const RowKernel& kernel, int32_t first, Line* line, uint8_t* packed) {
   int8_t weights[kMaxGroup * kMaxSlots] = {};
   uint8_t indices[kMaxGroup * kMaxSlots] = {};
-  for (int32_t o = 0; o < line.outputs; ++o) {
+  for (int32_t o = 0; o < line->outputs; ++o) {
     int32_t slot = o * kernel.slots();
     for (int32_t r = 0; r < kernel.window; r += kernel.run, slot += kernel.kept) {
-      uint64_t left = line.present[o] >> (first + r) & LowBits(kernel.run);
-      const int8_t* from = line.weights[o] + first + r;
-      if (kernel.kept != kernel.run) {
-        for (int32_t i = 0; i < index * kernel.kept; ++i) left &= left - 1;
-      }
+      const int8_t* from = line->weights[o] + first + r;
+      uint64_t left = line->present[o] >> (first + r) & LowBits(kernel.run);
       for (int32_t i = 0; i < kernel.kept && left != 0; ++i, left &= left - 1) {
         const int32_t channel = __builtin_ctzll(left);
         const int32_t place = slot + (kernel.kept == kernel.run ? channel : i);
         weights[place] = from[channel];
         indices[place] = static_cast<uint8_t>(channel);
+        line->present[o] ^= uint64_t{1} << (first + r + channel);
       }
     }
   }
@@ -96,7 +93,7 @@ int64_t CountEntries(const Layer& layer, const RowKernel& kernel, bool all) {
   int64_t entries = 0;
   const int32_t groups = (layer.outputs + kernel.outputs - 1) / kernel.outputs;
   for (int32_t group = 0; group < groups; ++group) {
-    ForEachLine(layer, kernel, all, group, [&](const Line& line) {
+    ForEachLine(layer, kernel, all, group, [&](Line& line) {
       for (int32_t first = 0; first < kLineChannels; first += kernel.window) {
         entries += EntriesOf(line, kernel, first);
       }
@@ -114,14 +111,14 @@ EntryLists PackEntries(const Layer& layer, const RowKernel& kernel, bool all,
   std::vector<int32_t> previous, offsets;
   for (int32_t group = 0; group < groups; ++group) {
     offsets.clear();
-    ForEachLine(layer, kernel, all, group, [&](const Line& line) {
+    ForEachLine(layer, kernel, all, group, [&](Line& line) {
       for (int32_t first = 0; first < kLineChannels; first += kernel.window) {
         const int32_t entries = EntriesOf(line, kernel, first);
         for (int32_t i = 0; i < entries; ++i, packed += kernel.entry_bytes) {
           offsets.push_back(static_cast<int32_t>(line.line * line_stride +
                                                  tap_shift[line.tap] +
                                                  first * kernel.channel_bytes));
-          FillEntry(line, kernel, first, i, packed);
+          TakeEntry(kernel, first, &line, packed);
         }
       }
     });
