@@ -34,21 +34,37 @@ bool RowLayer::Plan(const Layer& layer) {
   channels_ = layer.channels;
   outputs_ = layer.outputs;
   groups_ = CeilDiv(layer.outputs, kernel_.outputs);
-  ChooseTiles();
+  lines_ = CeilDiv(channels_, kLineChannels);
+  const size_t positions = static_cast<size_t>(geometry_.positions()) + kernel_.max_rows;
+  return positions * lines_ * kernel_.line_bytes() <=
+         std::min<size_t>(kMaxBufferBytes, INT32_MAX);
+}
 
-  // An odd number of lines, so that the lines of a tile fall into all cache sets.
-  const size_t positions = static_cast<size_t>(geometry_.positions()) | 1;
-  line_stride_ = positions * kernel_.line_bytes();
-  packed_bytes_ = line_stride_ * CeilDiv(channels_, kLineChannels);
-  return packed_bytes_ <= std::min<size_t>(kMaxBufferBytes, INT32_MAX);
+// What a kernel tap looks at may belong to another tile: an image lies line after
+// line. With one tap every tile lies by itself, in as few pages as can be.
+bool RowLayer::PlacePositions() {
+  size_t positions = 0;
+  if (geometry_.pointwise) {
+    for (const Tile& tile : tiles_) line_stride_ = std::max(line_stride_, tile.rows);
+    positions = tiles_.size() * line_stride_;
+  } else {
+    // An odd number, so that the lines of a tile fall into all cache sets.
+    line_stride_ = geometry_.positions() | 1;
+    positions = line_stride_;
+  }
+  for (size_t i = 0; i < tiles_.size(); ++i) {
+    tiles_[i].place = geometry_.pointwise ? i * line_stride_ * lines_
+                                          : static_cast<size_t>(tiles_[i].first);
+  }
+  packed_ = Allocate(positions * lines_ * kernel_.line_bytes());
+  return packed_ != nullptr;
 }
 
 // A tile starts at an output and ends at one: what lies between the rows of an
-// image is computed only where a tile reaches over it.
+// image is computed only where a tile reaches over it. Returns the rows computed.
 int64_t RowLayer::CutTiles(int32_t tallest) {
-  constexpr int64_t kTileCost = 2;  // rows: loading the weights, requantizing
   const int32_t computed = geometry_.computed();
-  int64_t cost = 0;
+  int64_t rows = 0;
   tiles_.clear();
   for (int32_t first = 0; first < computed;) {
     if (geometry_.target[first] < 0) {
@@ -57,20 +73,32 @@ int64_t RowLayer::CutTiles(int32_t tallest) {
     }
     int32_t end = std::min(computed, first + tallest);
     while (geometry_.target[end - 1] < 0) --end;
-    tiles_.push_back({first, end - first});
-    cost += end - first + kTileCost;
+    tiles_.push_back({first, end - first, 0});
+    rows += end - first;
     first = end;
   }
-  return cost;
+  return rows;
 }
 
-void RowLayer::ChooseTiles() {
-  int32_t best = kernel_.max_rows;
-  int64_t least = CutTiles(best);
-  for (int32_t tallest = best - 1; tallest > 0; --tallest) {
-    const int64_t cost = CutTiles(tallest);
+// Tall tiles load weights less often; but one that leaves the first-level cache
+// loads every line of activations anew for every group of outputs. Costs are in
+// products of an entry and a row.
+void RowLayer::ChooseTiles(int64_t entries) {
+  constexpr double kTileBytes = 32 * 1024;
+  constexpr double kLoadEntry = 8, kRequantize = 1, kLoadLine = 1;
+  const double entries_per_line =
+      static_cast<double>(entries) / (static_cast<double>(groups_) * lines_ *
+                                      static_cast<double>(geometry_.shift.size()));
+  int32_t best = 0;
+  double least = 0;
+  for (int32_t tallest = kernel_.max_rows; tallest > 0; --tallest) {
+    const double rows = static_cast<double>(CutTiles(tallest));
+    const double tiles = static_cast<double>(tiles_.size());
+    const bool spills = rows / tiles * lines_ * kernel_.line_bytes() > kTileBytes;
+    const double cost = rows * (entries_per_line + (spills ? kLoadLine : 0)) +
+                        tiles * (entries_per_line * kLoadEntry + kRequantize);
     // Among equals the lower, which are nearer to one height.
-    if (cost > least) continue;
+    if (best != 0 && cost > least) continue;
     least = cost;
     best = tallest;
   }
@@ -85,8 +113,6 @@ std::unique_ptr<RowLayer> RowLayer::Create(const Layer& layer, const RowKernel& 
                                            bool all_weights, ThreadPool* pool) {
   std::unique_ptr<RowLayer> packed(new RowLayer(kernel, pool));
   if (!packed->Plan(layer) || !packed->PackWeights(layer, all_weights)) return nullptr;
-  packed->packed_ = Allocate(packed->packed_bytes_);
-  if (packed->packed_ == nullptr) return nullptr;
   packed->output_zero_point_ = static_cast<int8_t>(layer.output_zero_point);
   packed->output_min_ = static_cast<int8_t>(layer.output_min);
   packed->output_max_ = static_cast<int8_t>(layer.output_max);
@@ -96,12 +122,14 @@ std::unique_ptr<RowLayer> RowLayer::Create(const Layer& layer, const RowKernel& 
 bool RowLayer::PackWeights(const Layer& layer, bool all_weights) {
   const size_t count = CountEntries(layer, kernel_, all_weights);
   entries_ = Allocate(count * kernel_.entry_bytes);
-  if (entries_ == nullptr) return false;
+  ChooseTiles(count);
+  if (entries_ == nullptr || !PlacePositions()) return false;
   std::vector<int32_t> tap_shift;
   for (const int32_t shift : geometry_.shift) {
     tap_shift.push_back(shift * kernel_.line_bytes());
   }
-  lists_ = PackEntries(layer, kernel_, all_weights, line_stride_, tap_shift,
+  lists_ = PackEntries(layer, kernel_, all_weights,
+                       int64_t{line_stride_} * kernel_.line_bytes(), tap_shift,
                        entries_.get());
 
   pad_row_.assign(channels_, static_cast<int8_t>(layer.input_zero_point));
@@ -138,15 +166,16 @@ void RowLayer::ChooseChunks() {
   }
 }
 
-void RowLayer::PackPositions(const int8_t* input, int32_t first, int32_t count) {
+void RowLayer::PackPositions(const int8_t* input, int32_t first, int32_t count,
+                             size_t place) {
   PackArgs args;
   args.input = input;
   args.channels = channels_;
   args.source = geometry_.source.data() + first;
   args.positions = count;
   args.pad_row = pad_row_.data();
-  args.packed = packed_.get() + static_cast<size_t>(first) * kernel_.line_bytes();
-  args.plane_stride = line_stride_;
+  args.packed = packed_.get() + place * kernel_.line_bytes();
+  args.plane_stride = static_cast<size_t>(line_stride_) * kernel_.line_bytes();
   kernel_.pack(args);
 }
 
@@ -156,22 +185,27 @@ void RowLayer::RunImage(const int8_t* input, int8_t* output) {
   const int32_t positions = geometry_.positions();
   const int32_t parts =
       int64_t{positions} * channels_ < kParallelBytes ? 1 : pool_->threads();
+  const int32_t tiles = static_cast<int32_t>(tiles_.size());
+  const int32_t pieces = geometry_.pointwise ? tiles : positions;
   pool_->Run(parts, [&](int32_t part, int32_t) {
     const auto begin_of = [&](int64_t index) {
-      return static_cast<int32_t>(index * positions / parts);
+      return static_cast<int32_t>(index * pieces / parts);
     };
     const int32_t first = begin_of(part);
-    PackPositions(input, first, begin_of(int64_t{part} + 1) - first);
+    const int32_t last = begin_of(int64_t{part} + 1);
+    if (!geometry_.pointwise) return PackPositions(input, first, last - first, first);
+    for (int32_t i = first; i < last; ++i) {
+      PackPositions(input, tiles_[i].first, tiles_[i].rows, tiles_[i].place);
+    }
   });
 
-  const int32_t tiles = static_cast<int32_t>(tiles_.size());
   const int32_t chunks = static_cast<int32_t>(chunk_begin_.size()) - 1;
   pool_->Run(tiles * chunks, [&](int32_t task, int32_t) {
     const Tile& tile = tiles_[task % tiles];
     const int32_t first = chunk_begin_[task / tiles];
     const int32_t last = chunk_begin_[task / tiles + 1];
     RowArgs args;
-    args.packed = packed_.get() + static_cast<size_t>(tile.first) * kernel_.line_bytes();
+    args.packed = packed_.get() + tile.place * kernel_.line_bytes();
     args.entries = entries_.get();
     args.list_begin = lists_.list_begin.data() + first;
     args.offsets = lists_.offsets.data();

@@ -38,17 +38,19 @@ class RowLayer final : public PackedLayer {
   struct Tile {
     int32_t first;
     int32_t rows;
+    size_t place;  // where its first line is packed, in lines
   };
 
   RowLayer(const RowKernel& kernel, ThreadPool* pool) : kernel_(kernel), pool_(pool) {}
 
   static Buffer Allocate(size_t bytes);
   bool Plan(const Layer& layer);
-  int64_t CutTiles(int32_t tallest);  // returns their cost
-  void ChooseTiles();
+  int64_t CutTiles(int32_t tallest);
+  void ChooseTiles(int64_t entries);
+  bool PlacePositions();
   bool PackWeights(const Layer& layer, bool all_weights);
   void ChooseChunks();
-  void PackPositions(const int8_t* input, int32_t first, int32_t count);
+  void PackPositions(const int8_t* input, int32_t first, int32_t count, size_t place);
   void RunImage(const int8_t* input, int8_t* output);
 
   const RowKernel& kernel_;
@@ -70,8 +72,8 @@ class RowLayer final : public PackedLayer {
   EntryLists lists_;
   Buffer entries_;
 
-  size_t line_stride_ = 0;  // bytes from 64 channels of a position to the next 64
-  size_t packed_bytes_ = 0;
+  int32_t lines_ = 0;        // of 64 channels, per position
+  int32_t line_stride_ = 0;  // lines from 64 channels of a position to the next 64
   Buffer packed_;
 };
 
