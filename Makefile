@@ -82,5 +82,15 @@ build/bench/peak: $(VENV)/requirements $(wildcard tflite_export/kernels/*.cc tfl
 		-DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja -DPython_EXECUTABLE=$(abspath $(BIN))/python
 	$(BIN)/cmake --build build/bench --target bench
 
+.PHONY: test-arm bench-arm
+# The kernels for ARM, on emulated processors; the emulator is downloaded once.
+test-arm: $(VENV)/installed
+	$(BIN)/python -m pytest tests/arm --override-ini python_files='check_*.py' \
+		--durations=0 --durations-min=1
+
+# There is no ARM machine to time on: counts instructions and predicts from them.
+bench-arm: $(VENV)/installed
+	$(BIN)/python -m tests.arm.bench --output bench/arm.json
+
 clean:
 	rm -rf build dist demo bench $(VENV)

@@ -38,7 +38,9 @@ def compare(library, model, isa, threads, x, expected, plan):
         ),
         "layers": len(layers),
         "claimed": sum(layer["claimed"] for layer in layers),
-        "used": sorted({layer["isa"] for layer in layers if layer["claimed"]}),
+        "used": sorted(
+            {layer["isa"] for layer in layers if layer["claimed"] and layer["isa"]}
+        ),
     }
 
 

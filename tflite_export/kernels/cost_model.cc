@@ -33,6 +33,13 @@ Rates RatesOf(const Kernel& kernel) {
       return {0, 250, 10, 550, 120e3, 1.1};
     case Isa::kAvx2:
       return {0, 160, 6, 250, 60e3, 1.1};
+    // ARM: not timed but derived from counted instructions (tests/arm/bench.py).
+    case Isa::kNeonI8mm:
+      return {0, 130, 40, 540, 60e3, 1.1};
+    case Isa::kNeonDotprod:
+      return {0, 130, 25, 400, 44e3, 1.1};
+    case Isa::kNeon:
+      return {0, 80, 18, 150, 16e3, 1.1};
     default:
       return {0, 64, 4, 60, 8e3, 1.0};
   }
@@ -55,7 +62,8 @@ RowRates RatesOf(const RowKernel& kernel) {
 
 // Multiply-accumulates per cycle: of our kernels at their peak, and of XNNPACK's
 // dense ones as measured. XNNPACK takes the best instructions of the CPU,
-// whatever was forced here.
+// whatever was forced here. On ARM they are per instruction of the inner loop, and
+// XNNPACK is assumed to be bound by nothing else.
 double PeakOf(Isa isa) {
   switch (isa) {
     case Isa::kAvx512Vnni:
@@ -64,6 +72,12 @@ double PeakOf(Isa isa) {
       return 64;
     case Isa::kAvx2:
       return 28;
+    case Isa::kNeonI8mm:
+      return 15;
+    case Isa::kNeonDotprod:
+      return 11.1;
+    case Isa::kNeon:
+      return 4.1;
     default:
       return 2;
   }
@@ -79,6 +93,12 @@ double XnnpackRate() {
       return 54;
     case DenseIsa::kAvx2:
       return 20;
+    case DenseIsa::kNeonI8mm:
+      return 25.6;
+    case DenseIsa::kNeonDotprod:
+      return 12.8;
+    case DenseIsa::kNeon:
+      return 4.3;
     default:
       return 32;
   }
@@ -90,7 +110,15 @@ int64_t RoundUp(int64_t value, int64_t multiple) {
 
 int64_t Chunks(int64_t bytes) { return (bytes + kChunkBytes - 1) / kChunkBytes; }
 
-// XNNPACK computes tiles of 7 rows x 16 outputs x 8 inputs. A single row is bound
+// Rows of XNNPACK's tiles.
+int64_t XnnpackRows() {
+  const DenseIsa isa = DenseIsaOfCpu();
+  const bool is_arm = isa == DenseIsa::kNeon || isa == DenseIsa::kNeonDotprod ||
+                      isa == DenseIsa::kNeonI8mm;
+  return is_arm ? 4 : 7;
+}
+
+// XNNPACK computes tiles of 7 (or 4) rows x 16 outputs x 8 inputs. A single row is bound
 // by reading the weights, which costs about as much as computing two, or four if
 // they do not fit a second-level cache.
 double XnnpackTime(const Layer& layer, double speed, double call) {
@@ -98,7 +126,7 @@ double XnnpackTime(const Layer& layer, double speed, double call) {
   constexpr int64_t kCachedBytes = int64_t{2} << 20;
   const int64_t depth = layer.taps() * RoundUp(layer.channels, 8);
   const int64_t single = depth * layer.outputs < kCachedBytes ? 2 : 4;
-  const int64_t rows = layer.rows() == 1 ? single : RoundUp(layer.rows(), 7);
+  const int64_t rows = layer.rows() == 1 ? single : RoundUp(layer.rows(), XnnpackRows());
   const double macs = static_cast<double>(rows) * static_cast<double>(depth) *
                       static_cast<double>(RoundUp(layer.outputs, 16));
   const double outputs = static_cast<double>(layer.rows() * layer.outputs);
