@@ -6,7 +6,8 @@ SOURCES := $(shell find qsparse callbacks recipes tflite_export \
 	\( -name '*.py' -o -name '*.cc' -o -name '*.h' -o -name '*.inc' -o -name 'CMakeLists.txt' -o -name '*.cmake' \
 	-o -name '*.map' \))
 
-.PHONY: demo test lint bench example build-fuzz fuzz-kernels valgrind-kernels bench-kernels bench-models clean
+.PHONY: demo test lint bench bench-kernels bench-models bench-arm example build-fuzz fuzz-kernels \
+	valgrind-kernels test-arm clean
 .DEFAULT_GOAL := test
 
 $(VENV)/requirements: requirements/dev.txt
@@ -82,7 +83,6 @@ build/bench/peak: $(VENV)/requirements $(wildcard tflite_export/kernels/*.cc tfl
 		-DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja -DPython_EXECUTABLE=$(abspath $(BIN))/python
 	$(BIN)/cmake --build build/bench --target bench
 
-.PHONY: test-arm bench-arm
 # The kernels for ARM, on emulated processors; the emulator is downloaded once.
 test-arm: $(VENV)/installed
 	$(BIN)/python -m pytest tests/arm --override-ini python_files='check_*.py' \

@@ -53,7 +53,8 @@ class Interpreter(litert.Interpreter):
         Args:
             model: path or contents of a .tflite file.
             num_threads: threads of the delegate and of XNNPACK.
-            **delegate_options: `isa` (name of the instruction set to use), `min_gain`
+            **delegate_options: `isa` (instruction set to use: "avx512vnni", "avxvnni",
+                "avx2", "i8mm", "dotprod", "neon", "portable"; default "auto"), `min_gain`
                 (least predicted gain a node is taken for), `dense` (True: treat every
                 weight as present, for comparisons), `plan` (path the decisions are
                 written to, as JSON), `log` (0, 1 or 2), `threads`.

@@ -1,65 +1,86 @@
-"""Instructions of every NEON kernel, dense and sparse, counted by the emulator.
+"""Instructions of every NEON kernel, dense and sparse, and of XNNPACK's.
 
-There is no ARM machine to time on, so `bench/arm.json` says what is counted and what
-is predicted from it: a ratio of instructions is one of time only where the processor
-gets through instructions of both at the same rate.
+There is no ARM machine to time on, so `bench/arm.json` says what the emulator counts
+and what is predicted from it: a ratio of instructions is one of time only where the
+processor gets through both at the same rate.
 """
 
 import argparse
-import collections
 import json
 import pathlib
-import subprocess
+import tempfile
 
-from . import emulator
+from .. import one_op_models
+from . import emulator, trace
 
-# Of the run: what is counted, by a part of its mangled name.
-STAGES = {"Compute": b"7ComputeERK", "Pack": b"4PackERK", "Unpack": b"6UnpackERK"}
-ISAS = {"neon": "cortex-a53", "dotprod": "cortex-a76", "i8mm": "max"}
-KEPT = (50, 25, 20, 10)
+# What a layer does, by a part of the functions' mangled names.
+STAGES = {"Pack": b"4PackERK", "Compute": b"7ComputeERK", "Unpack": b"6UnpackERK"}
+ISAS = {"neon": "cortex-a53", "dotprod": "cortex-a76", "i8mm": "cortex-a710"}
+KEPT = (100, 50, 25, 20, 10)
 # Rows (or the side of the image), channels, outputs, kernel (0: fully connected).
 SHAPES = ((64, 256, 128, 0), (16, 768, 64, 0), (14, 64, 64, 3))
 
 
-def count(machine, program, isa, shape, kept, dense):
-    """Instructions by stage, the kernel's name and the MACs of the dense layer.
-
-    With one instruction per translated block, the emulator's trace of blocks is one
-    of instructions, each with the function it is in.
-    """
-    arguments = [isa, *shape, kept, int(dense)]
-    process = subprocess.Popen(
-        [
-            *(machine.qemu, "-cpu", ISAS[isa], "-L", machine.system),
-            *("-one-insn-per-tb", "-d", "exec,nochain", program),
-            *map(str, arguments),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+def count_ours(machine, program, isa, shape, kept):
+    """Instructions by stage, the kernel's name and the MACs of the dense layer."""
+    dense = int(kept == 100)
+    counts, output = trace.count(
+        (
+            *(machine.qemu, "-cpu", ISAS[isa], "-L", machine.system, *trace.FLAGS),
+            *(program, isa, *shape, kept, dense),
+        )
     )
-    functions = collections.Counter(
-        line.rsplit(b" ", 1)[-1] for line in process.stderr
-    )
-    output = process.stdout.read().split()
-    if process.wait() != 0 or len(output) != 3:
-        raise RuntimeError(f"{program} {arguments} failed")
-    if output[0].decode() != isa:
-        raise RuntimeError(f"{output[0]} ran instead of {isa}")
+    used, name, macs = (word.decode() for word in output)
+    if used != isa:
+        raise RuntimeError(f"{used} ran instead of {isa}")
     stages = {
-        stage: sum(n for name, n in functions.items() if part in name)
+        stage: sum(n for function, n in counts.items() if part in function)
         for stage, part in STAGES.items()
     }
     if not all(stages.values()):
         raise RuntimeError(f"stages not found: {stages}")
-    return stages, output[1].decode(), int(output[2])
+    return stages, name, int(macs)
+
+
+def count_xnnpack(machine, cpu, shape):
+    """Instructions of one invocation of the dense layer."""
+    size, channels, outputs, kernel = shape
+    if kernel:
+        taps = (kernel, kernel)
+        weights = one_op_models.sparse_weights((outputs, *taps, channels), "dense")
+        model = one_op_models.conv2d_model(weights, size, size)
+    else:
+        weights = one_op_models.sparse_weights((outputs, channels), "dense")
+        model = one_op_models.fully_connected_model(weights, size)
+    script = emulator.HERE / "guest_xnnpack.py"
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "m.tflite"
+        path.write_bytes(model.content)
+
+        def run(times, *flags):
+            # Libraries lie at the same place in every run.
+            python = machine.python(cpu, script, path, times)
+            return trace.count(("setarch", "-R", python[0], *flags, *python[1:]))
+
+        counts, totals = (1, 3), []
+        for times in counts:
+            place = run(times)[1][0].decode()
+            begin, end = (int(part, 16) for part in place.split("-"))
+            dfilter = ("-dfilter", f"{begin:#x}..{end - 1:#x}")
+            traced, output = run(times, *trace.FLAGS, *dfilter)
+            if output[0].decode() != place:
+                raise RuntimeError("LiteRT moved between two runs")
+            totals.append(sum(traced.values()))
+    return (totals[1] - totals[0]) / (counts[1] - counts[0])
 
 
 def rows_of(machine, program, isa, shape):
     """The dense row and the sparse ones of one kernel and shape."""
     size, channels, outputs, kernel = shape
+    xnnpack = count_xnnpack(machine, ISAS[isa], shape)
     rows = []
-    for kept in (100, *KEPT):
-        stages, name, macs = count(machine, program, isa, shape, kept, kept == 100)
+    for kept in KEPT:
+        stages, name, macs = count_ours(machine, program, isa, shape, kept)
         whole = sum(stages.values())
         if kept == 100:
             dense_compute, dense_whole = stages["Compute"], whole
@@ -74,10 +95,12 @@ def rows_of(machine, program, isa, shape):
                 "pattern": "dense" if kept == 100 else "4x4",
                 "sparsity": 1 - kept / 100,
                 "instructions_per_mac": stages["Compute"] / (macs * kept / 100),
+                "xnnpack_instructions_per_mac": xnnpack / macs,
                 "pack_share": stages["Pack"] / whole,
                 "unpack_share": stages["Unpack"] / whole,
                 "compute_ratio_vs_own_dense": dense_compute / stages["Compute"],
                 "instructions_ratio_vs_own_dense": dense_whole / whole,
+                "instructions_ratio_vs_xnnpack": xnnpack / whole,
                 "predicted": True,
             }
         )
@@ -91,8 +114,9 @@ def main():
     options = parser.parse_args()
     machine = emulator.prepare()
     program = emulator.build_library().parent / "count" / "run_layer"
+    print("Instructions, not times. Ratios are of whole layers, and predictions.")
+    print(f"{'layer':20} isa      sparsity  insn/MAC   to own dense   to XNNPACK")
     rows = []
-    print("layer                isa      sparsity  insn/MAC  compute  whole (predicted)")
     for shape in SHAPES:
         for isa in ISAS:
             for row in rows_of(machine, program, isa, shape):
@@ -100,8 +124,8 @@ def main():
                 print(
                     f"{row['shape']:20} {isa:8} {row['sparsity']:8.0%}"
                     f"{row['instructions_per_mac']:10.4f}"
-                    f"{row['compute_ratio_vs_own_dense']:8.2f}x"
-                    f"{row['instructions_ratio_vs_own_dense']:6.2f}x",
+                    f"{row['instructions_ratio_vs_own_dense']:14.2f}x"
+                    f"{row['instructions_ratio_vs_xnnpack']:12.2f}x",
                     flush=True,
                 )
     options.output.parent.mkdir(parents=True, exist_ok=True)

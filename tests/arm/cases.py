@@ -56,13 +56,14 @@ def fully_connected():
 
 
 def convolutions():
-    for batch in (1, 3):
-        for height, width, channels, outputs, kernel, stride, padding in CONVOLUTIONS:
-            shape = (outputs, kernel, kernel, channels)
-            weights = models.sparse_weights(shape, "4x4", 0.5)
-            name = f"conv_{batch}x{height}x{width}x{channels}_{kernel}_{stride}_{padding}"
+    for i, (height, width, channels, outputs, kernel, stride, padding) in enumerate(
+        CONVOLUTIONS
+    ):
+        shape = (outputs, kernel, kernel, channels)
+        weights = models.sparse_weights(shape, "4x4", 0.5)
+        for batch in (1, 3):
             yield (
-                f"{name}_{outputs}",
+                f"conv_{i}_batch_{batch}",
                 models.conv2d_model(
                     weights, height, width, batch=batch, stride=stride, padding=padding
                 ),

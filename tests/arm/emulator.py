@@ -101,7 +101,9 @@ def write_apt_state(folder, packages):
     sources = ""
     for suite in sorted({package.suite for package in packages}):
         wanted = {p.architecture for p in packages if p.suite == suite}
-        sources += f"deb [{signed}arch={','.join(sorted(wanted))}] {archive} {suite} main\n"
+        sources += (
+            f"deb [{signed}arch={','.join(sorted(wanted))}] {archive} {suite} main\n"
+        )
     (state / "sources.list").write_text(sources)
     config = state / "apt.conf"
     config.write_text(
@@ -225,6 +227,7 @@ def build_library(folder=FOLDER):
         "-DCMAKE_SYSTEM_NAME=Linux",
         "-DCMAKE_SYSTEM_PROCESSOR=aarch64",
         "-DQSPARSE_COUNT=ON",
+        "-DQSPARSE_FUZZ=ON",
         what="configuring the kernels",
     )
     command(tools / "cmake", "--build", build, what="building the kernels")

@@ -22,7 +22,9 @@ def run(model, x, threads, delegates=()):
     interpreter.allocate_tensors()
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
     interpreter.invoke()
-    return [interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()]
+    return [
+        interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()
+    ]
 
 
 def compare(library, model, isa, threads, x, expected, plan):
@@ -33,8 +35,7 @@ def compare(library, model, isa, threads, x, expected, plan):
         "isa": isa,
         "threads": threads,
         "different": sum(
-            int(np.count_nonzero(a != e))
-            for a, e in zip(actual, expected, strict=True)
+            int(np.count_nonzero(a != e)) for a, e in zip(actual, expected, strict=True)
         ),
         "layers": len(layers),
         "claimed": sum(layer["claimed"] for layer in layers),

@@ -93,12 +93,14 @@ double XnnpackRate() {
       return 54;
     case DenseIsa::kAvx2:
       return 20;
+    case DenseIsa::kSme2:
+      return 100;
     case DenseIsa::kNeonI8mm:
       return 25.6;
     case DenseIsa::kNeonDotprod:
       return 12.8;
     case DenseIsa::kNeon:
-      return 4.3;
+      return 3.3;
     default:
       return 32;
   }
@@ -114,7 +116,7 @@ int64_t Chunks(int64_t bytes) { return (bytes + kChunkBytes - 1) / kChunkBytes; 
 int64_t XnnpackRows() {
   const DenseIsa isa = DenseIsaOfCpu();
   const bool is_arm = isa == DenseIsa::kNeon || isa == DenseIsa::kNeonDotprod ||
-                      isa == DenseIsa::kNeonI8mm;
+                      isa == DenseIsa::kNeonI8mm || isa == DenseIsa::kSme2;
   return is_arm ? 4 : 7;
 }
 

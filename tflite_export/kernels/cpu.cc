@@ -84,6 +84,7 @@ bool HasFeature(const char* name) {
 
 bool HasDotprod() { return HasFeature("hw.optional.arm.FEAT_DotProd"); }
 bool HasI8mm() { return HasFeature("hw.optional.arm.FEAT_I8MM"); }
+bool HasSme2() { return HasFeature("hw.optional.arm.FEAT_SME2"); }
 
 #elif defined(__aarch64__)
 
@@ -98,6 +99,11 @@ bool HasI8mm() {
   return (getauxval(AT_HWCAP2) & kI8mm) != 0;
 }
 
+bool HasSme2() {
+  constexpr unsigned long kSme2 = 1ul << 37;
+  return (getauxval(AT_HWCAP2) & kSme2) != 0;
+}
+
 #endif
 
 }  // namespace
@@ -110,6 +116,7 @@ DenseIsa DenseIsaOfCpu() {
   if (HasAvxVnni()) return DenseIsa::kAvxVnni;
   if (HasAvx2()) return DenseIsa::kAvx2;
 #elif defined(__aarch64__)
+  if (HasSme2()) return DenseIsa::kSme2;
   if (HasI8mm()) return DenseIsa::kNeonI8mm;
   return HasDotprod() ? DenseIsa::kNeonDotprod : DenseIsa::kNeon;
 #endif

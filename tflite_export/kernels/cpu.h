@@ -10,6 +10,7 @@ namespace qsparse {
 
 // What XNNPACK's dense kernels can use here, a finer scale than our own table.
 // Their AVX512-VNNI kernel reaches 99% of the peak on AMD (Zen 5), 63% on Intel.
+// On ARM with SME2 it has the matrix unit to itself: we have no kernels for that.
 enum class DenseIsa : uint8_t {
   kOther,
   kAvx2,
@@ -18,7 +19,8 @@ enum class DenseIsa : uint8_t {
   kAvx512VnniIntel,
   kNeon,
   kNeonDotprod,
-  kNeonI8mm
+  kNeonI8mm,
+  kSme2
 };
 
 DenseIsa DenseIsaOfCpu();

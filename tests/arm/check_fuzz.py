@@ -1,0 +1,28 @@
+"""Random layers against the definition, in guarded buffers, on every emulated CPU."""
+
+import subprocess
+
+import pytest
+
+from . import emulator
+
+SECONDS = 10
+
+
+@pytest.mark.parametrize("cpu", emulator.CPUS)
+def test_random_layers(cpu, machine, library):
+    program = library.parent / "fuzz" / "fuzz_kernels"
+    result = subprocess.run(
+        [
+            *(machine.qemu, "-cpu", cpu, "-L", machine.system, program),
+            *("--seconds", str(SECONDS), "--max-macs", "200000"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    output = result.stdout + result.stderr
+    assert result.returncode == 0, output
+    for isa in emulator.CPUS[cpu]:
+        runs = [line for line in output.splitlines() if f"  {isa} block_4x4" in line]
+        assert len(runs) == 1 and int(runs[0].split()[-2]) > 100, output
