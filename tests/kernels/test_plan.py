@@ -21,6 +21,7 @@ KEYS = {
     "isa",
     "predicted_gain",
     "claimed",
+    "group",
     "reason",
 }
 

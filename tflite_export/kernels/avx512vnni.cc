@@ -53,7 +53,32 @@ inline __mmask64 FirstBytes(int count) {
   return count >= kRegisterBytes ? ~__mmask64{0} : (__mmask64{1} << count) - 1;
 }
 
+// Images of few channels fill one plane: transposing would mostly move padding.
+template <int kChannels>
+void PackPixels(const PackArgs& a) {
+  constexpr uint32_t kFlip = 0x80808080;
+  for (int p = 0; p < a.positions; ++p) {
+    const int32_t source = a.source[p];
+    const int8_t* row =
+        source < 0 ? a.pad_row : a.input + static_cast<size_t>(source) * kChannels;
+    uint32_t quad = 0;
+    std::memcpy(&quad, row, kChannels);
+    quad ^= kFlip;
+    std::memcpy(a.packed + static_cast<size_t>(p) * kBlock, &quad, kBlock);
+  }
+}
+
 void Pack(const PackArgs& a) {
+  switch (a.channels) {
+    case 1:
+      return PackPixels<1>(a);
+    case 2:
+      return PackPixels<2>(a);
+    case 3:
+      return PackPixels<3>(a);
+    case 4:
+      return PackPixels<4>(a);
+  }
   const __m512i flip = _mm512_set1_epi8(static_cast<char>(0x80));
   for (int p = 0; p < a.positions; p += kLanes) {
     const int8_t* rows[kLanes];

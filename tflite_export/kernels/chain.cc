@@ -24,9 +24,10 @@ int32_t InputPositions(const Layer& layer) {
 }
 
 // False where the reader has padding of its own, or would not look over all of it.
-bool TakeBorder(const Layer& pad, ChainNode* reader) {
+bool TakeBorder(const ChainNode& border, ChainNode* reader) {
+  const Layer& pad = border.layer;
   Layer& layer = reader->layer;
-  if (!reader->is_layer() || layer.channels != pad.channels ||
+  if (reader->is_add() || layer.channels != pad.channels ||
       layer.height != pad.out_height || layer.width != pad.out_width ||
       layer.pad_top + layer.pad_bottom + layer.pad_left + layer.pad_right != 0 ||
       std::max(pad.pad_top, pad.pad_bottom) >= layer.kernel_height ||
@@ -39,6 +40,7 @@ bool TakeBorder(const Layer& pad, ChainNode* reader) {
   layer.pad_bottom = pad.pad_bottom;
   layer.pad_left = pad.pad_left;
   layer.pad_right = pad.pad_right;
+  reader->border = border.border;
   return true;
 }
 
@@ -86,7 +88,7 @@ bool Chain::Fits(std::vector<ChainNode> nodes, Isa isa, ThreadPool* pool) {
   return chain.PlanLayers(nodes);
 }
 
-// A border is read as padding by the convolution behind it, if nothing else sees it.
+// A border is read as padding by the convolution or window behind it, if nothing else sees it.
 void Chain::FuseBorders(const std::vector<int32_t>& outputs,
                         std::vector<ChainNode>* nodes) {
   std::vector<ChainNode> kept;
@@ -103,7 +105,7 @@ void Chain::FuseBorders(const std::vector<int32_t>& outputs,
       }
     }
     if (pad.kind != ChainNode::Kind::kPad || readers != 1 ||
-        !TakeBorder(pad.layer, reader)) {
+        !TakeBorder(pad, reader)) {
       kept.push_back(pad);
       continue;
     }
@@ -304,11 +306,8 @@ bool Chain::MakeLayer(const std::vector<ChainNode>& nodes, size_t index,
 
 bool Chain::MakePool(const ChainNode& node, Step* step) const {
   const uint8_t flip = FlipOf(kernel_);
-  // What a window's own padding adds is never the largest; a border is zero.
-  const int32_t border =
-      node.kind == ChainNode::Kind::kMaxPool ? -128 : node.layer.input_zero_point;
   step->kind = Kind::kPool;
-  step->pool = std::make_unique<Pool>(node.layer, static_cast<uint8_t>(border) ^ flip,
+  step->pool = std::make_unique<Pool>(node.layer, static_cast<uint8_t>(node.border) ^ flip,
                                       flip, pool_);
   return step->pool->Allocate(tensors_[step->inputs[0]].format,
                               tensors_[step->output].format);

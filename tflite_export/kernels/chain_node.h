@@ -20,6 +20,7 @@ struct ChainNode {
   Layer layer;                     // borders and windows have no weights
   const Kernel* kernel = nullptr;  // of a layer
   AddScales scales = {};           // of a sum
+  int32_t border = -128;           // outside the image of a border or window
 
   bool is_add() const { return kind == Kind::kAdd; }
   bool is_layer() const { return kind == Kind::kLayer; }

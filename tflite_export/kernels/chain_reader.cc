@@ -9,6 +9,7 @@ std::string ReadChainNode(const litert::Context& context, const GraphNode& node,
                           std::vector<int32_t>* output_dims) {
   std::copy_n(node.inputs, 2, read->inputs);
   read->output = node.output;
+  std::string reason;
   switch (node.op) {
     case Op::kAdd:
       read->kind = ChainNode::Kind::kAdd;
@@ -16,7 +17,9 @@ std::string ReadChainNode(const litert::Context& context, const GraphNode& node,
                           output_dims);
     case Op::kPad:
       read->kind = ChainNode::Kind::kPad;
-      return ReadPad(context, node, shapes, &read->layer, output_dims);
+      reason = ReadPad(context, node, shapes, &read->layer, output_dims);
+      read->border = read->layer.input_zero_point;
+      return reason;
     case Op::kMaxPool2d:
       read->kind = ChainNode::Kind::kMaxPool;
       return ReadMaxPool(context, node, shapes, &read->layer, output_dims);

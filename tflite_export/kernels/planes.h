@@ -40,6 +40,9 @@ struct PlaneFormat {
 void FillBefore(const PlaneFormat& format, int32_t first, int32_t last, uint8_t* data);
 void FillAfter(const PlaneFormat& format, int32_t first, int32_t last, uint8_t* data);
 
+// Every `step`th position of `from`.
+void CopyEvery(int32_t step, int32_t count, const uint8_t* from, uint8_t* to);
+
 // `count` positions from `source`, every `step`th one, to `target` and on. A negative
 // source stands for padding.
 struct CopyRun {

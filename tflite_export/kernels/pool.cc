@@ -17,18 +17,6 @@ void KeepLarger(const uint8_t* from, size_t bytes, uint8_t* to) {
   }
 }
 
-// Every `step`th position of `from`.
-void TakeEvery(int32_t step, int32_t count, const uint8_t* from, uint8_t* to) {
-  if (step == 1) {
-    std::memcpy(to, from, static_cast<size_t>(count) * kBlock);
-    return;
-  }
-  for (int32_t i = 0; i < count; ++i) {
-    std::memcpy(to + static_cast<size_t>(i) * kBlock,
-                from + static_cast<size_t>(i) * step * kBlock, kBlock);
-  }
-}
-
 }  // namespace
 
 Pool::Pool(const Layer& window, uint8_t border, uint8_t flip, ThreadPool* pool)
@@ -73,9 +61,9 @@ void Pool::RunPlane(const uint8_t* input, uint8_t* row, uint8_t* output) const {
       std::memset(taken, border_, in_bytes);
       KeepLarger<T>(taken, in_bytes, image);
     }
-    TakeEvery(w.stride_width, w.out_width, row, output);
+    CopyEvery(w.stride_width, w.out_width, row, output);
     for (int32_t kx = 1; kx < w.kernel_width; ++kx) {
-      TakeEvery(w.stride_width, w.out_width, row + static_cast<size_t>(kx) * kBlock,
+      CopyEvery(w.stride_width, w.out_width, row + static_cast<size_t>(kx) * kBlock,
                 taken);
       KeepLarger<T>(taken, out_bytes, output);
     }

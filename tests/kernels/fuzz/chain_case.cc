@@ -59,6 +59,7 @@ ChainNode DrawWindow(Random& random, const Shape& in) {
   w.input_zero_point = w.output_zero_point = in.zero_point;
   if (random.OneIn(2)) {
     node.kind = ChainNode::Kind::kPad;
+    node.border = in.zero_point;
     for (int32_t* size : {&w.pad_top, &w.pad_bottom, &w.pad_left, &w.pad_right}) {
       *size = random.OneIn(4) ? random.Int(0, 6) : random.Int(0, 2);
     }
@@ -159,12 +160,11 @@ ChainCase DrawChainCase(uint64_t seed, int64_t max_macs) {
       node.inputs[0] = source;
       node.output = last + 1;
       const bool pad = node.kind == ChainNode::Kind::kPad;
-      const int32_t border = pad ? shape.zero_point : -128;
       c.description += pad ? " pad " : " max ";
       c.description += std::to_string(source);
       shape.height = node.layer.out_height;
       shape.width = node.layer.out_width;
-      add_tensor(shape, ReferenceWindow(node.layer, static_cast<int8_t>(border),
+      add_tensor(shape, ReferenceWindow(node.layer, static_cast<int8_t>(node.border),
                                         c.values[source]));
     } else {
       LayerCase layer;
