@@ -14,6 +14,7 @@ KEYS = {
     "weight_shape",
     "output_shape",
     "macs",
+    "group",
     "pattern",
     "density",
     "block_density",
@@ -48,6 +49,17 @@ def test_conv2d_decision():
     [
         ("dense", 1.0, "dense"),
         ("4x4", 0.3, "4x4"),
+        ("8x4", 0.3, "8x4"),
+        ("16x4", 0.3, "16x4"),
+        ("32x4", 0.3, "32x4"),
+        ("1:4", 0.25, "1:4"),
+        ("2:8", 0.25, "2:8"),
+        ("4:16", 0.25, "4:16"),
+        ("4:64", 0.06, "4:64"),
+        ("8:64", 0.125, "8:64"),
+        ("12:64", 0.19, "12:64"),
+        ("16:64", 0.25, "16:64"),
+        ("unstructured", 0.05, "unstructured"),
         ("1:4 4x4", 0.25, "1:4 4x4"),
         ("2:4", 0.5, "2:4"),
         ("unstructured", 0.5, "unstructured"),
@@ -62,7 +74,7 @@ def test_patterns_are_recognized(pattern, density, name):
 
 
 def test_a_layer_without_gain_is_left_to_xnnpack():
-    weights = one_op_models.sparse_weights((256, 256), "1:4 4x4")
+    weights = one_op_models.sparse_weights((256, 256), "dense")
     model = one_op_models.fully_connected_model(weights, 1)
     (decision,) = runner.plan_of(model)
     assert decision["claimed"] is False
@@ -79,24 +91,58 @@ def test_sparser_and_larger_predicts_more():
     assert gain(0.25, 64) > gain(0.25, 4) > gain(0.25, 1)
 
 
-@pytest.mark.parametrize("isa", runner.ISAS)
-def test_few_positions_have_a_kernel_of_their_own(isa):
+@pytest.mark.parametrize("kernel", ["few_rows", "block_4x4", "rows_16x4"])
+def test_a_kernel_is_forced_where_it_takes_the_layer(kernel):
     weights = one_op_models.sparse_weights((64, 64), "4x4", 0.3)
     for m in (1, 12, 13):
         model = one_op_models.fully_connected_model(weights, m)
-        (decision,) = runner.plan_of(model, isa=isa, min_gain="0")
-        few = decision["isa"] == "avx512vnni" and m <= 12
-        assert decision["kernel"] == ("few_rows" if few else "block_4x4")
-
-
-def test_few_positions_are_taken_where_that_was_measured_to_gain():
-    weights = one_op_models.sparse_weights((768, 768), "1:4 4x4")
-    for m, gains in ((1, False), (2, True), (4, True), (8, True)):
-        model = one_op_models.fully_connected_model(weights, m)
-        (decision,) = runner.plan_of(model, isa="avx512vnni")
+        (decision,) = runner.plan_of(
+            model, isa="avx512vnni", kernel=kernel, min_gain="0"
+        )
         if decision["isa"] != "avx512vnni":
             pytest.skip("needs AVX512-VNNI")
-        assert decision["claimed"] is gains
+        takes = kernel != "few_rows" or m <= 12
+        assert (decision["kernel"] == kernel) is takes
+
+
+# What was measured to be fastest, by a margin.
+FASTEST = [
+    (1, "16x4", 0.2, {"rows_16x4"}),
+    (1, "4x4", 0.25, {"fine", "few_rows"}),
+    (1, "2:4", 0.5, {"two_bit", "rows_16x4"}),
+    (1, "1:4", 0.25, {"two_bit", "rows_16x4"}),
+    (8, "16x4", 0.2, {"rows_16x4"}),
+    (64, "4x4", 0.25, {"block_4x4"}),
+    (64, "16x4", 0.1, {"block_4x4"}),
+    (64, "2:4", 0.5, {"fine", "block_4x4"}),
+    (64, "8:64", 0.125, {"fine", "block_4x4"}),
+    (64, "unstructured", 0.1, {"fine", "block_4x4"}),
+]
+
+
+@pytest.mark.parametrize(("m", "pattern", "density", "kernels"), FASTEST)
+def test_the_fastest_kernel_is_chosen(m, pattern, density, kernels):
+    """The first of `kernels`; the other where the CPU lacks VBMI."""
+    weights = one_op_models.sparse_weights((768, 768), pattern, density)
+    model = one_op_models.fully_connected_model(weights, m)
+    (decision,) = runner.plan_of(model, isa="avx512vnni", min_gain="0")
+    if decision["isa"] != "avx512vnni":
+        pytest.skip("needs AVX512-VNNI")
+    assert decision["kernel"] in kernels
+
+
+@pytest.mark.parametrize(
+    ("m", "pattern", "gains"),
+    [(1, "16x4", True), (8, "16x4", True), (63, "16x4", True)]
+    + [(1, "2:8", True), (1, "dense", False), (63, "dense", False)],
+)
+def test_gains_are_claimed_where_they_were_measured(m, pattern, gains):
+    weights = one_op_models.sparse_weights((768, 768), pattern, 0.25)
+    model = one_op_models.fully_connected_model(weights, m)
+    (decision,) = runner.plan_of(model, isa="avx512vnni")
+    if decision["isa"] != "avx512vnni" or decision["kernel"] not in KERNELS:
+        pytest.skip("needs AVX512-VNNI")
+    assert decision["claimed"] is gains
 
 
 def test_dense_takes_everything():

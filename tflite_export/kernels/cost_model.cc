@@ -56,8 +56,12 @@ struct RowRates {
 
 RowRates RatesOf(const RowKernel& kernel) {
   if (kernel.isa == Isa::kPortable) return {16, 64, 60, 20, 8e3};
-  if (kernel.kept == kernel.run) return {64, 70, 8, 150, 250e3};
-  return {200, 92, 8, 150, 250e3};
+  if (kernel.kept == kernel.run) return {140, 80, 4, 900, 250e3};
+  // Intel shuffles and multiplies one register per cycle, AMD one and a half.
+  const double row = DenseIsaOfCpu() == DenseIsa::kAvx512VnniIntel ? 150 : 105;
+  // Two-bit places take longer to unpack and less time to arrive.
+  if (kernel.run < kernel.window) return {220, row + 5, 4, 900, 250e3};
+  return {240, row, 4, 900, 250e3};
 }
 
 // Multiply-accumulates per cycle: of our kernels at their peak, and of XNNPACK's
@@ -106,6 +110,20 @@ double XnnpackRate() {
   }
 }
 
+// Weights of a layer this large come from beyond the second-level cache, and with
+// few rows nothing else counts: what a byte of them costs, ours or XNNPACK's, in
+// products of XNNPACK.
+constexpr int64_t kCachedBytes = int64_t{2} << 20;
+
+bool IsFar(const Layer& layer) {
+  return int64_t{layer.taps()} * layer.channels * layer.outputs >= kCachedBytes;
+}
+
+double FarByte() {
+  constexpr double kCyclesPerByte = 0.08, kLeast = 4;
+  return std::max(kLeast, kCyclesPerByte * XnnpackRate());
+}
+
 int64_t RoundUp(int64_t value, int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
@@ -121,15 +139,15 @@ int64_t XnnpackRows() {
 }
 
 // XNNPACK computes tiles of 7 (or 4) rows x 16 outputs x 8 inputs. A single row is bound
-// by reading the weights, which costs about as much as computing two, or four if
-// they do not fit a second-level cache.
+// by reading the weights, which costs about as much as computing two.
 double XnnpackTime(const Layer& layer, double speed, double call) {
   constexpr double kPerOutput = 40;
-  constexpr int64_t kCachedBytes = int64_t{2} << 20;
   const int64_t depth = layer.taps() * RoundUp(layer.channels, 8);
-  const int64_t single = depth * layer.outputs < kCachedBytes ? 2 : 4;
-  const int64_t rows = layer.rows() == 1 ? single : RoundUp(layer.rows(), XnnpackRows());
-  const double macs = static_cast<double>(rows) * static_cast<double>(depth) *
+  double rows = layer.rows() == 1
+                    ? 2
+                    : static_cast<double>(RoundUp(layer.rows(), XnnpackRows()));
+  if (IsFar(layer)) rows = std::max(rows, FarByte());
+  const double macs = rows * static_cast<double>(depth) *
                       static_cast<double>(RoundUp(layer.outputs, 16));
   const double outputs = static_cast<double>(layer.rows() * layer.outputs);
   return (macs + kPerOutput * outputs) / speed + call;
@@ -188,8 +206,9 @@ Cost EstimateCost(const Layer& layer, int64_t entries, const RowKernel& kernel) 
   const double speed = XnnpackRate() / PeakOf(kernel.isa);
   Cost cost;
   cost.pack = rates.chunk * in_rows * static_cast<double>(Chunks(layer.channels));
-  cost.compute = static_cast<double>(entries) * (rates.entry * tiles + rates.row * rows) +
-                 rates.requantize * results;
+  double entry = rates.entry * tiles + rates.row * rows;
+  if (IsFar(layer)) entry = std::max(entry, FarByte() / speed * kernel.entry_bytes);
+  cost.compute = static_cast<double>(entries) * entry + rates.requantize * results;
   cost.call = rates.call;
   cost.xnnpack = XnnpackTime(layer, speed, rates.call);
   return cost;
