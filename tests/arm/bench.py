@@ -113,7 +113,7 @@ def main():
     parser.add_argument("--output", type=pathlib.Path, default="bench/arm.json")
     options = parser.parse_args()
     machine = emulator.prepare()
-    program = emulator.build_library().parent / "count" / "run_layer"
+    program = emulator.build("run_layer") / "count" / "run_layer"
     print("Instructions, not times. Ratios are of whole layers, and predictions.")
     print(f"{'layer':20} isa      sparsity  insn/MAC   to own dense   to XNNPACK")
     rows = []

@@ -9,9 +9,13 @@ from . import emulator
 SECONDS = 10
 
 
+@pytest.fixture(scope="session")
+def program():
+    return emulator.build("fuzz_kernels") / "fuzz" / "fuzz_kernels"
+
+
 @pytest.mark.parametrize("cpu", emulator.CPUS)
-def test_random_layers(cpu, machine, library):
-    program = library.parent / "fuzz" / "fuzz_kernels"
+def test_random_layers(cpu, machine, program):
     result = subprocess.run(
         [
             *(machine.qemu, "-cpu", cpu, "-L", machine.system, program),

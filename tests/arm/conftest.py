@@ -14,4 +14,4 @@ def machine():
 @pytest.fixture(scope="session")
 def library():
     """The delegate for aarch64, built if need be."""
-    return emulator.build_library()
+    return emulator.build("qsparse_delegate") / "libqsparse_delegate.so"

@@ -216,12 +216,12 @@ def prepare(folder=FOLDER):
     return emulator
 
 
-def build_library(folder=FOLDER):
-    """The delegate for aarch64, built with zig."""
-    build = folder.parent / "arm-kernels"
+def build(target, folder=FOLDER):
+    """Builds a target of the kernels for aarch64 with zig; returns the build folder."""
+    into = folder.parent / "arm-kernels"
     tools = pathlib.Path(sys.executable).parent
     command(
-        *(tools / "cmake", "-S", KERNELS, "-B", build, "-G", "Ninja"),
+        *(tools / "cmake", "-S", KERNELS, "-B", into, "-G", "Ninja"),
         f"-DCMAKE_MAKE_PROGRAM={tools / 'ninja'}",
         f"-DPython_EXECUTABLE={sys.executable}",
         "-DCMAKE_SYSTEM_NAME=Linux",
@@ -230,5 +230,8 @@ def build_library(folder=FOLDER):
         "-DQSPARSE_FUZZ=ON",
         what="configuring the kernels",
     )
-    command(tools / "cmake", "--build", build, what="building the kernels")
-    return build / "libqsparse_delegate.so"
+    command(
+        *(tools / "cmake", "--build", into, "--target", target),
+        what=f"building {target}",
+    )
+    return into

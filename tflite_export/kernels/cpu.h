@@ -10,7 +10,7 @@ namespace qsparse {
 
 // What XNNPACK's dense kernels can use here, a finer scale than our own table.
 // Their AVX512-VNNI kernel reaches 99% of the peak on AMD (Zen 5), 63% on Intel.
-// On ARM with SME2 it has the matrix unit to itself: we have no kernels for that.
+// With SME2 they use ARM's matrix unit, for which we have no kernels.
 enum class DenseIsa : uint8_t {
   kOther,
   kAvx2,
