@@ -7,6 +7,7 @@
 #include "chain_node.h"
 #include "kernel.h"
 #include "layer.h"
+#include "operation_shape.h"
 #include "row_kernel.h"
 
 namespace qsparse {
@@ -30,6 +31,9 @@ Cost EstimateCost(const Layer& layer, int64_t blocks, const Kernel& kernel);
 
 // Of what is no layer, by the shape of its output; packing is that of one input.
 Cost EstimateCost(Isa isa, const ChainNode& node, int64_t rows, int64_t channels);
+
+// Of an operator the runtime would compute itself, in plain C++.
+Cost EstimateCost(Isa isa, const OperationShape& shape);
 
 // `entries` are those of CountEntries.
 Cost EstimateCost(const Layer& layer, int64_t entries, const RowKernel& kernel);

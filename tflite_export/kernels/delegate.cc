@@ -6,6 +6,7 @@
 
 #include "abi_check.h"
 #include "cpu.h"
+#include "operation_kernel.h"
 #include "planner.h"
 #include "subgraph_kernel.h"
 
@@ -23,11 +24,13 @@ bool IsLayer(const Decision& d) {
 // A chain is claimed in one call, everything else node by node: what lies between two
 // calls stays in the runtime's arena.
 Status ClaimGroup(Context* context, litert::Delegate* delegate,
-                  const std::vector<int32_t>& nodes) {
-  std::vector<int32_t> array = {static_cast<int32_t>(nodes.size())};
-  array.insert(array.end(), nodes.begin(), nodes.end());
+                  const std::vector<const Decision*>& group) {
+  std::vector<int32_t> array = {static_cast<int32_t>(group.size())};
+  for (const Decision* d : group) array.push_back(d->node);
+  const bool is_operation = IsOperation(group[0]->op);
   return context->replace_node_subsets_with_delegate_kernels(
-      context, SubgraphKernelRegistration(),
+      context,
+      is_operation ? OperationKernelRegistration() : SubgraphKernelRegistration(),
       reinterpret_cast<const IntArray*>(array.data()), delegate);
 }
 
@@ -66,12 +69,12 @@ Status SparseDelegate::Claim(Context* context) {
   // Claiming nodes replaces the plan, so everything is decided first.
   const std::vector<Decision> decisions =
       Planner(context, options_, pool_.get()).Decide(*plan);
-  std::map<int32_t, std::vector<int32_t>> groups;
+  std::map<int32_t, std::vector<const Decision*>> groups;
   for (const Decision& d : decisions) {
-    if (d.claimed) groups[d.group].push_back(d.node);
+    if (d.claimed) groups[d.group].push_back(&d);
   }
-  for (const auto& [group, nodes] : groups) {
-    const Status status = ClaimGroup(context, &abi_, nodes);
+  for (const auto& [number, group] : groups) {
+    const Status status = ClaimGroup(context, &abi_, group);
     if (status != litert::kOk) return status;
   }
   Report(decisions);

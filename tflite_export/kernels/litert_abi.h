@@ -22,7 +22,9 @@ inline constexpr int32_t kBuiltinAdd = 0;
 inline constexpr int32_t kBuiltinConv2d = 3;
 inline constexpr int32_t kBuiltinFullyConnected = 9;
 inline constexpr int32_t kBuiltinMaxPool2d = 17;
+inline constexpr int32_t kBuiltinSoftmax = 25;
 inline constexpr int32_t kBuiltinPad = 34;
+inline constexpr int32_t kBuiltinBatchMatmul = 126;
 
 inline constexpr int32_t kMmapRo = 1;
 inline constexpr int32_t kAffineQuantization = 1;
@@ -180,6 +182,16 @@ struct PoolParams {
   int32_t computed_padding[4];
 };
 
+struct SoftmaxParams {
+  float beta;
+};
+
+struct BatchMatmulParams {
+  bool adj_x;
+  bool adj_y;
+  bool asymmetric_quantize_inputs;
+};
+
 // Measured on LiteRT 2.3.0 for 64-bit targets, the only ones supported.
 static_assert(sizeof(void*) == 8, "64-bit targets only");
 static_assert(sizeof(IntArray) == 4 && sizeof(FloatArray) == 4);
@@ -191,6 +203,7 @@ static_assert(offsetof(Registration, builtin_code) == 40);
 static_assert(sizeof(Delegate) == 56 && offsetof(Delegate, flags) == 40);
 static_assert(offsetof(Context, recommended_num_threads) == 72);
 static_assert(sizeof(AddParams) == 8 && sizeof(PoolParams) == 40);
+static_assert(sizeof(SoftmaxParams) == 4 && sizeof(BatchMatmulParams) == 3);
 static_assert(sizeof(FullyConnectedParams) == 16 && sizeof(ConvParams) == 28);
 
 }  // namespace qsparse::litert

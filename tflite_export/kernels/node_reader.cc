@@ -212,6 +212,12 @@ bool FindOp(int32_t builtin_code, Op* op) {
     case litert::kBuiltinMaxPool2d:
       *op = Op::kMaxPool2d;
       return true;
+    case litert::kBuiltinBatchMatmul:
+      *op = Op::kBatchMatmul;
+      return true;
+    case litert::kBuiltinSoftmax:
+      *op = Op::kSoftmax;
+      return true;
     default:
       return false;
   }
@@ -227,17 +233,24 @@ const char* OpName(Op op) {
       return "PAD";
     case Op::kMaxPool2d:
       return "MAX_POOL_2D";
+    case Op::kBatchMatmul:
+      return "BATCH_MATMUL";
+    case Op::kSoftmax:
+      return "SOFTMAX";
     default:
       return "ADD";
   }
 }
+
+bool IsOperation(Op op) { return op == Op::kBatchMatmul || op == Op::kSoftmax; }
 
 std::string ReadGraphNode(int32_t index, Op op, const litert::Node& node,
                           GraphNode* graph_node) {
   graph_node->index = index;
   graph_node->op = op;
   graph_node->params = node.builtin_data;
-  const int32_t least = op == Op::kMaxPool2d ? 1 : 2;
+  const bool single = op == Op::kMaxPool2d || op == Op::kSoftmax;
+  const int32_t least = single ? 1 : 2;
   const int32_t most = graph_node->is_layer() ? 3 : least;
   if (node.inputs == nullptr || node.outputs == nullptr || node.outputs->size != 1 ||
       node.inputs->size < least || node.inputs->size > most) {
@@ -246,9 +259,9 @@ std::string ReadGraphNode(int32_t index, Op op, const litert::Node& node,
   const int32_t* inputs = node.inputs->data();
   graph_node->output = node.outputs->data()[0];
   graph_node->inputs[0] = inputs[0];
-  if (op == Op::kAdd) {
+  if (graph_node->input_count() == 2) {
     graph_node->inputs[1] = inputs[1];
-  } else if (op != Op::kMaxPool2d) {
+  } else if (!single) {
     graph_node->weights = inputs[1];
     graph_node->bias = node.inputs->size == 3 ? inputs[2] : -1;
   }

@@ -16,11 +16,22 @@
 
 namespace qsparse {
 
-enum class Op : uint8_t { kConv2d, kFullyConnected, kAdd, kPad, kMaxPool2d };
+enum class Op : uint8_t {
+  kConv2d,
+  kFullyConnected,
+  kAdd,
+  kPad,
+  kMaxPool2d,
+  kBatchMatmul,
+  kSoftmax
+};
 
 // False for operators that are none of ours.
 bool FindOp(int32_t builtin_code, Op* op);
 const char* OpName(Op op);
+
+// Has no weights and is never part of a chain.
+bool IsOperation(Op op);
 
 // What the runtime tells of a node before shapes are known. It must be kept: the
 // runtime hides nodes once they are replaced.
@@ -28,13 +39,13 @@ struct GraphNode {
   int32_t index = -1;
   Op op = Op::kConv2d;
   const void* params = nullptr;
-  int32_t inputs[2] = {-1, -1};  // activations; an addition has two
+  int32_t inputs[2] = {-1, -1};  // activations; an addition or a product has two
   int32_t weights = -1;  // of a border: how wide it is
   int32_t bias = -1;     // negative when absent
   int32_t output = -1;
 
   bool is_layer() const { return op == Op::kConv2d || op == Op::kFullyConnected; }
-  int input_count() const { return op == Op::kAdd ? 2 : 1; }
+  int input_count() const { return op == Op::kAdd || op == Op::kBatchMatmul ? 2 : 1; }
 };
 
 // The functions that read return an empty string on success, else the reason.

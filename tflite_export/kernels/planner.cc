@@ -6,10 +6,12 @@
 #include <set>
 #include <utility>
 
+#include "batch_matmul.h"
 #include "chain_reader.h"
 #include "cost_model.h"
 #include "cpu.h"
 #include "kernel_choice.h"
+#include "operation_reader.h"
 #include "packed_layer.h"
 
 namespace qsparse {
@@ -73,7 +75,13 @@ void Planner::Read(const Node& node, int32_t index, Op op) {
     d.output_tensor = read.output;
     d.input_dims = DimsOf(*context_, read.inputs[0]);
     d.output_dims = DimsOf(*context_, read.output);
-    read.is_layer() ? ReadLayerNode(read, &d) : ReadOtherNode(read, &d);
+    if (read.is_layer()) {
+      ReadLayerNode(read, &d);
+    } else if (IsOperation(op)) {
+      ReadOperationNode(read, &d);
+    } else {
+      ReadOtherNode(read, &d);
+    }
   }
   decisions_.push_back(std::move(d));
 }
@@ -147,10 +155,39 @@ void Planner::ReadOtherNode(const GraphNode& node, Decision* d) {
   readings_.push_back(std::move(reading));
 }
 
-// Who else reads a tensor, and which paths lead through nodes of others.
+void Planner::ReadOperationNode(const GraphNode& node, Decision* d) {
+  OperationShape shape;
+  std::vector<int32_t> output_dims;
+  d->reason = ReadOperation(*context_, node, &shapes_, &shape, &output_dims);
+  if (!d->reason.empty()) return;
+  d->output_dims = output_dims;
+  d->macs = shape.macs();
+  d->isa = IsaName(options_.isa);
+  d->kernel = node.op == Op::kBatchMatmul ? "matmul" : "softmax";
+  if (node.op == Op::kBatchMatmul &&
+      !BatchMatmul::FitsMemory(shape.matmul, options_.isa, *pool_)) {
+    d->reason = "operator too large";
+    return;
+  }
+  const Cost cost = EstimateCost(options_.isa, shape);
+  d->gain = cost.gain();
+  Reading reading;
+  reading.decision = decisions_.size();
+  Candidate& c = reading.candidate;
+  std::copy_n(node.inputs, 2, c.inputs);
+  c.output = node.output;
+  c.xnnpack = cost.xnnpack;
+  c.alone = cost.ours();
+  c.in_chain = false;
+  readings_.push_back(std::move(reading));
+}
+
+// Who else reads a tensor, and which paths lead through nodes of others, or of ours
+// that no chain can take along.
 void Planner::FindSurroundings(const IntArray& execution_plan) {
   std::map<int32_t, Reading*> readings;
   for (Reading& reading : readings_) {
+    if (!reading.candidate.in_chain) continue;
     readings[decisions_[reading.decision].node] = &reading;
   }
   struct Origin {

@@ -33,6 +33,7 @@ class Planner {
 
   void Read(const litert::Node& node, int32_t index, Op op);
   void ReadLayerNode(const GraphNode& node, Decision* decision);
+  void ReadOperationNode(const GraphNode& node, Decision* decision);
   void ReadOtherNode(const GraphNode& node, Decision* decision);
   void FindSurroundings(const litert::IntArray& execution_plan);
   bool AllChainsFit(const Groups& groups);

@@ -1,7 +1,6 @@
 #include "subgraph_kernel.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <memory>
 #include <string>
 #include <utility>
@@ -14,6 +13,7 @@
 #include "node_reader.h"
 #include "packed_layer.h"
 #include "pattern.h"
+#include "runtime_calls.h"
 
 namespace qsparse {
 namespace {
@@ -101,22 +101,6 @@ void* Init(Context* context, const char* buffer, size_t) {
 
 void Free(Context*, void* buffer) { delete static_cast<SubgraphKernel*>(buffer); }
 
-// The runtime takes the array over and releases it with free().
-Status Resize(Context* context, litert::Tensor* tensor,
-              const std::vector<int32_t>& dims) {
-  auto* array = static_cast<IntArray*>(
-      std::malloc(sizeof(IntArray) + dims.size() * sizeof(int32_t)));
-  if (array == nullptr) return litert::kError;
-  array->size = static_cast<int32_t>(dims.size());
-  std::copy(dims.begin(), dims.end(), array->data());
-  return context->resize_tensor(context, tensor, array);
-}
-
-Status Fail(Context* context, const std::string& reason) {
-  context->report_error(context, "qsparse: %s", reason.c_str());
-  return litert::kError;
-}
-
 // Reads every node with the shapes as they are now; `dims` receives those of outputs.
 std::string ReadChain(Context* context, const SubgraphKernel& kernel,
                       std::vector<ChainNode>* chain,
@@ -182,9 +166,7 @@ Status Prepare(Context* context, Node* node) {
     kernel->packed_for = input_dims;
   }
   for (size_t i = 0; i < kernel->outputs.size(); ++i) {
-    litert::Tensor* output = &context->tensors[kernel->outputs[i]];
-    if (output->dims != nullptr && SameDims(*output->dims, output_dims[i])) continue;
-    const Status status = Resize(context, output, output_dims[i]);
+    const Status status = Resize(context, kernel->outputs[i], output_dims[i]);
     if (status != litert::kOk) return status;
   }
   return litert::kOk;
@@ -219,15 +201,11 @@ Status Invoke(Context* context, Node* node) {
 }  // namespace
 
 Registration SubgraphKernelRegistration() {
-  constexpr int32_t kBuiltinDelegate = 51;
-  Registration registration = {};
+  Registration registration = DelegateRegistration();
   registration.init = Init;
   registration.free = Free;
   registration.prepare = Prepare;
   registration.invoke = Invoke;
-  registration.builtin_code = kBuiltinDelegate;
-  registration.custom_name = "QSparseDelegate";
-  registration.version = 1;
   return registration;
 }
 
