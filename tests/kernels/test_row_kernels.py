@@ -13,6 +13,8 @@ KERNELS = [
     ("avx512vnni", "rows_16x4"),
     ("avx512vnni", "fine"),
     ("avx512vnni", "two_bit"),
+    ("avxvnni", "fine"),
+    ("avx2", "fine"),
     ("portable", "fine"),
 ]
 # `two_bit` is for layers read from memory: it takes 8 positions at most.
@@ -41,9 +43,12 @@ def cpu_has(flag):
 
 
 def skip_unless_here(isa, kernel):
-    if isa == "portable":
-        return
-    needed = ["avx512_vnni"] + ["avx512vbmi"] * (kernel != "rows_16x4")
+    needed = {
+        "avx512vnni": ["avx512_vnni"] + ["avx512vbmi"] * (kernel != "rows_16x4"),
+        "avxvnni": ["avx_vnni"],
+        "avx2": ["avx2"],
+        "portable": [],
+    }[isa]
     if not all(map(cpu_has, needed)):
         pytest.skip(f"needs {needed}")
 
@@ -55,7 +60,8 @@ def assert_exact(model, isa, kernel, least=9, threads=(1, 2)):
     assert (decision["isa"], decision["kernel"]) == (isa, kernel)
     runner.assert_exact(model, (isa,), threads, least=least, kernel=kernel)
     x = model.input(1)
-    actual = runner.invoke(runner.interpreter(model, kernel=kernel, min_gain="0"), x)
+    ours = runner.interpreter(model, isa=isa, kernel=kernel, min_gain="0")
+    actual = runner.invoke(ours, x)
     expected = reference(model, x)
     np.testing.assert_array_equal(actual.reshape(expected.shape), expected)
 

@@ -56,6 +56,8 @@ struct RowRates {
 
 RowRates RatesOf(const RowKernel& kernel) {
   if (kernel.isa == Isa::kPortable) return {16, 64, 60, 20, 8e3};
+  if (kernel.isa == Isa::kAvxVnni) return {80, 39, 14, 150, 120e3};
+  if (kernel.isa == Isa::kAvx2) return {40, 21, 6, 70, 60e3};
   if (kernel.kept == kernel.run) return {140, 80, 4, 900, 250e3};
   // Intel shuffles and multiplies one register per cycle, AMD one and a half.
   const double row = DenseIsaOfCpu() == DenseIsa::kAvx512VnniIntel ? 150 : 105;

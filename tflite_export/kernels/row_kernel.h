@@ -56,6 +56,7 @@ struct RowKernel {
   // A window of channels is cut into runs; an entry holds up to `kept` nonzeros of
   // every run, so a window has as many entries as its fullest run asks for. With
   // `kept` equal to `run` there is nothing to choose: weights keep their places.
+  // A window of one run may start at any channel, otherwise at multiples of its size.
   int32_t window;
   int32_t run;
   int32_t kept;

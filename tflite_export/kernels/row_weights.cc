@@ -52,18 +52,60 @@ void ForEachLine(const Layer& layer, const RowKernel& kernel, bool all, int32_t 
   }
 }
 
-// Entries of the window that starts at channel `first` of a line.
-int32_t EntriesOf(const Line& line, const RowKernel& kernel, int32_t first) {
+// Where the windows of a line's entries start, in order.
+struct Windows {
+  void Add(int32_t start) { first[count++] = static_cast<uint8_t>(start); }
+
+  int32_t count = 0;
+  uint8_t first[kLineChannels];
+};
+
+// As many entries per window as its fullest run asks for.
+Windows AlignedWindows(const Line& line, const RowKernel& kernel) {
   const uint64_t run = LowBits(kernel.run);
-  if ((line.any >> first & LowBits(kernel.window)) == 0) return 0;
-  if (kernel.kept == kernel.run) return 1;
-  int32_t fullest = 0;
-  for (int32_t o = 0; o < line.outputs; ++o) {
-    for (int32_t r = first; r < first + kernel.window; r += kernel.run) {
-      fullest = std::max(fullest, CountBits(line.present[o] >> r & run));
+  Windows windows;
+  for (int32_t first = 0; first < kLineChannels; first += kernel.window) {
+    if ((line.any >> first & LowBits(kernel.window)) == 0) continue;
+    int32_t fullest = kernel.kept == kernel.run ? 1 : 0;
+    for (int32_t o = 0; kernel.kept != kernel.run && o < line.outputs; ++o) {
+      for (int32_t r = first; r < first + kernel.window; r += kernel.run) {
+        fullest = std::max(fullest, CountBits(line.present[o] >> r & run));
+      }
     }
+    for (int32_t i = 0; i < fullest; i += kernel.kept) windows.Add(first);
   }
-  return (fullest + kernel.kept - 1) / kernel.kept;
+  return windows;
+}
+
+// Every window starts at the first channel that is left. No choice of windows takes
+// fewer: whatever another one that covers this channel holds, is held or done here.
+Windows SlidingWindows(const Line& line, const RowKernel& kernel) {
+  uint64_t left[kMaxGroup];
+  std::copy_n(line.present, line.outputs, left);
+  Windows windows;
+  for (uint64_t any = line.any; any != 0;) {
+    const int32_t first =
+        std::min<int32_t>(__builtin_ctzll(any), kLineChannels - kernel.window);
+    const uint64_t window = LowBits(kernel.window) << first;
+    any = 0;
+    for (int32_t o = 0; o < line.outputs; ++o) {
+      uint64_t rest = left[o];
+      for (int32_t i = 0; i < kernel.kept; ++i) rest &= rest - 1;
+      left[o] = rest | (left[o] & ~window);
+      any |= left[o];
+    }
+    windows.Add(first);
+  }
+  return windows;
+}
+
+// Groups with the same windows share their offsets: aligned, unless that costs.
+Windows WindowsOf(const Line& line, const RowKernel& kernel) {
+  const Windows aligned = AlignedWindows(line, kernel);
+  if (kernel.window != kernel.run || kernel.window == kLineChannels) return aligned;
+  if (kernel.kept == kernel.run) return aligned;
+  const Windows sliding = SlidingWindows(line, kernel);
+  return sliding.count < aligned.count ? sliding : aligned;
 }
 
 // Moves the first nonzeros of every run of a window from the line to an entry.
@@ -94,9 +136,7 @@ int64_t CountEntries(const Layer& layer, const RowKernel& kernel, bool all) {
   const int32_t groups = (layer.outputs + kernel.outputs - 1) / kernel.outputs;
   for (int32_t group = 0; group < groups; ++group) {
     ForEachLine(layer, kernel, all, group, [&](Line& line) {
-      for (int32_t first = 0; first < kLineChannels; first += kernel.window) {
-        entries += EntriesOf(line, kernel, first);
-      }
+      entries += WindowsOf(line, kernel).count;
     });
   }
   return entries;
@@ -112,14 +152,13 @@ EntryLists PackEntries(const Layer& layer, const RowKernel& kernel, bool all,
   for (int32_t group = 0; group < groups; ++group) {
     offsets.clear();
     ForEachLine(layer, kernel, all, group, [&](Line& line) {
-      for (int32_t first = 0; first < kLineChannels; first += kernel.window) {
-        const int32_t entries = EntriesOf(line, kernel, first);
-        for (int32_t i = 0; i < entries; ++i, packed += kernel.entry_bytes) {
-          offsets.push_back(static_cast<int32_t>(line.line * line_stride +
-                                                 tap_shift[line.tap] +
-                                                 first * kernel.channel_bytes));
-          TakeEntry(kernel, first, &line, packed);
-        }
+      const Windows windows = WindowsOf(line, kernel);
+      for (int32_t i = 0; i < windows.count; ++i, packed += kernel.entry_bytes) {
+        const int32_t first = windows.first[i];
+        offsets.push_back(static_cast<int32_t>(line.line * line_stride +
+                                               tap_shift[line.tap] +
+                                               first * kernel.channel_bytes));
+        TakeEntry(kernel, first, &line, packed);
       }
     });
     if (group == 0 || offsets != previous) {
