@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter, load_delegate
 
-from .. import attention_models
 from ..attention_models import Quantized, batch_matmul_model, softmax_model
 from . import runner
 
@@ -135,7 +134,9 @@ def test_the_rounding_is_that_of_the_definition():
     sums = (left.astype(np.int64) - 3) @ (right.astype(np.int64) + 7)
     expected = [rounded_twice(total, multiplier) + 11 for total in sums.flat]
     expected = np.clip(expected, -128, 127).reshape(sums.shape)
-    np.testing.assert_array_equal(invoke(make(model, min_gain="0"), (left, right)), expected)
+    np.testing.assert_array_equal(
+        invoke(make(model, min_gain="0"), (left, right)), expected
+    )
 
 
 def reason_of(model, **options):

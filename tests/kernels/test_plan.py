@@ -22,7 +22,6 @@ KEYS = {
     "isa",
     "predicted_gain",
     "claimed",
-    "group",
     "reason",
 }
 
