@@ -73,7 +73,8 @@ KernelChoice ChoosePlaneKernel(Isa isa, const Layer& layer, const Pattern& patte
       best = {kernel, nullptr, cost};
     }
   }
-  return best;
+  if (best.planes != nullptr) return best;
+  return ChoosePlaneKernel(Isa::kPortable, layer, pattern, dense);
 }
 
 const Kernel& ChainKernel(Isa isa) {

@@ -122,7 +122,9 @@ void Planner::ReadLayerNode(const GraphNode& node, Decision* d) {
   c.pack = chained.cost.pack;
   c.unpack = chained.cost.unpack;
   c.alone = alone.cost.ours();
-  c.in_chain = options_.chains && options_.kernel.empty();
+  // A kernel of another ISA stood in: its planes may end elsewhere.
+  c.in_chain = options_.chains && options_.kernel.empty() &&
+               chained.isa() == options_.isa;
   readings_.push_back(std::move(reading));
 }
 
