@@ -2,12 +2,15 @@
 
 import math
 
+import flatbuffers
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, load_delegate
 
 from ..attention_models import Quantized, batch_matmul_model, softmax_model
 from . import runner
+from .test_corrupted_models import crashes
 
 
 def make(model, threads=1, /, **options):
@@ -142,7 +145,7 @@ def test_the_rounding_is_that_of_the_definition():
 def reason_of(model, **options):
     (decision,) = runner.plan_of(model, min_gain="0", **options)
     assert not decision["claimed"]
-    arrays = [a for a in model.sample()]
+    arrays = model.sample()
     np.testing.assert_array_equal(
         invoke(make(model, min_gain="0"), arrays), invoke(make(model), arrays)
     )
@@ -245,3 +248,87 @@ def test_softmax_may_change_its_shape():
             interpreter.allocate_tensors()
             results.append(invoke(interpreter, [x]))
         np.testing.assert_array_equal(*results)
+
+
+SHAPES = [(), (5,), (0, 8, 8), (3, 8, 9), (-3, 8, 8), (2**14,) * 4, (1,) * 7]
+SCALES = [[], [0.0], [-0.1], [np.nan], [np.inf], [1e-38], [1e38], [0.1, 0.1]]
+ZERO_POINTS = [[], [70000], [-129], [3, 3]]
+
+
+def changed_files(content):
+    """The model with one field at a time changed."""
+
+    def pack(change):
+        tree = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+        graph = tree.subgraphs[0]
+        change(graph.tensors, graph.operators[0])
+        builder = flatbuffers.Builder(4096)
+        builder.Finish(tree.Pack(builder), b"TFL3")
+        return bytes(builder.Output())
+
+    def without_options(tensors, operator):
+        operator.builtinOptions, operator.builtinOptionsType = None, 0
+
+    def without_quantization(tensors, operator):
+        tensors[0].quantization = None
+
+    def single(tensors, operator):
+        operator.inputs = [0]
+
+    def twice(tensors, operator):
+        operator.inputs = [0, 0]
+
+    def outside(tensors, operator):
+        operator.inputs = [0, 99][: len(operator.inputs)]
+
+    for change in (without_options, without_quantization, single, twice, outside):
+        yield change.__name__, pack(change)
+    count = len(
+        schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+        .subgraphs[0]
+        .tensors
+    )
+    for i in range(count):
+        for j, shape in enumerate(SHAPES):
+            yield (
+                f"shape{i}_{j}",
+                pack(
+                    lambda t, _, i=i, shape=shape: setattr(t[i], "shape", list(shape))
+                ),
+            )
+        for j, scale in enumerate(SCALES):
+            yield (
+                f"scale{i}_{j}",
+                pack(
+                    lambda t, _, i=i, scale=scale: setattr(
+                        t[i].quantization, "scale", np.asarray(scale, np.float32)
+                    )
+                ),
+            )
+        for j, zero_point in enumerate(ZERO_POINTS):
+            yield (
+                f"zero{i}_{j}",
+                pack(
+                    lambda t, _, i=i, zero_point=zero_point: setattr(
+                        t[i].quantization, "zeroPoint", np.asarray(zero_point, np.int64)
+                    )
+                ),
+            )
+    rng = np.random.default_rng(0)
+    for i in range(100):
+        data = bytearray(content)
+        for position in rng.integers(0, len(data), rng.integers(1, 4)):
+            data[position] = rng.integers(0, 256)
+        yield f"flip{i:03}", bytes(data)
+
+
+@pytest.mark.parametrize("kind", ["product", "softmax"])
+def test_corrupted_files(kind, tmp_path):
+    model = product(8, 8, 8, (3,)) if kind == "product" else softmax_model((8, 8), 0.1)
+    assert crashes(dict(changed_files(model.content)), tmp_path) == []
+
+
+@pytest.mark.parametrize("beta", [0.0, -1.0, np.nan, np.inf, 1e-39])
+def test_a_strange_beta_is_left_alone(beta):
+    (decision,) = runner.plan_of(softmax_model((4, 8), 0.1, beta=beta), min_gain="0")
+    assert decision["reason"] == "beta not supported"
