@@ -54,8 +54,10 @@ class Interpreter(litert.Interpreter):
             model: path or contents of a .tflite file.
             num_threads: threads of the delegate and of XNNPACK.
             **delegate_options: `isa` (instruction set to use: "avx512vnni", "avxvnni",
-                "avx2", "i8mm", "dotprod", "neon", "portable"; default "auto"), `min_gain`
-                (least predicted gain a node is taken for), `dense` (True: treat every
+                "avx2", "i8mm", "dotprod", "neon", "portable"; default "auto"),
+                `min_gain` (least predicted gain a node or a chain of nodes is taken
+                for; default 1.1), `chains` (False: every layer by itself), `kernel`
+                (one to prefer wherever it takes a layer), `dense` (True: treat every
                 weight as present, for comparisons), `plan` (path the decisions are
                 written to, as JSON), `log` (0, 1 or 2), `threads`.
 

@@ -99,11 +99,21 @@ Windows SlidingWindows(const Line& line, const RowKernel& kernel) {
   return windows;
 }
 
+// No window holds more than `kept` nonzeros of an output.
+int32_t FewestWindows(const Line& line, const RowKernel& kernel) {
+  int32_t fullest = 0;
+  for (int32_t o = 0; o < line.outputs; ++o) {
+    fullest = std::max(fullest, CountBits(line.present[o]));
+  }
+  return (fullest + kernel.kept - 1) / kernel.kept;
+}
+
 // Groups with the same windows share their offsets: aligned, unless that costs.
 Windows WindowsOf(const Line& line, const RowKernel& kernel) {
   const Windows aligned = AlignedWindows(line, kernel);
-  if (kernel.window != kernel.run || kernel.window == kLineChannels) return aligned;
-  if (kernel.kept == kernel.run) return aligned;
+  const bool may_slide = kernel.window == kernel.run && kernel.kept < kernel.run &&
+                         kernel.window < kLineChannels;
+  if (!may_slide || aligned.count == FewestWindows(line, kernel)) return aligned;
   const Windows sliding = SlidingWindows(line, kernel);
   return sliding.count < aligned.count ? sliding : aligned;
 }
