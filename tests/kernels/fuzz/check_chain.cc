@@ -12,18 +12,19 @@
 namespace qsparse::fuzz {
 namespace {
 
-// Any kernel of the ISA that can be part of a chain and takes the layer.
+// Any kernel of the ISA that can be part of a chain and takes the layer; or null.
 const Kernel* DrawKernel(Random& random, const Layer& layer, Isa isa) {
   std::vector<const Kernel*> kernels;
   for (const KernelChoice& choice : AllChoices(layer)) {
     if (choice.planes != nullptr && choice.isa() == isa) kernels.push_back(choice.planes);
   }
+  if (kernels.empty()) return nullptr;
   return kernels[random.Int(0, static_cast<int32_t>(kernels.size()) - 1)];
 }
 
 }  // namespace
 
-// Those with a kernel for the smallest layer: every one has a kernel for any.
+// Those with a kernel for the smallest layer.
 std::vector<Isa> ChainChecker::IsasOf() const {
   if (!isas_.empty()) return isas_;
   std::vector<Isa> isas;
@@ -44,7 +45,9 @@ std::string ChainChecker::CheckIsa(const ChainCase& c, Isa isa, bool dense,
   Random random(seed);
   std::vector<ChainNode> nodes = c.nodes;
   for (ChainNode& node : nodes) {
-    if (node.is_layer()) node.kernel = DrawKernel(random, node.layer, isa);
+    if (!node.is_layer()) continue;
+    node.kernel = DrawKernel(random, node.layer, isa);
+    if (node.kernel == nullptr) return "";  // such a layer is in no chain
   }
   if (!Chain::Fits(nodes, isa, pool)) return "does not fit";
   const auto chain = Chain::Create(nodes, c.inputs, c.outputs, isa, dense, pool);
