@@ -248,7 +248,8 @@ Cost EstimateCost(Isa isa, const ChainNode& node, int64_t rows, int64_t channels
 Cost EstimateCost(Isa isa, const OperationShape& shape) {
   // Cycles of the runtime, whose loops are the same on every CPU, and of ours.
   constexpr double kRuntimeMac = 0.4, kRuntimeResult = 5, kRuntimeSoftmax = 5.5;
-  constexpr double kResult = 1.2, kPacked = 0.25, kSoftmax = 1.5;
+  constexpr double kResult = 1.2, kSoftmax = 1.5;
+  const double packed = isa == Isa::kAvx512Vnni ? 0.25 : 1.5;
   const double peak = PeakOf(isa);
   Cost cost;
   cost.call = RatesOf(ChainKernel(isa)).call / 10;
@@ -258,7 +259,7 @@ Cost EstimateCost(Isa isa, const OperationShape& shape) {
     const double macs = static_cast<double>(m.macs());
     const double results = static_cast<double>(m.batch) * m.rows * m.columns;
     const double values = static_cast<double>(m.batch) * m.depth * (m.rows + m.columns);
-    cost.pack = kPacked * peak * values;
+    cost.pack = packed * peak * values;
     cost.compute = macs + kResult * peak * results;
     cost.xnnpack += peak * (kRuntimeMac * macs + kRuntimeResult * results);
   } else {

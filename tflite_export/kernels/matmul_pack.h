@@ -4,6 +4,7 @@
 #define QSPARSE_MATMUL_PACK_H_
 
 #include <cstring>
+#include <type_traits>
 
 #include "matmul_kernel.h"
 
@@ -46,52 +47,81 @@ constexpr int32_t Unit() {
   return static_cast<int32_t>(sizeof(int32_t) / sizeof(typename Format::Value));
 }
 
+// With the distance known the compiler sees a line of values.
+template <typename Format, typename Stride>
+void PackLeftRow(const MatmulSide& s, const int8_t* row, Stride stride, int32_t padded,
+                 typename Format::Value* out, int32_t* bias) {
+  int32_t sum = 0;
+  for (int32_t k = 0; k < s.depth; ++k) {
+    const int8_t value = row[static_cast<size_t>(k) * stride];
+    if (Format::kSums) sum += value;
+    out[k] = Format::Left(value, s.zero_point);
+  }
+  for (int32_t k = s.depth; k < padded; ++k) out[k] = 0;
+  *bias = Format::kSums ? LeftBias(s, sum) : 0;
+}
+
 template <typename Format>
 void PackLeft(const MatmulSide& s) {
-  using Value = typename Format::Value;
   constexpr int32_t kUnit = Unit<Format>();
   const int32_t padded = (s.depth + kUnit - 1) / kUnit * kUnit;
-  Value* out = reinterpret_cast<Value*>(s.packed);
+  auto* out = reinterpret_cast<typename Format::Value*>(s.packed);
   for (int32_t i = 0; i < s.count; ++i, out += padded) {
     const int8_t* const row = s.data + static_cast<size_t>(i) * s.stride;
-    int32_t sum = 0;
-    for (int32_t k = 0; k < s.depth; ++k) {
-      const int8_t value = row[static_cast<size_t>(k) * s.depth_stride];
-      if (Format::kSums) sum += value;
-      out[k] = Format::Left(value, s.zero_point);
+    if (s.depth_stride == 1) {
+      PackLeftRow<Format>(s, row, std::integral_constant<size_t, 1>(), padded, out,
+                          s.bias + i);
+    } else {
+      PackLeftRow<Format>(s, row, s.depth_stride, padded, out, s.bias + i);
     }
-    for (int32_t k = s.depth; k < padded; ++k) out[k] = 0;
-    s.bias[i] = Format::kSums ? LeftBias(s, sum) : 0;
+  }
+}
+
+// One dword of depth of a panel: `from` is its first value, `values` and `columns` say
+// how much of it there is.
+template <int32_t kUnit, int32_t kColumns>
+void ReadBlock(const MatmulSide& s, const int8_t* from, int32_t values, int32_t columns,
+               int8_t (&block)[kColumns][kUnit]) {
+  if (values == kUnit && columns == kColumns && s.stride == 1) {
+    for (int32_t j = 0; j < kUnit; ++j) {
+      const int8_t* const line = from + static_cast<size_t>(j) * s.depth_stride;
+      for (int32_t c = 0; c < kColumns; ++c) block[c][j] = line[c];
+    }
+    return;
+  }
+  for (int32_t c = 0; c < columns; ++c) {
+    const int8_t* const column = from + static_cast<size_t>(c) * s.stride;
+    if (values == kUnit && s.depth_stride == 1) {
+      std::memcpy(block[c], column, kUnit);
+      continue;
+    }
+    for (int32_t j = 0; j < values; ++j) {
+      block[c][j] = column[static_cast<size_t>(j) * s.depth_stride];
+    }
   }
 }
 
 template <typename Format, int32_t kColumns>
 void PackRight(const MatmulSide& s) {
-  using Value = typename Format::Value;
   constexpr int32_t kUnit = Unit<Format>();
-  Value* out = reinterpret_cast<Value*>(s.packed);
+  auto* out = reinterpret_cast<typename Format::Value*>(s.packed);
+  const auto nothing = static_cast<int8_t>(Format::kSums ? 0 : s.zero_point);
   for (int32_t n = 0; n < s.count; n += kColumns) {
     const int32_t columns = std::min(kColumns, s.count - n);
     const int8_t* const from = s.data + static_cast<size_t>(n) * s.stride;
     int32_t sums[kColumns] = {};
-    for (int32_t k = 0; k < s.depth; k += kUnit, out += kColumns * kUnit) {
+    for (int32_t k = 0; k < s.depth; k += kUnit) {
       const int32_t values = std::min(kUnit, s.depth - k);
-      int8_t block[kUnit][kColumns] = {};
-      for (int32_t j = 0; j < values; ++j) {
-        const int8_t* const line = from + static_cast<size_t>(k + j) * s.depth_stride;
-        if (s.stride == 1 && columns == kColumns) {
-          std::memcpy(block[j], line, kColumns);
-        } else {
-          for (int32_t c = 0; c < columns; ++c) {
-            block[j][c] = line[static_cast<size_t>(c) * s.stride];
-          }
-        }
+      int8_t block[kColumns][kUnit];
+      if (values < kUnit || columns < kColumns) {
+        std::memset(block, nothing, sizeof(block));
       }
+      ReadBlock(s, from + static_cast<size_t>(k) * s.depth_stride, values, columns,
+                block);
       for (int32_t c = 0; c < kColumns; ++c) {
         for (int32_t j = 0; j < kUnit; ++j) {
-          if (Format::kSums) sums[c] += block[j][c];
-          out[c * kUnit + j] =
-              j < values ? Format::Right(block[j][c], s.zero_point) : Value{0};
+          if (Format::kSums) sums[c] += block[c][j];
+          *out++ = Format::Right(block[c][j], s.zero_point);
         }
       }
     }
