@@ -4,6 +4,8 @@
 #include <cstring>
 #include <utility>
 
+#include "shared_weights.h"
+
 namespace qsparse {
 namespace {
 
@@ -130,21 +132,18 @@ bool PlaneLayer::AllocateBuffers() {
   return scratch_ != nullptr;
 }
 
-void PlaneLayer::PackWeights(const Layer& layer, bool all_blocks) {
+std::shared_ptr<const PlaneLayer::Blocks> PlaneLayer::MakeBlocks(
+    const Layer& layer, bool all_blocks) const {
   const int32_t quads = CeilDiv(channels_, kBlock);
   const size_t quad_stride = plane_stride_ * (kernel_.quad_bytes / kBlock);
-  const uint32_t input_offset = layer.input_zero_point + kernel_.input_offset;
   const size_t output_stride = static_cast<size_t>(layer.taps()) * channels_;
-
-  pad_row_.assign(channels_ + kCacheLine, static_cast<int8_t>(layer.input_zero_point));
-  bias_.assign(static_cast<size_t>(groups_) * kBlock, 0);
-  scale_.assign(static_cast<size_t>(groups_) * kBlock, 0.0f);
-  padding_ = static_cast<uint8_t>(layer.input_zero_point + kernel_.input_offset);
-  list_begin_.push_back(0);
+  auto blocks = std::make_shared<Blocks>();
+  blocks->sums.assign(static_cast<size_t>(groups_) * kBlock, 0);
+  blocks->list_begin.push_back(0);
   for (int32_t group = 0; group < groups_; ++group) {
     const int32_t first = group * kBlock;
     const int32_t count = std::min(kBlock, outputs_ - first);
-    uint32_t sums[kBlock] = {};
+    uint32_t* const sums = blocks->sums.data() + first;
     for (int32_t i = 0; i < layer.taps(); ++i) {
       // Column by column, so that the blocks of a column are one list.
       const int32_t column = i / layer.kernel_height;
@@ -163,32 +162,57 @@ void PlaneLayer::PackWeights(const Layer& layer, bool all_blocks) {
           }
         }
         if (!any) continue;
-        offsets_.push_back(static_cast<int32_t>(
+        blocks->offsets.push_back(static_cast<int32_t>(
             quad * quad_stride + static_cast<size_t>(geometry_.shift[tap]) * kBlock));
-        weights_.resize(weights_.size() + kernel_.block_bytes);
-        kernel_.pack_block(block,
-                            weights_.data() + weights_.size() - kernel_.block_bytes);
+        const size_t end = blocks->weights.size();
+        blocks->weights.resize(end + kernel_.block_bytes);
+        kernel_.pack_block(block, blocks->weights.data() + end);
       }
       const bool last_of_column = (i + 1) % layer.kernel_height == 0;
       if (i + 1 == layer.taps() || (geometry_.columns > 1 && last_of_column)) {
+        const size_t begin = blocks->list_begin.back();
+        const size_t end = blocks->offsets.size();
         if (kernel_.pack_list != nullptr) {
-          const size_t begin = list_begin_.back();
-          kernel_.pack_list(weights_.data() + begin * kernel_.block_bytes,
-                            offsets_.size() - begin);
+          kernel_.pack_list(blocks->weights.data() + begin * kernel_.block_bytes,
+                            end - begin);
         }
-        list_begin_.push_back(static_cast<uint32_t>(offsets_.size()));
+        blocks->list_begin.push_back(static_cast<uint32_t>(end));
       }
-    }
-    for (int32_t v = 0; v < count; ++v) {
-      // Wraps like the accumulators do.
-      bias_[first + v] = static_cast<int32_t>(
-          static_cast<uint32_t>(layer.bias[first + v]) - sums[v] * input_offset);
-      scale_[first + v] = layer.scale[first + v];
     }
   }
   // Kernels may look at these past the last list.
   constexpr size_t kOffsetsPastEnd = 4;
-  offsets_.resize(offsets_.size() + kOffsetsPastEnd, 0);
+  blocks->offsets.resize(blocks->offsets.size() + kOffsetsPastEnd, 0);
+  blocks->offsets.shrink_to_fit();
+  blocks->weights.shrink_to_fit();
+  return blocks;
+}
+
+void PlaneLayer::PackWeights(const Layer& layer, bool all_blocks) {
+  static auto* const shared = new SharedWeights<Blocks>;  // outlives all delegates
+  Fingerprinter key;
+  key.Add(reinterpret_cast<intptr_t>(&kernel_));
+  for (const int64_t number :
+       {int64_t{all_blocks}, int64_t{outputs_}, int64_t{channels_},
+        int64_t{layer.kernel_height}, int64_t{layer.kernel_width},
+        int64_t{geometry_.columns}, static_cast<int64_t>(plane_stride_)}) {
+    key.Add(number);
+  }
+  key.Add(geometry_.shift);
+  key.Add(layer.weights, static_cast<size_t>(outputs_) * layer.taps() * channels_);
+  blocks_ = shared->Get(key.value(), [&] { return MakeBlocks(layer, all_blocks); });
+
+  const uint32_t input_offset = layer.input_zero_point + kernel_.input_offset;
+  padding_ = static_cast<uint8_t>(input_offset);
+  pad_row_.assign(channels_ + kCacheLine, static_cast<int8_t>(layer.input_zero_point));
+  bias_.assign(blocks_->sums.size(), 0);
+  scale_.assign(blocks_->sums.size(), 0.0f);
+  for (int32_t n = 0; n < outputs_; ++n) {
+    // Wraps like the accumulators do.
+    bias_[n] = static_cast<int32_t>(static_cast<uint32_t>(layer.bias[n]) -
+                                    blocks_->sums[n] * input_offset);
+    scale_[n] = layer.scale[n];
+  }
 }
 
 void PlaneLayer::PackPositions(const int8_t* input, int32_t first, int32_t count,
@@ -211,8 +235,8 @@ void PlaneLayer::ComputeTile(int32_t tile, int32_t first_group, int32_t last_gro
   const int32_t vectors = tile_begin_[tile + 1] - tile_begin_[tile];
   ComputeArgs compute;
   compute.packed = packed;
-  compute.offsets = offsets_.data();
-  compute.weights = weights_.data();
+  compute.offsets = blocks_->offsets.data();
+  compute.weights = blocks_->weights.data();
   compute.zero_point = output_zero_point_;
   compute.min = output_min_;
   compute.max = output_max_;
@@ -239,7 +263,7 @@ void PlaneLayer::ComputeTile(int32_t tile, int32_t first_group, int32_t last_gro
   uint8_t* const planes = reinterpret_cast<uint8_t*>(output);
   for (int32_t g = first_group; g < last_group; g += kGroupsPerBatch) {
     compute.groups = std::min(kGroupsPerBatch, last_group - g);
-    compute.list_begin = list_begin_.data() + g * geometry_.columns;
+    compute.list_begin = blocks_->list_begin.data() + g * geometry_.columns;
     compute.bias = bias_.data() + g * kBlock;
     compute.scale = scale_.data() + g * kBlock;
     if (output_ == Side::kInPlace) {

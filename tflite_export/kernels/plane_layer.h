@@ -57,6 +57,14 @@ class PlaneLayer final : public PackedLayer {
   void ChooseOutput(const PlaneFormat& format);
   void ChoosePackedLayout();
   bool AllocateBuffers();
+  // The blocks of all groups; equal layers share them.
+  struct Blocks {
+    std::vector<int32_t> offsets;
+    std::vector<int8_t> weights;
+    std::vector<uint32_t> list_begin;  // see ComputeArgs
+    std::vector<uint32_t> sums;        // of the weights of each output
+  };
+  std::shared_ptr<const Blocks> MakeBlocks(const Layer& layer, bool all_blocks) const;
   void PackWeights(const Layer& layer, bool all_blocks);
 
   const uint8_t* PrepareInput(const int8_t* input) const;
@@ -83,9 +91,7 @@ class PlaneLayer final : public PackedLayer {
   int8_t output_min_ = 0;
   int8_t output_max_ = 0;
 
-  std::vector<int32_t> offsets_;
-  std::vector<int8_t> weights_;
-  std::vector<uint32_t> list_begin_;  // see ComputeArgs
+  std::shared_ptr<const Blocks> blocks_;
   uint8_t padding_ = 0;
   std::vector<int32_t> bias_;
   std::vector<float> scale_;

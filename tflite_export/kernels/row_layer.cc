@@ -1,13 +1,11 @@
 #include "row_layer.h"
 
 #include <algorithm>
-#include <cstring>
+
+#include "shared_weights.h"
 
 namespace qsparse {
 namespace {
-
-constexpr size_t kCacheLine = 64;
-constexpr size_t kMaxBufferBytes = size_t{1} << 30;
 
 template <typename T>
 T CeilDiv(T value, T divisor) {
@@ -15,16 +13,6 @@ T CeilDiv(T value, T divisor) {
 }
 
 }  // namespace
-
-RowLayer::Buffer RowLayer::Allocate(size_t bytes) {
-  void* memory = nullptr;
-  if (bytes > kMaxBufferBytes ||
-      posix_memalign(&memory, kCacheLine, std::max(bytes, kCacheLine)) != 0) {
-    return nullptr;
-  }
-  std::memset(memory, 0, std::max(bytes, kCacheLine));
-  return Buffer(static_cast<uint8_t*>(memory));
-}
 
 bool RowLayer::Plan(const Layer& layer) {
   // Positions are computed one by one, nothing is rounded up or masked.
@@ -56,7 +44,7 @@ bool RowLayer::PlacePositions() {
     tiles_[i].place = geometry_.pointwise ? i * line_stride_ * lines_
                                           : static_cast<size_t>(tiles_[i].first);
   }
-  packed_ = Allocate(positions * lines_ * kernel_.line_bytes());
+  packed_ = AllocateAligned(positions * lines_ * kernel_.line_bytes());
   return packed_ != nullptr;
 }
 
@@ -119,18 +107,40 @@ std::unique_ptr<RowLayer> RowLayer::Create(const Layer& layer, const RowKernel& 
   return packed;
 }
 
-bool RowLayer::PackWeights(const Layer& layer, bool all_weights) {
-  const size_t count = CountEntries(layer, kernel_, all_weights);
-  entries_ = Allocate(count * kernel_.entry_bytes);
-  ChooseTiles(count);
-  if (entries_ == nullptr || !PlacePositions()) return false;
+std::shared_ptr<const RowLayer::Entries> RowLayer::MakeEntries(const Layer& layer,
+                                                               bool all_weights,
+                                                               size_t count) const {
+  auto entries = std::make_shared<Entries>();
+  entries->packed = AllocateAligned(count * kernel_.entry_bytes);
+  if (entries->packed == nullptr) return nullptr;
   std::vector<int32_t> tap_shift;
   for (const int32_t shift : geometry_.shift) {
     tap_shift.push_back(shift * kernel_.line_bytes());
   }
-  lists_ = PackEntries(layer, kernel_, all_weights,
-                       int64_t{line_stride_} * kernel_.line_bytes(), tap_shift,
-                       entries_.get());
+  entries->lists = PackEntries(layer, kernel_, all_weights,
+                               int64_t{line_stride_} * kernel_.line_bytes(), tap_shift,
+                               entries->packed.get());
+  return entries;
+}
+
+bool RowLayer::PackWeights(const Layer& layer, bool all_weights) {
+  const size_t count = CountEntries(layer, kernel_, all_weights);
+  ChooseTiles(count);
+  if (!PlacePositions()) return false;
+  static auto* const shared = new SharedWeights<Entries>;  // outlives all delegates
+  Fingerprinter key;
+  key.Add(reinterpret_cast<intptr_t>(&kernel_));
+  for (const int64_t number :
+       {int64_t{all_weights}, int64_t{outputs_}, int64_t{channels_},
+        int64_t{layer.kernel_height}, int64_t{layer.kernel_width},
+        int64_t{line_stride_}}) {
+    key.Add(number);
+  }
+  key.Add(geometry_.shift);
+  key.Add(layer.weights, static_cast<size_t>(outputs_) * layer.taps() * channels_);
+  entries_ = shared->Get(key.value(),
+                         [&] { return MakeEntries(layer, all_weights, count); });
+  if (entries_ == nullptr) return false;
 
   pad_row_.assign(channels_, static_cast<int8_t>(layer.input_zero_point));
   bias_.assign(static_cast<size_t>(groups_) * kernel_.outputs, 0);
@@ -155,7 +165,7 @@ bool RowLayer::PackWeights(const Layer& layer, bool all_weights) {
 void RowLayer::ChooseChunks() {
   constexpr int64_t kChunkBytes = 256 * 1024;
   const int64_t entry_bytes = kernel_.entry_bytes + sizeof(int32_t);
-  const int64_t bytes = lists_.list_begin.back() * entry_bytes;
+  const int64_t bytes = entries_->lists.list_begin.back() * entry_bytes;
   const int32_t tiles = static_cast<int32_t>(tiles_.size());
   const int32_t threads = pool_->threads();
   int64_t chunks = tiles == 1 ? 1 : CeilDiv(bytes, kChunkBytes);
@@ -206,10 +216,10 @@ void RowLayer::RunImage(const int8_t* input, int8_t* output) {
     const int32_t last = chunk_begin_[task / tiles + 1];
     RowArgs args;
     args.packed = packed_.get() + tile.place * kernel_.line_bytes();
-    args.entries = entries_.get();
-    args.list_begin = lists_.list_begin.data() + first;
-    args.offsets = lists_.offsets.data();
-    args.offset_begin = lists_.offset_begin.data() + first;
+    args.entries = entries_->packed.get();
+    args.list_begin = entries_->lists.list_begin.data() + first;
+    args.offsets = entries_->lists.offsets.data();
+    args.offset_begin = entries_->lists.offset_begin.data() + first;
     args.groups = last - first;
     args.outputs = std::min(outputs_, last * kernel_.outputs) - first * kernel_.outputs;
     args.bias = bias_.data() + first * kernel_.outputs;

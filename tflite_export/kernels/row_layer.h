@@ -3,10 +3,10 @@
 #define QSPARSE_ROW_LAYER_H_
 
 #include <cstdint>
-#include <cstdlib>
 #include <memory>
 #include <vector>
 
+#include "aligned_buffer.h"
 #include "geometry.h"
 #include "layer.h"
 #include "packed_layer.h"
@@ -29,11 +29,6 @@ class RowLayer final : public PackedLayer {
   size_t output_bytes() const override;
 
  private:
-  struct FreeDeleter {
-    void operator()(uint8_t* memory) const { std::free(memory); }
-  };
-  using Buffer = std::unique_ptr<uint8_t, FreeDeleter>;
-
   // Neighbouring positions computed together.
   struct Tile {
     int32_t first;
@@ -43,11 +38,17 @@ class RowLayer final : public PackedLayer {
 
   RowLayer(const RowKernel& kernel, ThreadPool* pool) : kernel_(kernel), pool_(pool) {}
 
-  static Buffer Allocate(size_t bytes);
   bool Plan(const Layer& layer);
   int64_t CutTiles(int32_t tallest);
   void ChooseTiles(int64_t entries);
   bool PlacePositions();
+  // Equal layers share them.
+  struct Entries {
+    EntryLists lists;
+    AlignedBuffer packed;
+  };
+  std::shared_ptr<const Entries> MakeEntries(const Layer& layer, bool all_weights,
+                                             size_t count) const;
   bool PackWeights(const Layer& layer, bool all_weights);
   void ChooseChunks();
   void PackPositions(const int8_t* input, int32_t first, int32_t count, size_t place);
@@ -69,12 +70,11 @@ class RowLayer final : public PackedLayer {
   std::vector<int8_t> pad_row_;
   std::vector<int32_t> bias_;
   std::vector<float> scale_;
-  EntryLists lists_;
-  Buffer entries_;
+  std::shared_ptr<const Entries> entries_;
 
   int32_t lines_ = 0;        // of 64 channels, per position
   int32_t line_stride_ = 0;  // lines from 64 channels of a position to the next 64
-  Buffer packed_;
+  AlignedBuffer packed_;
 };
 
 }  // namespace qsparse
