@@ -377,7 +377,7 @@ void PlaneLayer::RunImage(const int8_t* input, int8_t* output) const {
   const uint8_t* const packed = PrepareInput(input);
   const int32_t threads = pool_->threads();
   const int32_t batches = CeilDiv(groups_, kGroupsPerBatch);
-  const int32_t wanted = threads == 1 ? 1 : CeilDiv(4 * threads, tiles());
+  const int32_t wanted = threads == 1 ? 1 : CeilDiv(8 * threads, tiles());
   const int32_t chunk = CeilDiv(batches, std::min(wanted, batches));
   const int32_t chunks = CeilDiv(batches, chunk);
   pool_->Run(tiles() * chunks, [&](int32_t task, int32_t thread) {

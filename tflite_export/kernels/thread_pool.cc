@@ -24,7 +24,7 @@ int32_t TaskOf(uint64_t ticket) { return static_cast<int32_t>(ticket & 0xfffffff
 
 }  // namespace
 
-ThreadPool::ThreadPool(int32_t threads) {
+ThreadPool::ThreadPool(int32_t threads) : next_(threads) {
   for (int32_t i = 1; i < threads; ++i) {
     workers_.emplace_back([this, i] { WorkerLoop(i); });
   }
@@ -49,6 +49,7 @@ void ThreadPool::RunOnAll(int32_t tasks, Function function, const void* body) {
   tasks_.store(tasks);
   function_.store(function);
   body_.store(body);
+  for (int32_t i = 0; i < threads(); ++i) next_[i].task.store(FirstTask(i));
   ticket_.store((job + 1) << 32);
   if (sleeping_.load() > 0) {
     // The lock closes the window between a worker's last look and its sleep.
@@ -62,6 +63,18 @@ void ThreadPool::RunOnAll(int32_t tasks, Function function, const void* body) {
 
 bool ThreadPool::HasTask() const { return TaskOf(ticket_.load()) < tasks_.load(); }
 
+int32_t ThreadPool::FirstTask(int32_t thread) const {
+  return static_cast<int32_t>(int64_t{thread} * tasks_.load() / threads());
+}
+
+// There are as many tasks left as tickets were not yet redeemed, so one is found.
+int32_t ThreadPool::TakeTask(int32_t thread) {
+  for (int32_t range = thread;; range = (range + 1) % threads()) {
+    const int32_t task = next_[range].task.fetch_add(1);
+    if (task < FirstTask(range + 1)) return task;
+  }
+}
+
 bool ThreadPool::DoOneTask(int32_t thread) {
   uint64_t ticket = ticket_.load();
   for (;;) {
@@ -70,7 +83,7 @@ bool ThreadPool::DoOneTask(int32_t thread) {
     const Function function = function_.load();
     const void* body = body_.load();
     if (ticket_.compare_exchange_weak(ticket, ticket + 1)) {
-      function(body, task, thread);
+      function(body, TakeTask(thread), thread);
       done_.fetch_add(1);
       return true;
     }
