@@ -243,9 +243,7 @@ void Chain::AddTransfer(Kind kind, int32_t tensor) {
   Step step;
   step.kind = kind;
   (kind == Kind::kPack ? step.output : step.inputs[0]) = tensor;
-  const PlaneFormat& format = tensors_[tensor].format;
-  step.rows.assign(RoundUp(format.positions, kernel_.lanes), -1);
-  for (int32_t p = 0; p < format.positions; ++p) step.rows[p] = p;
+  step.rows = PositionsInOrder(tensors_[tensor].format, kernel_.lanes);
   steps_.push_back(std::move(step));
 }
 
@@ -393,19 +391,8 @@ void Chain::Unpack(const Step& step) const {
       return static_cast<int32_t>(index * vectors / parts) * kernel_.lanes;
     };
     const int32_t first = begin_of(part);
-    UnpackArgs args;
-    args.stride = format.stride();
-    args.flip = FlipOf(kernel_);
-    args.target = step.rows.data() + first;
-    args.positions = begin_of(int64_t{part} + 1) - first;
-    args.row_stride = format.channels;
-    for (int32_t quad = 0; quad < format.quads(); quad += kGroupsPerBatch) {
-      args.computed = format.At(planes, quad) + static_cast<size_t>(first) * kBlock;
-      args.groups = std::min(kGroupsPerBatch, format.quads() - quad);
-      args.bytes = std::min(args.groups * kBlock, format.channels - quad * kBlock);
-      args.output = tensor.rows + quad * kBlock;
-      kernel_.unpack(args);
-    }
+    UnpackPlanes(kernel_, format, planes, step.rows, first,
+                 begin_of(int64_t{part} + 1) - first, tensor.rows);
   });
 }
 

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "kernel_choice.h"
 #include "shared_weights.h"
 
 namespace qsparse {
@@ -26,6 +27,9 @@ std::unique_ptr<PlaneLayer> PlaneLayer::Plan(const Layer& layer, const Kernel& k
   planned->channels_ = layer.channels;
   planned->outputs_ = layer.outputs;
   planned->groups_ = CeilDiv(layer.outputs, kBlock);
+  // A single tap that strides leaves most positions out.
+  planned->splits_phases_ =
+      layer.taps() > 1 && (layer.stride_height > 1 || layer.stride_width > 1);
   return planned->ChooseTiles() ? std::move(planned) : nullptr;
 }
 
@@ -72,6 +76,12 @@ bool PlaneLayer::Finish(const Layer& layer, bool all_blocks, const PlaneFormat* 
 void PlaneLayer::ChooseInput(const PlaneFormat& format) {
   const int32_t lead = geometry_.Lead();
   input_format_ = format;
+  if (splits_phases_) {
+    // Single positions are moved faster as rows: by transposing registers, twice.
+    input_ = Side::kThroughRows;
+    input_order_ = PositionsInOrder(format, ChainKernel(kernel_.isa).lanes);
+    return;
+  }
   if (lead < 0 || kernel_.quad_bytes != kBlock) {
     input_ = Side::kCopied;
     input_runs_ = FindRuns(geometry_.source);
@@ -124,6 +134,10 @@ bool PlaneLayer::AllocateBuffers() {
     ChoosePackedLayout();
     packed_ = AllocateAligned(quads_bytes_ * (panels_ ? threads : 1));
     if (packed_ == nullptr) return false;
+  }
+  if (input_ == Side::kThroughRows) {
+    rows_ = AllocateAligned(static_cast<size_t>(geometry_.in_rows) * channels_);
+    if (rows_ == nullptr) return false;
   }
   if (output_ == Side::kInPlace) return true;
   scratch_bytes_ =
@@ -336,6 +350,21 @@ void PlaneLayer::CopyPlane(const uint8_t* input, int32_t quad) const {
   }
 }
 
+void PlaneLayer::UnpackInput(const uint8_t* input) const {
+  const Kernel& kernel = ChainKernel(kernel_.isa);
+  const int32_t vectors = static_cast<int32_t>(input_order_.size()) / kernel.lanes;
+  const int32_t parts = std::min(vectors, pool_->threads());
+  pool_->Run(parts, [&](int32_t part, int32_t) {
+    const auto begin_of = [&](int64_t index) {
+      return static_cast<int32_t>(index * vectors / parts) * kernel.lanes;
+    };
+    const int32_t first = begin_of(part);
+    UnpackPlanes(kernel, input_format_, input, input_order_, first,
+                 begin_of(int64_t{part} + 1) - first,
+                 reinterpret_cast<int8_t*>(rows_.get()));
+  });
+}
+
 // Returns the first position, once the input is packed or copied if it has to be.
 const uint8_t* PlaneLayer::PrepareInput(const int8_t* input) const {
   const uint8_t* const planes = reinterpret_cast<const uint8_t*>(input);
@@ -344,6 +373,10 @@ const uint8_t* PlaneLayer::PrepareInput(const int8_t* input) const {
     pool_->Run(input_format_.quads(),
                [&](int32_t quad, int32_t) { CopyPlane(planes, quad); });
     return packed_.get();
+  }
+  if (input_ == Side::kThroughRows) {
+    UnpackInput(planes);
+    input = reinterpret_cast<const int8_t*>(rows_.get());
   }
   // Waking others costs more than packing a small image.
   constexpr int64_t kParallelBytes = 128 * 1024;

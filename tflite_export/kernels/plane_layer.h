@@ -48,7 +48,7 @@ class PlaneLayer final : public PackedLayer {
   size_t output_bytes() const override;
 
  private:
-  enum class Side : uint8_t { kRows, kInPlace, kCopied };
+  enum class Side : uint8_t { kRows, kInPlace, kCopied, kThroughRows };
 
   PlaneLayer(const Kernel& kernel, ThreadPool* pool) : kernel_(kernel), pool_(pool) {}
 
@@ -67,6 +67,7 @@ class PlaneLayer final : public PackedLayer {
   std::shared_ptr<const Blocks> MakeBlocks(const Layer& layer, bool all_blocks) const;
   void PackWeights(const Layer& layer, bool all_blocks);
 
+  void UnpackInput(const uint8_t* input) const;
   const uint8_t* PrepareInput(const int8_t* input) const;
   void PackPositions(const int8_t* input, int32_t first, int32_t count,
                      uint8_t* packed) const;
@@ -106,6 +107,9 @@ class PlaneLayer final : public PackedLayer {
   Addition addition_ = {};
   PlaneFormat residual_format_;
   const uint8_t* residual_ = nullptr;  // of the run that goes on
+  bool splits_phases_ = false;
+  AlignedBuffer rows_;                 // of an input in planes that is packed anew
+  std::vector<int32_t> input_order_;
   std::vector<CopyRun> input_runs_;
   std::vector<std::vector<CopyRun>> output_runs_;  // per tile
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 #include "aligned_buffer.h"
 
@@ -23,6 +24,30 @@ size_t PlaneFormat::stride() const {
 void PlaneFormat::Widen(int32_t at_least_before, int32_t at_least_after) {
   before = std::max(before, RoundUp(at_least_before));
   after = std::max(after, at_least_after);
+}
+
+std::vector<int32_t> PositionsInOrder(const PlaneFormat& format, int32_t lanes) {
+  std::vector<int32_t> order((format.positions + lanes - 1) / lanes * lanes, -1);
+  std::iota(order.begin(), order.begin() + format.positions, 0);
+  return order;
+}
+
+void UnpackPlanes(const Kernel& kernel, const PlaneFormat& format, const uint8_t* data,
+                  const std::vector<int32_t>& order, int32_t first, int32_t count,
+                  int8_t* rows) {
+  UnpackArgs args;
+  args.stride = format.stride();
+  args.flip = FlipOf(kernel);
+  args.target = order.data() + first;
+  args.positions = count;
+  args.row_stride = format.channels;
+  for (int32_t quad = 0; quad < format.quads(); quad += kGroupsPerBatch) {
+    args.computed = format.At(data, quad) + static_cast<size_t>(first) * kBlock;
+    args.groups = std::min(kGroupsPerBatch, format.quads() - quad);
+    args.bytes = std::min(args.groups * kBlock, format.channels - quad * kBlock);
+    args.output = rows + quad * kBlock;
+    kernel.unpack(args);
+  }
 }
 
 void FillBefore(const PlaneFormat& format, int32_t first, int32_t last, uint8_t* data) {

@@ -36,6 +36,15 @@ struct PlaneFormat {
   void Widen(int32_t at_least_before, int32_t at_least_after);
 };
 
+// Positions of a tensor in planes, padded with -1 to whole registers.
+std::vector<int32_t> PositionsInOrder(const PlaneFormat& format, int32_t lanes);
+
+// Writes `count` positions from `first` on to rows of the whole tensor. `order` is
+// that of PositionsInOrder for the kernel, which must take any layer.
+void UnpackPlanes(const Kernel& kernel, const PlaneFormat& format, const uint8_t* data,
+                  const std::vector<int32_t>& order, int32_t first, int32_t count,
+                  int8_t* rows);
+
 // Fills the padding of planes [first, last) before or behind the positions.
 void FillBefore(const PlaneFormat& format, int32_t first, int32_t last, uint8_t* data);
 void FillAfter(const PlaneFormat& format, int32_t first, int32_t last, uint8_t* data);

@@ -121,7 +121,8 @@ void Planner::ReadLayerNode(const GraphNode& node, Decision* d) {
   c.compute = chained.cost.chained(layer, *chained.planes);
   c.pack = chained.cost.pack;
   c.unpack = chained.cost.unpack;
-  c.alone = alone.cost.ours();
+  // Kernels count in units of their own; gains compare.
+  c.alone = c.xnnpack / alone.cost.gain();
   // A kernel of another ISA stood in: its planes may end elsewhere.
   c.in_chain = options_.chains && options_.kernel.empty() &&
                chained.isa() == options_.isa;
