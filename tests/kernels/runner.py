@@ -58,3 +58,8 @@ def assert_exact(model, isas=ISAS, threads=(1, 2), seed=0, least=9, **options):
             runner = interpreter(model, count, isa=isa, min_gain="0", **options)
             actual = invoke(runner, x)
             np.testing.assert_array_equal(actual, expected, err_msg=f"{isa} x{count}")
+
+
+def cpu_has(flag):
+    """Whether the processor lists a feature, as Linux spells it."""
+    return flag in pathlib.Path("/proc/cpuinfo").read_text().split()

@@ -1,7 +1,5 @@
 """Kernels that read activations position by position, each forced by name."""
 
-import pathlib
-
 import numpy as np
 import pytest
 
@@ -38,10 +36,6 @@ PATTERNS = [
 ]
 
 
-def cpu_has(flag):
-    return flag in pathlib.Path("/proc/cpuinfo").read_text().split()
-
-
 def skip_unless_here(isa, kernel):
     needed = {
         "avx512vnni": ["avx512_vnni"] + ["avx512vbmi"] * (kernel != "rows_16x4"),
@@ -49,7 +43,7 @@ def skip_unless_here(isa, kernel):
         "avx2": ["avx2"],
         "portable": [],
     }[isa]
-    if not all(map(cpu_has, needed)):
+    if not all(map(runner.cpu_has, needed)):
         pytest.skip(f"needs {needed}")
 
 
