@@ -5,8 +5,8 @@
 #include <cstring>
 
 #include "kernel.h"
-#include "transpose16x16.h"
 #include "unroll.h"
+#include "zmm.h"
 
 namespace qsparse {
 namespace {
@@ -17,10 +17,6 @@ constexpr int kRegisterBytes = 64;
 
 void PackBlock(const int8_t* weights, int8_t* packed) {
   std::memcpy(packed, weights, kBlockWeights);
-}
-
-inline __mmask64 FirstBytes(int count) {
-  return count >= kRegisterBytes ? ~__mmask64{0} : (__mmask64{1} << count) - 1;
 }
 
 // Images of few channels fill one plane: transposing would mostly move padding.
@@ -269,14 +265,7 @@ void Unpack(const UnpackArgs& a) {
       }
     }
     Transpose16x16(r);
-    QSPARSE_UNROLL
-    for (int i = 0; i < kLanes; ++i) {
-      const int32_t target = a.target[p + i];
-      if (target >= 0) {
-        _mm512_mask_storeu_epi8(a.output + static_cast<size_t>(target) * a.row_stride,
-                                mask, _mm512_xor_si512(r[i], flip));
-      }
-    }
+    StoreRows<kLanes>(a, p, mask, flip, r);
   }
 }
 

@@ -9,6 +9,7 @@
 
 #include "kernel.h"
 #include "unroll.h"
+#include "zmm.h"
 
 namespace qsparse {
 namespace {
@@ -33,10 +34,6 @@ inline void Transpose4x4(__m512i (&r)[4]) {
   r[1] = _mm512_unpackhi_epi64(low01, low23);
   r[2] = _mm512_unpacklo_epi64(high01, high23);
   r[3] = _mm512_unpackhi_epi64(high01, high23);
-}
-
-inline __mmask64 FirstBytes(int count) {
-  return count >= kRegisterBytes ? ~__mmask64{0} : (__mmask64{1} << count) - 1;
 }
 
 inline __m128i Load128(const void* from) {
@@ -198,14 +195,7 @@ void Unpack(const UnpackArgs& a) {
       r[i] = _mm512_inserti32x4(r[i], Load128(in + 12 * a.stride), 3);
     }
     Transpose4x4(r);
-    QSPARSE_UNROLL
-    for (int i = 0; i < kLanes; ++i) {
-      const int32_t target = a.target[p + i];
-      if (target >= 0) {
-        _mm512_mask_storeu_epi8(a.output + static_cast<size_t>(target) * a.row_stride,
-                                mask, _mm512_xor_si512(r[i], flip));
-      }
-    }
+    StoreRows<kLanes>(a, p, mask, flip, r);
   }
 }
 

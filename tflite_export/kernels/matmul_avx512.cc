@@ -2,8 +2,8 @@
 #include <immintrin.h>
 
 #include "matmul_pack.h"
-#include "transpose16x16.h"
 #include "unroll.h"
+#include "zmm.h"
 
 namespace qsparse {
 namespace {
@@ -13,10 +13,6 @@ constexpr int kRows = 6;
 constexpr int kMaxVectors = 4;
 constexpr int kRegisterBytes = 64;
 constexpr int kUnit = Unit<Flipped>();
-
-inline __mmask64 FirstBytes(int32_t count) {
-  return count >= kRegisterBytes ? ~__mmask64{0} : (__mmask64{1} << count) - 1;
-}
 
 inline __mmask16 FirstLanes(int32_t count) {
   return static_cast<__mmask16>(count >= kLanes ? 0xffff : (1u << count) - 1);

@@ -1,13 +1,32 @@
-// In registers. Internal linkage, as every file with instructions of its own needs.
-#ifndef QSPARSE_TRANSPOSE16X16_H_
-#define QSPARSE_TRANSPOSE16X16_H_
+// What the plane kernels with 512-bit registers share. Internal linkage, as every file
+// with instructions of its own needs.
+#ifndef QSPARSE_ZMM_H_
+#define QSPARSE_ZMM_H_
 
 #include <immintrin.h>
 
+#include "kernel.h"
 #include "unroll.h"
 
 namespace qsparse {
 namespace {
+
+inline __mmask64 FirstBytes(int count) {
+  return count >= 64 ? ~__mmask64{0} : (__mmask64{1} << count) - 1;
+}
+
+// Writes a register per position, from `first` on, to its row of the output.
+template <int kPositions>
+inline void StoreRows(const UnpackArgs& a, int first, __mmask64 mask, __m512i flip,
+                      const __m512i* rows) {
+  QSPARSE_UNROLL
+  for (int i = 0; i < kPositions; ++i) {
+    const int32_t target = a.target[first + i];
+    if (target < 0) continue;
+    _mm512_mask_storeu_epi8(a.output + static_cast<size_t>(target) * a.row_stride, mask,
+                            _mm512_xor_si512(rows[i], flip));
+  }
+}
 
 // In place: element j of register i becomes element i of register j.
 inline void Transpose16x16(__m512i (&r)[16]) {
@@ -43,4 +62,4 @@ inline void Transpose16x16(__m512i (&r)[16]) {
 }  // namespace
 }  // namespace qsparse
 
-#endif  // QSPARSE_TRANSPOSE16X16_H_
+#endif  // QSPARSE_ZMM_H_
