@@ -65,10 +65,11 @@ std::unique_ptr<Chain> Chain::Create(std::vector<ChainNode> nodes,
     return nullptr;
   }
   chain->ChoosePlanes(nodes);
-  if (!chain->PlanLayers(nodes) || !chain->MakeSteps(nodes, all_blocks) ||
+  if (!chain->PlanLayers(nodes) || !chain->MakeSteps(nodes) ||
       !chain->AssignBuffers()) {
     return nullptr;
   }
+  chain->PackWeights(nodes, all_blocks);
   return chain;
 }
 
@@ -247,7 +248,7 @@ void Chain::AddTransfer(Kind kind, int32_t tensor) {
   steps_.push_back(std::move(step));
 }
 
-bool Chain::MakeSteps(const std::vector<ChainNode>& nodes, bool all_blocks) {
+bool Chain::MakeSteps(const std::vector<ChainNode>& nodes) {
   int32_t widest = 0;
   for (const int32_t input : inputs_) {
     if (tensors_[input].in_planes) AddTransfer(Kind::kPack, input);
@@ -263,7 +264,7 @@ bool Chain::MakeSteps(const std::vector<ChainNode>& nodes, bool all_blocks) {
       step.inputs[side] = IndexOf(node.inputs[side]);
     }
     if (node.is_layer()) {
-      if (!MakeLayer(nodes, i, all_blocks, &step)) return false;
+      if (!MakeLayer(nodes, i, &step)) return false;
     } else if (node.is_add()) {
       step.kind = Kind::kAdd;
       step.add = MakeAddition(node.scales, FlipOf(kernel_));
@@ -279,18 +280,17 @@ bool Chain::MakeSteps(const std::vector<ChainNode>& nodes, bool all_blocks) {
   return true;
 }
 
-bool Chain::MakeLayer(const std::vector<ChainNode>& nodes, size_t index,
-                      bool all_blocks, Step* step) {
+bool Chain::MakeLayer(const std::vector<ChainNode>& nodes, size_t index, Step* step) {
   const ChainNode& node = nodes[index];
   const ChainNode* const sum = adds_[index] >= 0 ? &nodes[adds_[index]] : nullptr;
   if (sum != nullptr) step->output = IndexOf(sum->output);
   const Tensor& input = tensors_[step->inputs[0]];
   const Tensor& output = tensors_[step->output];
   step->kind = Kind::kLayer;
+  step->node = index;
   step->layer = std::move(planned_[index]);
-  if (!step->layer->Finish(node.layer, all_blocks,
-                           input.in_planes ? &input.format : nullptr,
-                           output.in_planes ? &output.format : nullptr)) {
+  if (!step->layer->Connect(node.layer, input.in_planes ? &input.format : nullptr,
+                            output.in_planes ? &output.format : nullptr)) {
     return false;
   }
   if (sum == nullptr) return true;
@@ -309,6 +309,14 @@ bool Chain::MakePool(const ChainNode& node, Step* step) const {
                                       flip, pool_);
   return step->pool->Allocate(tensors_[step->inputs[0]].format,
                               tensors_[step->output].format);
+}
+
+void Chain::PackWeights(const std::vector<ChainNode>& nodes, bool all_blocks) {
+  pool_->Run(static_cast<int32_t>(steps_.size()), [&](int32_t i, int32_t) {
+    const Step& step = steps_[i];
+    if (step.layer == nullptr) return;
+    step.layer->PackWeights(nodes[step.node].layer, all_blocks);
+  });
 }
 
 // A buffer is free again once the last step that reads its tensor is done.

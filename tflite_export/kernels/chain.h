@@ -60,6 +60,7 @@ class Chain {
     int32_t inputs[2] = {-1, -1};  // tensors; a layer's second is added to its result
     int32_t output = -1;
     std::unique_ptr<PlaneLayer> layer;
+    size_t node = 0;  // of the layer
     std::unique_ptr<Pool> pool;
     Addition add = {};
     std::vector<int32_t> rows;  // of every position packed or unpacked, or -1
@@ -78,9 +79,9 @@ class Chain {
   void ChoosePlanes(const std::vector<ChainNode>& nodes);
   bool PlanLayers(const std::vector<ChainNode>& nodes);
   void FuseAdditions(const std::vector<ChainNode>& nodes);
-  bool MakeSteps(const std::vector<ChainNode>& nodes, bool all_blocks);
-  bool MakeLayer(const std::vector<ChainNode>& nodes, size_t index, bool all_blocks,
-                 Step* step);
+  bool MakeSteps(const std::vector<ChainNode>& nodes);
+  bool MakeLayer(const std::vector<ChainNode>& nodes, size_t index, Step* step);
+  void PackWeights(const std::vector<ChainNode>& nodes, bool all_blocks);
   bool MakePool(const ChainNode& node, Step* step) const;
   void AddTransfer(Kind kind, int32_t tensor);
   void RunStep(const Step& step) const;

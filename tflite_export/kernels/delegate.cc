@@ -17,10 +17,6 @@ using litert::Context;
 using litert::IntArray;
 using litert::Status;
 
-bool IsLayer(const Decision& d) {
-  return d.op == Op::kConv2d || d.op == Op::kFullyConnected;
-}
-
 // A chain is claimed in one call, everything else node by node: what lies between two
 // calls stays in the runtime's arena.
 Status ClaimGroup(Context* context, litert::Delegate* delegate,
@@ -91,10 +87,11 @@ void SparseDelegate::Report(const std::vector<Decision>& decisions) {
                  options_.plan_path.c_str());
   }
   if (options_.log >= 1) {
-    const auto layers = std::count_if(decisions.begin(), decisions.end(), IsLayer);
+    const auto layers = std::count_if(decisions.begin(), decisions.end(),
+                      [](const Decision& d) { return d.is_layer(); });
     const auto claimed =
         std::count_if(decisions.begin(), decisions.end(),
-                      [](const Decision& d) { return IsLayer(d) && d.claimed; });
+                      [](const Decision& d) { return d.is_layer() && d.claimed; });
     std::fprintf(stderr, "qsparse: %td of %td layers, %s, %d threads\n", claimed, layers,
                  IsaName(options_.isa), pool_->threads());
   }

@@ -18,9 +18,8 @@ std::unique_ptr<PackedLayer> Pack(const Layer& layer, const KernelChoice& choice
     return RowLayer::Create(layer, *choice.rows, dense, pool);
   }
   auto packed = PlaneLayer::Plan(layer, *choice.planes, /*in_chain=*/false, pool);
-  if (packed == nullptr || !packed->Finish(layer, dense, nullptr, nullptr)) {
-    return nullptr;
-  }
+  if (packed == nullptr || !packed->Connect(layer, nullptr, nullptr)) return nullptr;
+  packed->PackWeights(layer, dense);
   return std::move(packed);
 }
 

@@ -27,6 +27,8 @@ struct Decision {
   bool claimed = false;
   int32_t group = -1;  // nodes of one chain share the number
   std::string reason;
+
+  bool is_layer() const { return op == Op::kConv2d || op == Op::kFullyConnected; }
 };
 
 // False when the file cannot be written.

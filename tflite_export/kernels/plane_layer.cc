@@ -60,15 +60,14 @@ void PlaneLayer::WidenOutput(PlaneFormat* format) const {
   format->Widen(0, geometry_.computed() - geometry_.out_rows);
 }
 
-bool PlaneLayer::Finish(const Layer& layer, bool all_blocks, const PlaneFormat* input,
-                        const PlaneFormat* output) {
+bool PlaneLayer::Connect(const Layer& layer, const PlaneFormat* input,
+                         const PlaneFormat* output) {
   if (input != nullptr) ChooseInput(*input);
   if (output != nullptr) ChooseOutput(*output);
   if (!AllocateBuffers()) return false;
   output_zero_point_ = static_cast<int8_t>(layer.output_zero_point);
   output_min_ = static_cast<int8_t>(layer.output_min);
   output_max_ = static_cast<int8_t>(layer.output_max);
-  PackWeights(layer, all_blocks);
   return true;
 }
 

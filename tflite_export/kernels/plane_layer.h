@@ -23,7 +23,8 @@ namespace qsparse {
 
 class PlaneLayer final : public PackedLayer {
  public:
-  // Null when the layer is too large. It can run once `Finish` returned true.
+  // Null when the layer is too large. It can run once `Connect` returned true and its
+  // weights are packed.
   static std::unique_ptr<PlaneLayer> Plan(const Layer& layer, const Kernel& kernel,
                                           bool in_chain, ThreadPool* pool);
 
@@ -31,10 +32,12 @@ class PlaneLayer final : public PackedLayer {
   void WidenInput(PlaneFormat* format) const;
   void WidenOutput(PlaneFormat* format) const;
 
-  // Null formats stand for rows. `all_blocks` keeps the blocks that hold only zeros.
-  // False when the buffers would be too large.
-  bool Finish(const Layer& layer, bool all_blocks, const PlaneFormat* input,
-              const PlaneFormat* output);
+  // Null formats stand for rows. False when the buffers would be too large.
+  bool Connect(const Layer& layer, const PlaneFormat* input, const PlaneFormat* output);
+
+  // `all_blocks` keeps the blocks that hold only zeros. Safe to call for several layers
+  // at once.
+  void PackWeights(const Layer& layer, bool all_blocks);
 
   // Adds a tensor to what the layer computes, tile by tile. Only for an output written
   // in place, to which `residual` was widened, too. The first operand is the layer's.
@@ -65,7 +68,6 @@ class PlaneLayer final : public PackedLayer {
     std::vector<uint32_t> sums;        // of the weights of each output
   };
   std::shared_ptr<const Blocks> MakeBlocks(const Layer& layer, bool all_blocks) const;
-  void PackWeights(const Layer& layer, bool all_blocks);
 
   void UnpackInput(const uint8_t* input) const;
   const uint8_t* PrepareInput(const int8_t* input) const;

@@ -54,6 +54,7 @@ std::vector<Decision> Planner::Decide(const IntArray& execution_plan) {
       Read(*node, execution_plan.data()[i], op);
     }
   }
+  JudgeLayers();
   FindSurroundings(execution_plan);
   Groups groups;
   do {
@@ -95,28 +96,46 @@ void Planner::ReadLayerNode(const GraphNode& node, Decision* d) {
   if (!d->reason.empty()) return;
   d->output_dims = output_dims;
   d->macs = layer.macs();
-  d->pattern = FindPattern(layer);
-
-  const KernelChoice alone = ChooseKernel(options_.isa, layer, d->pattern,
-                                          options_.dense, options_.kernel);
-  d->isa = IsaName(alone.isa());
-  d->kernel = alone.name();
-  d->gain = alone.cost.gain();
-  const KernelChoice chained =
-      ChoosePlaneKernel(options_.isa, layer, d->pattern, options_.dense);
-  if (!FitsMemory(layer, alone, pool_) || !FitsMemory(layer, chained, pool_)) {
-    d->reason = "layer too large";
-    return;
-  }
   reading.decision = decisions_.size();
   reading.node.inputs[0] = node.inputs[0];
   reading.node.output = node.output;
-  reading.node.kernel = chained.planes;
   Candidate& c = reading.candidate;
   std::copy_n(node.inputs, 2, c.inputs);
   c.output = node.output;
   c.channels[0] = layer.channels;
   c.channels[1] = layer.outputs;
+  readings_.push_back(std::move(reading));
+}
+
+// Reads all weights, each layer's on some thread.
+void Planner::JudgeLayers() {
+  pool_->Run(static_cast<int32_t>(readings_.size()), [this](int32_t i, int32_t) {
+    if (decisions_[readings_[i].decision].is_layer()) JudgeLayer(&readings_[i]);
+  });
+  const auto refused = [this](const Reading& reading) {
+    return !decisions_[reading.decision].reason.empty();
+  };
+  readings_.erase(std::remove_if(readings_.begin(), readings_.end(), refused),
+                  readings_.end());
+}
+
+void Planner::JudgeLayer(Reading* reading) {
+  const Layer& layer = reading->node.layer;
+  Decision& d = decisions_[reading->decision];
+  d.pattern = FindPattern(layer);
+  const KernelChoice alone = ChooseKernel(options_.isa, layer, d.pattern,
+                                          options_.dense, options_.kernel);
+  d.isa = IsaName(alone.isa());
+  d.kernel = alone.name();
+  d.gain = alone.cost.gain();
+  const KernelChoice chained =
+      ChoosePlaneKernel(options_.isa, layer, d.pattern, options_.dense);
+  if (!FitsMemory(layer, alone, pool_) || !FitsMemory(layer, chained, pool_)) {
+    d.reason = "layer too large";
+    return;
+  }
+  reading->node.kernel = chained.planes;
+  Candidate& c = reading->candidate;
   c.xnnpack = chained.cost.xnnpack;
   c.compute = chained.cost.chained(layer, *chained.planes);
   c.pack = chained.cost.pack;
@@ -126,7 +145,6 @@ void Planner::ReadLayerNode(const GraphNode& node, Decision* d) {
   // A kernel of another ISA stood in: its planes may end elsewhere.
   c.in_chain = options_.chains && options_.kernel.empty() &&
                chained.isa() == options_.isa;
-  readings_.push_back(std::move(reading));
 }
 
 // Sums, borders and windows gain nothing by themselves: they keep a chain together.

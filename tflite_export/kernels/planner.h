@@ -35,6 +35,8 @@ class Planner {
   void ReadLayerNode(const GraphNode& node, Decision* decision);
   void ReadOperationNode(const GraphNode& node, Decision* decision);
   void ReadOtherNode(const GraphNode& node, Decision* decision);
+  void JudgeLayers();
+  void JudgeLayer(Reading* reading);
   void FindSurroundings(const litert::IntArray& execution_plan);
   bool AllChainsFit(const Groups& groups);
   void Record(const Groups& groups);

@@ -132,12 +132,13 @@ void Pack(const Options& options, ThreadPool* pool, std::vector<ChainNode> chain
     kernel->layer = Pack(layer, choice, options.dense, pool);
     return;
   }
-  for (ChainNode& node : chain) {
-    if (!node.is_layer()) continue;
+  pool->Run(static_cast<int32_t>(chain.size()), [&](int32_t i, int32_t) {
+    ChainNode& node = chain[i];
+    if (!node.is_layer()) return;
     const Pattern pattern = FindPattern(node.layer);
     node.kernel =
         ChoosePlaneKernel(options.isa, node.layer, pattern, options.dense).planes;
-  }
+  });
   kernel->chain = Chain::Create(std::move(chain), kernel->inputs, kernel->outputs,
                                 options.isa, options.dense, pool);
 }
