@@ -27,7 +27,12 @@ def convert(graph: Graph, inference_type: str = "int8") -> bytes:
         RuntimeError: the converter refuses the graph; holds its message.
     """
     module = tf.Module()
-    module.serve = graph.function()
+    # Variables: TensorFlow copies constants of a function at every step on the way.
+    module.weights = {
+        name: tf.Variable(value, trainable=False, name=name)
+        for name, value in graph.large_constants().items()
+    }
+    module.serve = graph.function(weights=module.weights)
     with tempfile.TemporaryDirectory() as folder, quiet() as written:
         try:
             concrete = module.serve.get_concrete_function()

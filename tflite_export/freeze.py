@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import (
-    convert_variables_to_constants_v2,
+    convert_variables_to_constants_v2_as_graph,
 )
 
 from qsparse.tflite_export.graph import Graph
@@ -61,7 +61,9 @@ def freeze(
     finally:
         tf.config.run_functions_eagerly(eager)
     # Loops stay one node each: lowered, they would make the graph cyclic.
-    frozen = convert_variables_to_constants_v2(concrete, lower_control_flow=False)
+    frozen, graph_def = convert_variables_to_constants_v2_as_graph(
+        concrete, lower_control_flow=False
+    )
     outputs = dict(
         zip(
             sorted(concrete.structured_outputs),
@@ -70,7 +72,7 @@ def freeze(
         )
     )
     inputs = dict(zip(specs, (t.op.name for t in frozen.inputs), strict=True))
-    graph = Graph(frozen.graph.as_graph_def(), inputs, outputs)
+    graph = Graph(graph_def, inputs, outputs)
     for tensor, dtype in graph.dtypes.items():
         if dtype in (tf.float16, tf.bfloat16):
             raise ValueError(

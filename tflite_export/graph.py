@@ -1,7 +1,7 @@
 """An editable frozen TensorFlow graph: the form every export pass works on."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -11,6 +11,9 @@ Node: TypeAlias = tf.compat.v1.NodeDef
 FAKE_QUANT = "FakeQuantWithMinMaxVars"
 _NO_OPS = {"Identity", "StopGradient", "PreventGradient", "CheckNumerics", "Snapshot"}
 _FOLD_LIMIT = 1 << 26  # elements; a Fill bigger than this is cheaper left alone
+# Elements of a constant that TensorFlow gets by reference. Shapes, axes and ranges are
+# smaller, and shape inference must see them; weights would be copied at every import.
+_LARGE = 4096
 
 
 def tensor_name(reference: str) -> str:
@@ -29,7 +32,8 @@ class Graph:
     Nodes are plain `NodeDef`s in topological order. Control edges, identities and
     everything that depends on constants only are gone: a bias, a folded
     BatchNormalization factor or a kernel is one `Const` node, which is what lets
-    the passes recognise it.
+    the passes recognise it. The values of constants are kept beside the nodes, as
+    arrays that nobody writes to.
 
     Attributes:
         nodes: node name -> NodeDef, in topological order.
@@ -55,6 +59,7 @@ class Graph:
         """
         self.nodes = {node.name: node for node in graph_def.node}
         self._library = graph_def.library  # bodies of loops and branches
+        self._values: dict[str, np.ndarray] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.dtypes: dict[str, tf.DType] = {}
         self.inputs = dict(inputs)
@@ -63,6 +68,9 @@ class Graph:
             data = [tensor_name(i) for i in node.input if not i.startswith("^")]
             del node.input[:]
             node.input.extend(data)
+            if node.op == "Const":
+                self._values[node.name] = tf.make_ndarray(node.attr["value"].tensor)
+                del node.attr["value"]
         self._drop_no_ops()
         self._fold_constants()
         self.refresh()
@@ -71,7 +79,7 @@ class Graph:
         """Drops dead nodes, restores topological order, infers shapes again."""
         self._sort()
         with tf.Graph().as_default() as graph:
-            tf.graph_util.import_graph_def(self.graph_def(), name="")
+            tf.graph_util.import_graph_def(self._definition(), name="")
         self.shapes.clear()
         self.dtypes.clear()
         for operation in graph.get_operations():
@@ -82,12 +90,11 @@ class Graph:
                 self.shapes[name] = tuple(-1 if n is None else n for n in sizes)
                 self.dtypes[name] = tensor.dtype
 
-    def graph_def(self) -> tf.compat.v1.GraphDef:
-        """Returns the nodes as a GraphDef."""
-        graph_def = tf.compat.v1.GraphDef()
-        graph_def.node.extend(self.nodes.values())
-        graph_def.library.CopyFrom(self._library)
-        return graph_def
+    def large_constants(self) -> dict[str, np.ndarray]:
+        """Returns the constants that `function` takes as `weights`, by name."""
+        return {
+            name: value for name, value in self._values.items() if value.size > _LARGE
+        }
 
     def users(self) -> dict[str, list[Node]]:
         """Returns canonical tensor name -> nodes that read it."""
@@ -103,7 +110,7 @@ class Graph:
 
     def value(self, tensor: str) -> np.ndarray:
         """Returns the value of a tensor that is known to be constant."""
-        return tf.make_ndarray(self.nodes[tensor].attr["value"].tensor)
+        return self._values[tensor]
 
     def is_constant(self, tensor: str) -> bool:
         """Returns whether `tensor` is a constant, without copying its value."""
@@ -114,8 +121,8 @@ class Graph:
         """Adds a constant; returns its (unique) tensor name."""
         node = Node(name=self._unique(name), op="Const")
         node.attr["dtype"].type = tf.as_dtype(value.dtype).as_datatype_enum
-        node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
         self.nodes[node.name] = node
+        self._values[node.name] = value
         self.shapes[node.name] = value.shape
         self.dtypes[node.name] = tf.as_dtype(value.dtype)
         return node.name
@@ -159,18 +166,26 @@ class Graph:
             if tensor == old:
                 self.outputs[name] = new
 
-    def function(self, fetches: Callable | None = None) -> Callable:
+    def function(
+        self,
+        fetches: Callable | None = None,
+        weights: Mapping[str, tf.Tensor | tf.Variable] | None = None,
+    ) -> Callable:
         """Compiles the graph.
 
         Args:
             fetches: called with `get(tensor name) -> tf.Tensor`; what it returns is
                 what the function returns. None returns the outputs by name.
+            weights: where the function finds the `large_constants`; None makes
+                tensors of them.
 
         Returns:
             A `tf.function` of one positional argument per input.
         """
-        graph_def = self.graph_def()
-        names = list(self.inputs)
+        graph_def = self._definition()
+        if weights is None:
+            large = self.large_constants()
+            weights = {name: tf.constant(value) for name, value in large.items()}
 
         def run(*arguments: tf.Tensor) -> Any:
             def get(tensor: str) -> tf.Tensor:
@@ -179,15 +194,14 @@ class Graph:
 
             graph = tf.compat.v1.get_default_graph()
             prefix = graph.unique_name("frozen", mark_as_used=False)
+            placeholders = dict(zip(self.inputs.values(), arguments, strict=True))
+            for name, weight in weights.items():
+                placeholders[name] = tf.identity(weight)
             tf.graph_util.import_graph_def(
                 graph_def,
-                input_map={
-                    f"{self.inputs[name]}:0": argument
-                    for name, argument in zip(names, arguments, strict=True)
-                },
+                input_map={f"{name}:0": t for name, t in placeholders.items()},
                 name=prefix,
             )
-            placeholders = dict(zip(self.inputs.values(), arguments, strict=True))
 
             def fetch(tensor: str) -> tf.Tensor:
                 # Imported graphs keep an unfed placeholder for a mapped input.
@@ -209,6 +223,25 @@ class Graph:
             )
             for name, node in self.inputs.items()
         ]
+
+    def _definition(self) -> tf.compat.v1.GraphDef:
+        """Returns the graph, its large constants as placeholders."""
+        graph_def = tf.compat.v1.GraphDef()
+        for node in self.nodes.values():
+            copy = graph_def.node.add()
+            copy.CopyFrom(node)
+            if node.op != "Const":
+                continue
+            value = self._values[node.name]
+            if value.size > _LARGE:
+                copy.op = "Placeholder"
+                copy.attr["shape"].shape.CopyFrom(
+                    tf.TensorShape(value.shape).as_proto()
+                )
+            else:
+                copy.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
+        graph_def.library.CopyFrom(self._library)
+        return graph_def
 
     def _unique(self, name: str) -> str:
         candidate, count = name, 0
@@ -250,16 +283,18 @@ class Graph:
         if not fold:
             return
         # Kept apart from the whole graph: only what the constants need is run.
-        part = self.graph_def()
+        part = self._definition()
+        kept = [node for node in part.node if node.name in constant]
         del part.node[:]
-        part.node.extend(n for n in self.nodes.values() if n.name in constant)
+        part.node.extend(kept)
+        large = {f"{name}:0": value for name, value in self.large_constants().items()}
         with tf.Graph().as_default() as graph:
             tf.graph_util.import_graph_def(part, name="")
             tensors = [
                 graph.get_tensor_by_name(t if ":" in t else f"{t}:0") for t in fold
             ]
             with tf.compat.v1.Session(graph=graph) as session:
-                values = session.run(tensors)
+                values = session.run(tensors, feed_dict=large)
         for tensor, value in zip(fold, values, strict=True):
             if value.size <= _FOLD_LIMIT and value.dtype != object:
                 name = node_name(tensor)
@@ -282,3 +317,4 @@ class Graph:
                 (node_name(t), False) for t in reversed(self.nodes[name].input)
             )
         self.nodes = order
+        self._values = {n: v for n, v in self._values.items() if n in order}
