@@ -1,6 +1,7 @@
 """Gives every tensor of a graph that LiteRT computes in int8 its range."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import numpy as np
 import tensorflow as tf
@@ -41,7 +42,7 @@ def quantize_activations(
     ranges = choose(graph, trained, interior)
     known = {t: r for t, r in ranges.items() if r.source != "calibrated"}
     _insert(graph, known)
-    missing = [t for t in ranges if t not in known]
+    missing = {t: r for t, r in ranges.items() if t not in known}
     measured = _measure(graph, missing, batches)
     _insert(graph, measured)
     _round_average_pools(graph)
@@ -57,9 +58,10 @@ def count_sources(ranges: dict[str, Range]) -> dict[str, int]:
 
 
 def _measure(
-    graph: Graph, tensors: list[str], batches: Iterable[list[np.ndarray]]
+    graph: Graph, missing: dict[str, Range], batches: Iterable[list[np.ndarray]]
 ) -> dict[str, Range]:
     """Runs the graph and returns the range each tensor takes."""
+    tensors = list(missing)
     if not tensors:
         return {}
 
@@ -88,8 +90,8 @@ def _measure(
                 "scale of the data."
             )
     return {
-        tensor: Range("calibrated", float(low[i]), float(high[i])).nudged()
-        for i, tensor in enumerate(tensors)
+        tensor: replace(entry, low=float(low[i]), high=float(high[i])).nudged()
+        for i, (tensor, entry) in enumerate(missing.items())
     }
 
 
