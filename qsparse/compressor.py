@@ -106,16 +106,20 @@ def strip(model: keras.Model) -> keras.Model:
 
 
 @contextmanager
-def export_mode(model: keras.Model) -> Iterator[None]:
-    """Trace constants: baked int8-grid kernels and fixed activation ranges.
+def export_mode(model: keras.Model, on_grid: bool = True) -> Iterator[None]:
+    """Trace constants: pruned, baked kernels and fixed activation ranges.
 
     Inside, every compressed kernel is a float constant on its int8 grid, and
     every trained range is one fake-quantization op with constant limits.
+
+    Args:
+        model: a compressed model, or a plain one, which stays as it is.
+        on_grid: False leaves kernels that training did not quantize in float.
     """
     children = compressions(model)
     try:
         for child in children:
-            child.freeze()
+            child.freeze(on_grid)
         yield
     finally:
         for child in children:

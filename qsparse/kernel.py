@@ -159,13 +159,32 @@ class KernelCompression(Compression):
         mask = self.canonical_mask()
         return None if mask is None else self.layout.litert(mask)
 
-    def freeze(self) -> None:
-        """Fix kernel and ranges to what they are now, on the int8 grid.
+    def effective_weights(self, on_grid: bool) -> np.ndarray:
+        """Return the weights the layer computes with, as they lie in a LiteRT file.
+
+        Args:
+            on_grid: whether they are rounded to int8 even if training did not
+                begin to.
+        """
+        return self.layout.litert(self._canonical_effective(on_grid))
+
+    def _canonical_effective(self, on_grid: bool) -> np.ndarray:
+        if on_grid or bool(self.state().quantizing.numpy()):
+            q, scale = self.canonical_integers()
+            return q.astype(np.float32) * scale
+        mask = self.canonical_mask()
+        return self.master() if mask is None else self.master() * mask
+
+    def freeze(self, on_grid: bool = True) -> None:
+        """Fix kernel and ranges to what they are now.
 
         Done before a graph is traced, where variables have no value yet.
+
+        Args:
+            on_grid: whether the kernel is rounded to int8 even if training did not
+                begin to.
         """
-        q, scale = self.canonical_integers()
-        self._frozen = self.layout.kernel(q.astype(np.float32) * scale)
+        self._frozen = self.layout.kernel(self._canonical_effective(on_grid))
         if self.input_quantizer is not None:
             self.input_quantizer.freeze()
 

@@ -45,7 +45,7 @@ class InputQuantizer(Compression):
         """Fake-quantize what flows into the layer."""
         return self(inputs)
 
-    def freeze(self) -> None:
+    def freeze(self, on_grid: bool = True) -> None:
         """Fix the ranges to what they are now."""
         self._frozen = self.ranges.numpy()
 

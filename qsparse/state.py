@@ -120,8 +120,13 @@ class Compression(keras.layers.Layer):
         """Return what the layer computes with instead of `inputs`."""
         raise NotImplementedError
 
-    def freeze(self) -> None:
-        """Fix everything to what it is now, as constants of a traced graph."""
+    def freeze(self, on_grid: bool = True) -> None:
+        """Fix everything to what it is now, as constants of a traced graph.
+
+        Args:
+            on_grid: whether weights are rounded to int8 even if training did not
+                begin to.
+        """
         raise NotImplementedError
 
     def thaw(self) -> None:

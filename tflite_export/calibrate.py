@@ -49,6 +49,18 @@ def quantize_activations(
     return {**known, **measured}
 
 
+def keep_float(graph: Graph) -> None:
+    """Simplifies a frozen graph whose activations stay float.
+
+    Ranges that training left in it are taken out; weights stay as they are.
+
+    Args:
+        graph: a frozen graph; changed in place.
+    """
+    take_trained(graph)
+    simplify(graph, set())
+
+
 def count_sources(ranges: dict[str, Range]) -> dict[str, int]:
     """Returns how many ranges were trained, calibrated and fixed."""
     counts = {"trained": 0, "calibrated": 0, "fixed": 0}

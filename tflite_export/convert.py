@@ -12,13 +12,17 @@ _LONGEST_MESSAGE = 600  # the rest is a dump of the program
 INFERENCE_TYPES = {"int8": tf.int8, "float32": tf.float32}
 
 
-def convert(graph: Graph, inference_type: str = "int8") -> bytes:
-    """Converts a graph whose activations are fake-quantized.
+def convert(
+    graph: Graph, inference_type: str = "int8", quantize_weights: bool = True
+) -> bytes:
+    """Converts a graph; where its activations are fake-quantized, to int8.
 
     Args:
-        graph: the graph; its weights get one symmetric scale per output channel.
+        graph: the graph.
         inference_type: type of the float inputs and outputs of the file, one of
-            `INFERENCE_TYPES`. Everything inside is int8 either way.
+            `INFERENCE_TYPES`. What is inside depends on the graph alone.
+        quantize_weights: whether weights become int8, with one symmetric scale per
+            output channel.
 
     Returns:
         The contents of the .tflite file.
@@ -42,7 +46,8 @@ def convert(graph: Graph, inference_type: str = "int8") -> bytes:
             converter = tf.lite.TFLiteConverter.from_saved_model(
                 folder, signature_keys=["serving_default"]
             )
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            if quantize_weights:
+                converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.inference_input_type = INFERENCE_TYPES[inference_type]
             converter.inference_output_type = INFERENCE_TYPES[inference_type]
             return converter.convert()

@@ -1,4 +1,4 @@
-"""`qsparse.export`: Keras model -> verified int8 LiteRT file."""
+"""`qsparse.export`: Keras model -> verified LiteRT file."""
 
 import os
 import tempfile
@@ -11,16 +11,24 @@ import numpy as np
 
 from qsparse.compressor import compressed_layers, export_mode
 from qsparse.keras_compat import walk_layers
-from qsparse.tflite_export.calibrate import count_sources, quantize_activations
+from qsparse.tflite_export import ethos
+from qsparse.tflite_export.bake import bake_weights
+from qsparse.tflite_export.calibrate import (
+    count_sources,
+    keep_float,
+    quantize_activations,
+)
 from qsparse.tflite_export.convert import INFERENCE_TYPES, convert
 from qsparse.tflite_export.data import collect
 from qsparse.tflite_export.export_report import ExportReport
 from qsparse.tflite_export.flatbuffer import ModelFile
 from qsparse.tflite_export.freeze import freeze
+from qsparse.tflite_export.ranges import Range
 from qsparse.tflite_export.verify import compare, coverage, float_ops, sizes
 from qsparse.tflite_export.weights import LayerMatch, TrainedWeights, restore
 
 FORMAT_VERSION = 1
+INT8, DYNAMIC_RANGE, FLOAT = "int8", "dynamic-range", "float"
 _VERIFIED_SAMPLES = 32
 # Rounding alone stays within a few steps, even through a transformer; a mean this
 # far off is a file that computes something else.
@@ -33,11 +41,14 @@ def export(
     representative_data: Any,
     *,
     batch_size: int = 1,
-    inference_type: str = "int8",
+    inference_type: str | None = None,
+    dynamic_range: bool = False,
+    quantize: bool = True,
+    target: str | None = None,
     calibration_samples: int = 256,
     strict: bool = False,
 ) -> ExportReport:
-    """Writes a model as an int8 LiteRT file and proves that it works.
+    """Writes a model as a LiteRT file, int8 by default, and proves that it works.
 
     Compressed layers keep their trained integers and ranges exactly; whatever
     training did not cover gets a range from `representative_data`, so a model that
@@ -52,10 +63,18 @@ def export(
             `(features, labels)`) such as a `tf.data.Dataset`.
         batch_size: static batch of the file.
         inference_type: "int8" for int8 inputs and outputs, "float32" to keep them
-            in float.
+            in float. None takes "int8" where the file computes in int8.
+        dynamic_range: True keeps activations in float and only weights in int8: no
+            range is needed, LiteRT finds one for every input as it comes. Slower
+            than int8, and our kernels do not take part; weights of fewer than 1,024
+            elements stay float, as the converter leaves them.
+        quantize: False writes float weights, with the same zeros; weights that were
+            trained on their int8 grid stay on it.
+        target: "ethos-u85" also checks that every pruned layer obeys 2:4 along its
+            input channels, as that NPU needs; None for CPUs.
         calibration_samples: most samples read from `representative_data`.
-        strict: refuse a file in which any compressed layer is not exact int8, not
-            only the pruned ones.
+        strict: refuse a file in which any compressed layer is not exact, not only
+            the pruned ones.
 
     Returns:
         What was written, and how close it is to the model.
@@ -68,24 +87,36 @@ def export(
     """
     started = time.perf_counter()
     _check_dtypes(model)
-    target = _check_path(path)
-    _check_arguments(batch_size, inference_type, calibration_samples)
+    destination = _check_path(path)
+    _check_arguments(batch_size, calibration_samples)
+    precision = _choose_precision(dynamic_range, quantize)
+    inference_type = _choose_inference_type(precision, inference_type)
+    _check_target(target, precision)
     samples = collect(
         model, representative_data, batch_size=batch_size, limit=calibration_samples
     )
-    with export_mode(model):
+    with export_mode(model, on_grid=quantize):
         graph = freeze(model, samples.specs, samples.structure)
-    trained = _trained_weights(model)
-    ranges = quantize_activations(
-        graph, samples.batches, [layer.by_channel() for layer in trained]
-    )
-    file = ModelFile(convert(graph, inference_type))
-    matches = restore(file, trained)
+    trained = _trained_weights(model, quantize)
+    ranges: dict[str, Range] = {}
+    if precision == INT8:
+        integers = [layer.by_channel() for layer in trained]
+        ranges = quantize_activations(graph, samples.batches, integers)
+    else:
+        keep_float(graph)
+        if precision == DYNAMIC_RANGE:
+            bake_weights(graph, [layer.by_channel() for layer in trained])
+    file = ModelFile(convert(graph, inference_type, quantize_weights=quantize))
+    matches = restore(file, trained, float_too=precision != INT8)
     _check_found(matches, strict)
+    if target is not None:
+        ethos.check_two_of_four(file, matches)
     counts = count_sources(ranges)
     file.set_metadata(
         {
             "version": FORMAT_VERSION,
+            "precision": precision,
+            "target": target,
             "ranges": counts,
             "layers": [match.to_dict() for match in matches],
         }
@@ -99,9 +130,11 @@ def export(
         )
     macs, int8_share = coverage(file)
     raw, zipped = sizes(contents)
-    _write(target, contents)
+    _write(destination, contents)
     return ExportReport(
-        path=str(target),
+        path=str(destination),
+        precision=precision,
+        target=target,
         inference_type=inference_type,
         batch_size=batch_size,
         size_bytes=raw,
@@ -111,7 +144,7 @@ def export(
         ranges=counts,
         parity=parity,
         layers=matches,
-        float_ops=float_ops(file),
+        float_ops=float_ops(file) if precision == INT8 else [],
         seconds=time.perf_counter() - started,
     )
 
@@ -137,25 +170,56 @@ def _check_dtypes(model: keras.Model) -> None:
             )
 
 
-def _check_arguments(batch_size: int, inference_type: str, samples: int) -> None:
+def _choose_precision(dynamic_range: bool, quantize: bool) -> str:
+    if dynamic_range and not quantize:
+        raise ValueError(
+            "dynamic_range=True asks for int8 weights and quantize=False for float "
+            "ones. Leave one of them out."
+        )
+    if not quantize:
+        return FLOAT
+    return DYNAMIC_RANGE if dynamic_range else INT8
+
+
+def _choose_inference_type(precision: str, inference_type: str | None) -> str:
+    if inference_type is None:
+        return "int8" if precision == INT8 else "float32"
     if inference_type not in INFERENCE_TYPES:
         raise ValueError(
             f"inference_type must be one of {sorted(INFERENCE_TYPES)}, got "
             f"{inference_type!r}."
         )
+    if inference_type == "int8" and precision != INT8:
+        raise ValueError(
+            f"a file with {precision} precision has float inputs and outputs; "
+            "inference_type must be 'float32' or left out, got 'int8'."
+        )
+    return inference_type
+
+
+def _check_target(target: str | None, precision: str) -> None:
+    if target not in (None, ethos.TARGET):
+        raise ValueError(f"target must be None or {ethos.TARGET!r}, got {target!r}.")
+    if target is not None and precision != INT8:
+        raise ValueError(
+            f"target {target!r} computes in int8; leave dynamic_range and quantize "
+            "as they are."
+        )
+
+
+def _check_arguments(batch_size: int, samples: int) -> None:
     for name, value in (("batch_size", batch_size), ("calibration_samples", samples)):
         if not isinstance(value, int | np.integer) or value < 1:
             raise ValueError(f"{name} must be a positive integer, got {value!r}.")
 
 
-def _trained_weights(model: keras.Model) -> list[TrainedWeights]:
+def _trained_weights(model: keras.Model, quantize: bool) -> list[TrainedWeights]:
     trained = []
     for layer in compressed_layers(model):
-        found = layer.integer_weights()
-        if found is None:
-            continue
-        values, _ = found
-        values = np.asarray(values)
+        if quantize:
+            values, _ = layer.integer_weights()
+        else:
+            values = layer.effective_weights(on_grid=False)
         mask = layer.mask()
         if mask is not None:
             mask = np.asarray(mask, bool).reshape(values.shape)
@@ -168,7 +232,7 @@ def _check_found(matches: list[LayerMatch], strict: bool) -> None:
     lost = [m.path for m in matches if m.tensor is None and (strict or m.pattern)]
     if lost:
         raise RuntimeError(
-            f"the converted file has no exact int8 weights for {lost}, so their zeros "
+            f"the converted file has no exact weights for {lost}, so their zeros "
             "cannot be verified; it was not written. If the model does not use these "
             "layers when it predicts, exclude them from the recipe."
         )

@@ -17,6 +17,8 @@ class ExportReport:
 
     Attributes:
         path: the file.
+        precision: "int8", "dynamic-range" (float activations) or "float".
+        target: what it was checked for, or None.
         inference_type: type of its float inputs and outputs, "int8" or "float32".
         batch_size: its static batch.
         size_bytes: size of the file.
@@ -32,6 +34,8 @@ class ExportReport:
     """
 
     path: str
+    precision: str
+    target: str | None
     inference_type: str
     batch_size: int
     size_bytes: int
@@ -75,6 +79,7 @@ def _summary(report: ExportReport) -> Table:
     parity = report.parity
     rows = {
         "size": f"{report.size_bytes:,} bytes ({report.gzip_bytes:,} with gzip)",
+        "precision": report.precision,
         "int8": f"{report.int8_share:.1%} of {report.macs:,} MACs",
         "ranges": ranges,
         "against the model": f"at most {parity.max_lsb:.0f} LSB, "
@@ -89,10 +94,10 @@ def _summary(report: ExportReport) -> Table:
 
 def _layer_table(layers: list[LayerMatch]) -> Table:
     table = Table()
-    for name in ("layer", "pattern", "sparsity", "int8", "notes"):
+    for name in ("layer", "pattern", "sparsity", "weights", "notes"):
         table.add_column(name)
     for match in layers:
-        exact = match.tensor is not None
+        found = match.tensor is not None
         notes = []
         if match.flipped:
             notes.append(f"{match.flipped} channels negated by BatchNormalization")
@@ -101,8 +106,8 @@ def _layer_table(layers: list[LayerMatch]) -> Table:
         table.add_row(
             match.path,
             match.pattern or "dense",
-            f"{match.sparsity:.1%}" if exact else "-",
-            "exact" if exact else "no",
+            f"{match.sparsity:.1%}" if found else "-",
+            ("int8" if match.int8 else "float") if found else "not found",
             "; ".join(notes),
         )
     return table

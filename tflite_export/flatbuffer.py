@@ -91,6 +91,11 @@ class Op:
         return all(t is None or t.dtype == np.int8 for t in operands)
 
     @property
+    def has_int8_weights(self) -> bool:
+        """Whether it has constant int8 weights, whatever its activations are."""
+        return self.weights is not None and self.weights.dtype == np.int8
+
+    @property
     def macs(self) -> int:
         """Multiply-accumulates of one invocation."""
         output = int(np.prod(self.outputs[0].shape))
@@ -156,13 +161,13 @@ class ModelFile:
         """Outputs of the main subgraph."""
         return [self.tensors[i] for i in self._graph.outputs]
 
+    def layers(self) -> list[tuple[Op, Tensor]]:
+        """Returns every op with constant weights, and those weights."""
+        return [(op, weights) for op in self.ops if (weights := op.weights) is not None]
+
     def int8_layers(self) -> list[tuple[Op, Tensor]]:
         """Returns every int8 op with constant weights, and those weights."""
-        return [
-            (op, weights)
-            for op in self.ops
-            if (weights := op.weights) is not None and op.is_int8
-        ]
+        return [(op, weights) for op, weights in self.layers() if op.is_int8]
 
     def signature(self) -> tuple[dict[str, int], dict[str, int]]:
         """Returns input and output names -> tensor index, from the first signature."""

@@ -18,7 +18,8 @@ class Parity:
 
     Attributes:
         samples: batches compared.
-        max_lsb: greatest difference, in steps of the output scale.
+        max_lsb: greatest difference, in steps of the output scale. An output that
+            stays float counts in 255ths of the range it takes.
         mean_lsb: mean difference, in steps of the output scale, of the output in
             which it is greatest.
         off_by_more: share of output values that differ by more than one step.
@@ -57,6 +58,7 @@ def compare(
     details = {d["index"]: d for d in interpreter.get_tensor_details()}
     reference = graph.function()
     differences: dict[str, list[np.ndarray]] = {name: [] for name in graph.outputs}
+    spread: dict[str, float] = dict.fromkeys(graph.outputs, 0.0)
     for batch in batches:
         fed = []
         for name, array in zip(graph.inputs, batch, strict=True):
@@ -70,9 +72,15 @@ def compare(
             entry = details[outputs[name]]
             got = interpreter.get_tensor(entry["index"])
             step = _step(entry, ranges.get(_before_fake_quant(graph, tensor)))
-            difference = _dequantize(got, entry) - wanted[name].numpy()
-            differences[name].append(np.abs(difference).ravel() / step)
-    by_output = [np.concatenate(parts) for parts in differences.values()]
+            reference_values = wanted[name].numpy()
+            difference = _dequantize(got, entry) - reference_values
+            differences[name].append(np.abs(difference).ravel() / (step or 1.0))
+            if step is None:
+                spread[name] = max(spread[name], float(np.ptp(reference_values)))
+    by_output = [
+        np.concatenate(parts) * (255 / spread[name] if spread[name] else 1.0)
+        for name, parts in differences.items()
+    ]
     flat = np.concatenate(by_output)
     return Parity(
         len(batches),
@@ -85,10 +93,11 @@ def compare(
 def coverage(file: ModelFile) -> tuple[int, float]:
     """Returns the MACs of one invocation and the share of them done in int8.
 
-    What loops (WHILE) do in their bodies is not counted.
+    With int8 weights LiteRT rounds float activations as they come and multiplies in
+    int8. What loops (WHILE) do in their bodies is not counted.
     """
     total = sum(op.macs for op in file.ops)
-    int8 = sum(op.macs for op in file.ops if op.is_int8)
+    int8 = sum(op.macs for op in file.ops if op.is_int8 or op.has_int8_weights)
     return total, int8 / total if total else 1.0
 
 
@@ -136,11 +145,12 @@ def _dequantize(array: np.ndarray, entry: dict) -> np.ndarray:
     return array.astype(np.float64)
 
 
-def _step(entry: dict, known: Range | None) -> float:
+def _step(entry: dict, known: Range | None) -> float | None:
+    """Returns the step of an output's scale; None where it never had one."""
     scale = entry["quantization"][0]
     if scale:
         return scale
-    return (known.high - known.low) / 255 if known is not None else 1.0
+    return (known.high - known.low) / 255 if known is not None else None
 
 
 def _before_fake_quant(graph: Graph, tensor: str) -> str:

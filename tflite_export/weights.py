@@ -1,4 +1,4 @@
-"""Makes a file hold exactly the integers training left in the model.
+"""Makes a file hold exactly the weights training left in the model.
 
 The converter finds the scale of each output channel anew, as max|w| / 127. Where
 the trained grid is coarser (a mask removed the largest weight after its scale was
@@ -14,6 +14,7 @@ import numpy as np
 from qsparse.tflite_export.flatbuffer import CHANNEL_AXIS, ModelFile, Op, Tensor
 
 _ROUNDING = 0.51  # half a step, and what float32 adds to it
+_FLOAT_ROUNDING = 1e-5  # of the largest weight of a channel, folded in float32
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class TrainedWeights:
 
     Attributes:
         path: path of the layer.
-        values: int8 (outputs, ...) in LiteRT layout; depthwise (1, kh, kw, outputs).
+        values: (outputs, ...) in LiteRT layout; depthwise (1, kh, kw, outputs). int8,
+            or float32 for a file with float weights.
         mask: bool, True where kept, in the layout of `values`; or None.
         pattern: text form of the pattern; None if the layer is not pruned.
     """
@@ -33,7 +35,7 @@ class TrainedWeights:
     pattern: str | None = None
 
     def by_channel(self) -> np.ndarray:
-        """Returns the weights as int32 of shape (outputs, weights per output)."""
+        """Returns integer weights as int32 of shape (outputs, weights per output)."""
         depthwise = self.values.ndim == 4 and self.values.shape[0] == 1
         return _channels(self.values, "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D")
 
@@ -44,7 +46,8 @@ class LayerMatch:
 
     Attributes:
         path: path of the layer.
-        tensor: name of the weight tensor; None if the file has no such int8 weights.
+        tensor: name of the weight tensor; None if the file has no such weights.
+        int8: whether the file holds them as integers.
         pattern: text form of the pattern; None if the layer is not pruned.
         weights: number of weights.
         sparsity: share of zero weights in the file; NaN without a tensor.
@@ -55,6 +58,7 @@ class LayerMatch:
 
     path: str
     tensor: str | None
+    int8: bool
     pattern: str | None
     weights: int
     sparsity: float
@@ -67,12 +71,16 @@ class LayerMatch:
         return vars(self) | {"sparsity": None if self.tensor is None else self.sparsity}
 
 
-def restore(file: ModelFile, layers: list[TrainedWeights]) -> list[LayerMatch]:
+def restore(
+    file: ModelFile, layers: list[TrainedWeights], float_too: bool = False
+) -> list[LayerMatch]:
     """Finds every layer in the file and writes its trained integers.
 
     Args:
         file: the converted file; edited in place.
         layers: what training fixed.
+        float_too: whether a layer may lie in the file in float, or with float
+            activations. Otherwise only what computes in int8 is looked at.
 
     Returns:
         One match per layer, in order.
@@ -80,7 +88,7 @@ def restore(file: ModelFile, layers: list[TrainedWeights]) -> list[LayerMatch]:
     Raises:
         RuntimeError: the file holds a nonzero weight where the mask has a zero.
     """
-    candidates = file.int8_layers()
+    candidates = file.layers() if float_too else file.int8_layers()
     matches = []
     for layer in layers:
         masked = 0.0 if layer.mask is None else float(1 - layer.mask.mean())
@@ -95,6 +103,7 @@ def restore(file: ModelFile, layers: list[TrainedWeights]) -> list[LayerMatch]:
                 LayerMatch(
                     layer.path,
                     None,
+                    False,
                     layer.pattern,
                     layer.values.size,
                     float("nan"),
@@ -102,7 +111,11 @@ def restore(file: ModelFile, layers: list[TrainedWeights]) -> list[LayerMatch]:
                 )
             )
             continue
-        regridded = [_write(file, *place, layer.values) for place in found]
+        regridded = [
+            _write(file, *place, layer.values)
+            for place in found
+            if place[1].dtype == np.int8
+        ]
         _, weights, signs = found[0]
         stored = weights.data.reshape(layer.values.shape)
         lost = 0 if layer.mask is None else np.count_nonzero(stored[~layer.mask])
@@ -115,21 +128,23 @@ def restore(file: ModelFile, layers: list[TrainedWeights]) -> list[LayerMatch]:
             LayerMatch(
                 layer.path,
                 weights.name,
+                weights.dtype == np.int8,
                 layer.pattern,
                 layer.values.size,
                 float(np.mean(stored == 0)),
                 masked,
                 int(np.count_nonzero(signs < 0)),
-                max(regridded),
+                max(regridded, default=0),
             )
         )
     return matches
 
 
 def _channels(values: np.ndarray, op_name: str) -> np.ndarray:
-    """Returns a copy of shape (outputs, weights per output), int32."""
+    """Returns a copy of shape (outputs, weights per output), int32 or float32."""
     axis = CHANNEL_AXIS[op_name] if values.ndim == 4 else 0
-    return np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1).astype(np.int32)
+    rows = np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1)
+    return rows.astype(np.int32 if values.dtype == np.int8 else np.float32)
 
 
 def _match(op: Op, weights: Tensor, layer: TrainedWeights) -> np.ndarray | None:
@@ -138,7 +153,21 @@ def _match(op: Op, weights: Tensor, layer: TrainedWeights) -> np.ndarray | None:
         return None
     trained = _channels(layer.values, op.name)
     stored = _channels(weights.data, op.name)
-    return _signs(trained, stored) if trained.shape == stored.shape else None
+    if trained.shape != stored.shape:
+        return None
+    if weights.dtype == np.int8:
+        return None if layer.values.dtype != np.int8 else _signs(trained, stored)
+    return _float_signs(trained, stored)
+
+
+def _float_signs(trained: np.ndarray, stored: np.ndarray) -> np.ndarray | None:
+    """As `_signs`, for channels that are any multiple of the trained ones."""
+    norm = np.maximum((trained * trained).sum(axis=1, keepdims=True), 1e-30)
+    factor = (stored * trained).sum(axis=1, keepdims=True) / norm
+    tolerance = _FLOAT_ROUNDING * np.abs(stored).max(axis=1, keepdims=True)
+    if (np.abs(stored - factor * trained) > tolerance).any() or not factor.any():
+        return None
+    return np.sign(factor[:, 0]).astype(int)
 
 
 def _signs(trained: np.ndarray, stored: np.ndarray) -> np.ndarray | None:
@@ -186,10 +215,11 @@ def _write(
 
 
 def _biases(file: ModelFile, weights: Tensor) -> list[Tensor]:
-    """Returns the bias of every op that uses these weights, each once."""
+    """Returns the integer bias of every op that uses these weights, each once."""
     found: dict[int, Tensor] = {}
     for op in file.ops:
         uses = op.weights is not None and op.weights.index == weights.index
-        if uses and len(op.inputs) > 2 and op.inputs[2] is not None:
-            found[op.inputs[2].index] = op.inputs[2]
+        bias = op.inputs[2] if uses and len(op.inputs) > 2 else None
+        if bias is not None and bias.dtype == np.int32:
+            found[bias.index] = bias
     return list(found.values())
