@@ -15,6 +15,7 @@ from qsparse.tflite_export.bench_split import split
 from qsparse.tflite_export.bench_tables import TABLE_WIDTH, model_table
 from qsparse.tflite_export.flatbuffer import ModelFile
 from qsparse.tflite_export.runtime import Interpreter, plain_interpreter, read_plan
+from qsparse.tflite_export.runtimes import Sample, stored_samples
 
 NETWORKS = ("resnet50", "vit_b16", "minilm")
 _LEAST_VALUES = 9  # fewer different outputs would make "bit-exact" mean nothing
@@ -109,26 +110,12 @@ def _file(network: str, cache: Path) -> Path:
     return path
 
 
-def _samples(file: ModelFile, path: Path) -> list[dict[int, np.ndarray]]:
-    """Returns tensor index -> value, one dict per sample, as the file wants them."""
-    places = file.signature()[0]
-    values: dict[int, np.ndarray] = {}
+def _samples(file: ModelFile, path: Path) -> list[Sample]:
     with np.load(path) as saved:
-        for name in saved.files:
-            index = places[name] if len(places) > 1 else next(iter(places.values()))
-            tensor, value = file.tensors[index], saved[name]
-            if tensor.dtype == np.int8:
-                steps = np.rint(value / tensor.scales[0]) + tensor.zero_points[0]
-                value = np.clip(steps, -128, 127)
-            values[index] = value.astype(tensor.dtype)
-    count = min(len(value) for value in values.values())
-    return [
-        {i: v[k].reshape(file.tensors[i].shape) for i, v in values.items()}
-        for k in range(count)
-    ]
+        return stored_samples(file, {name: saved[name] for name in saved.files})
 
 
-def _agree(runners: dict[str, Any], samples: list[dict[int, np.ndarray]]) -> bool:
+def _agree(runners: dict[str, Any], samples: list[Sample]) -> bool:
     """Returns whether all give the same outputs, and outputs that vary."""
     for runner in runners.values():
         runner.allocate_tensors()
