@@ -21,7 +21,7 @@ _ONLY_INPUT = "input"
 
 def resnet50() -> tuple[keras.Model, Any]:
     """Returns ResNet-50 at 224x224, and images."""
-    images = _images((_SAMPLES, 224, 224, 3))
+    images = synthetic_images(_SAMPLES)
     model = keras.applications.ResNet50(weights=None, classifier_activation=None)
     _prune(model)
     # Without statistics of its own data a random network dies within ten layers.
@@ -51,7 +51,7 @@ def vit_b16() -> tuple[keras.Model, Any]:
     logits = keras.layers.Dense(1000)(backbone.output[:, 0])
     model = keras.Model(backbone.input, logits)
     _prune(model)
-    return model, _images((_SAMPLES, 224, 224, 3))
+    return model, synthetic_images(_SAMPLES)
 
 
 def minilm() -> tuple[keras.Model, Any]:
@@ -121,13 +121,13 @@ def _prune(model: keras.Model) -> None:
         kernel.assign(np.asarray(kernel) * layout.kernel(mask) * gain)
 
 
-def _images(shape: tuple[int, ...]) -> np.ndarray:
-    """Returns images with large structures and some noise."""
+def synthetic_images(count: int) -> np.ndarray:
+    """Returns float32 (count, 224, 224, 3) with large structures and some noise."""
     rng = np.random.default_rng(0)
-    count, height, width, channels = shape
-    coarse = rng.normal(size=(count, 14, 14, channels))
-    smooth = keras.ops.image.resize(coarse, (height, width), interpolation="bicubic")
-    return (np.asarray(smooth) + 0.3 * rng.normal(size=shape)).astype("float32")
+    coarse = rng.normal(size=(count, 14, 14, 3))
+    smooth = keras.ops.image.resize(coarse, (224, 224), interpolation="bicubic")
+    noise = rng.normal(size=(count, 224, 224, 3))
+    return (np.asarray(smooth) + 0.3 * noise).astype("float32")
 
 
 if __name__ == "__main__":

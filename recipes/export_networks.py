@@ -1,0 +1,114 @@
+"""The networks of `make bench-export`, each with samples it can be calibrated on."""
+
+import argparse
+import json
+import resource
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from qsparse.tflite_export.bench_networks import synthetic_images
+from qsparse.tflite_export.export import export
+
+SAMPLES = 16
+TOKENS = 128
+ONLY_INPUT = "input"
+
+
+def resnet50() -> tuple[keras.Model, Any]:
+    """Returns keras-hub's ResNet-50 with random weights, and synthetic images."""
+    import keras_hub
+
+    backbone = keras_hub.models.ResNetBackbone(
+        input_conv_filters=[64],
+        input_conv_kernel_sizes=[7],
+        stackwise_num_filters=[64, 128, 256, 512],
+        stackwise_num_blocks=[3, 4, 6, 3],
+        stackwise_num_strides=[1, 2, 2, 2],
+        block_type="bottleneck_block",
+        image_shape=(224, 224, 3),
+    )
+    model = keras_hub.models.ResNetImageClassifier(backbone, num_classes=1000)
+    return model, synthetic_images(SAMPLES)
+
+
+def vit_b16() -> tuple[keras.Model, Any]:
+    """Returns keras-hub's ViT-B/16 with random weights, and synthetic images."""
+    import keras_hub
+
+    backbone = keras_hub.models.ViTBackbone(
+        image_shape=(224, 224, 3),
+        patch_size=(16, 16),
+        num_layers=12,
+        num_heads=12,
+        hidden_dim=768,
+        mlp_dim=3072,
+    )
+    model = keras_hub.models.ViTImageClassifier(backbone, num_classes=1000)
+    return model, synthetic_images(SAMPLES)
+
+
+def minilm() -> tuple[keras.Model, Any]:
+    """Returns the pretrained MiniLM for 128 tokens, and sentences on films."""
+    from qsparse.recipes.minilm import encoder, tokenize
+    from qsparse.recipes.movie_sentences import load_split
+
+    sentences, _ = load_split(SAMPLES, 1)
+    return encoder(TOKENS), tokenize(sentences.texts, TOKENS)
+
+
+def mobilenet_v2() -> tuple[keras.Model, Any]:
+    """Returns the pretrained MobileNetV2 of keras.applications, and photos."""
+    from qsparse.recipes.mobilenet_v2 import mobilenet_v2, normalize
+    from qsparse.recipes.photos import load_crops
+
+    return mobilenet_v2(), normalize(load_crops(SAMPLES))
+
+
+def efficientnet_lite0() -> tuple[keras.Model, Any]:
+    """Returns the pretrained EfficientNet-Lite0, and photos."""
+    from qsparse.recipes.efficientnet_lite import efficientnet_lite0, normalize
+    from qsparse.recipes.photos import load_crops
+
+    return efficientnet_lite0(), normalize(load_crops(SAMPLES))
+
+
+NETWORKS: dict[str, Callable[[], tuple[keras.Model, Any]]] = {
+    "resnet50": resnet50,
+    "vit_b16": vit_b16,
+    "minilm": minilm,
+    "mobilenet_v2": mobilenet_v2,
+    "efficientnet_lite0": efficientnet_lite0,
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Writes the file of one network; returns the exit code.
+
+    What the export reported, its time and the memory this process took at most go
+    beside the file as .json, the samples as .npz.
+
+    Args:
+        arguments: command line without the program; None takes `sys.argv`.
+    """
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("network", choices=NETWORKS)
+    parser.add_argument("path", type=Path, help="where to write, ending in .tflite")
+    options = parser.parse_args(arguments)
+    keras.utils.set_random_seed(0)
+    model, data = NETWORKS[options.network]()
+    report = export(model, options.path, data, calibration_samples=SAMPLES)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    found = report.to_dict() | {"peak_bytes": peak}
+    options.path.with_suffix(".json").write_text(json.dumps(found))
+    named = data if isinstance(data, dict) else {ONLY_INPUT: data}
+    np.savez(options.path.with_suffix(".npz"), **named)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
