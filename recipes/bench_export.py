@@ -1,4 +1,4 @@
-"""`make bench-export`: whole networks exported, checked in every runtime, and tabled."""
+"""`make bench-export`: whole networks exported, checked in every runtime, tabled."""
 
 import argparse
 import gzip

@@ -3,6 +3,7 @@
 import os
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from qsparse.tflite_export.data import collect
 from qsparse.tflite_export.export_report import ExportReport
 from qsparse.tflite_export.flatbuffer import ModelFile
 from qsparse.tflite_export.freeze import freeze
+from qsparse.tflite_export.int4 import to_int4
 from qsparse.tflite_export.ranges import Range
 from qsparse.tflite_export.verify import compare, coverage, float_ops, sizes
 from qsparse.tflite_export.weights import LayerMatch, TrainedWeights, restore
@@ -43,6 +45,7 @@ def export(
     batch_size: int = 1,
     inference_type: str | None = None,
     dynamic_range: bool = False,
+    weight_bits: int = 8,
     quantize: bool = True,
     target: str | None = None,
     calibration_samples: int = 256,
@@ -68,6 +71,9 @@ def export(
             range is needed, LiteRT finds one for every input as it comes. Slower
             than int8, and our kernels do not take part; weights of fewer than 1,024
             elements stay float, as the converter leaves them.
+        weight_bits: 4 halves the weights of a dynamic-range file: 15 levels per
+            output channel, found from the weights alone, so expect to lose accuracy.
+            Only with `dynamic_range`: LiteRT has no int8 kernels with such weights.
         quantize: False writes float weights, with the same zeros; weights that were
             trained on their int8 grid stay on it.
         target: "ethos-u85" also checks that every pruned layer obeys 2:4 along its
@@ -90,6 +96,7 @@ def export(
     destination = _check_path(path)
     _check_arguments(batch_size, calibration_samples)
     precision = _choose_precision(dynamic_range, quantize)
+    _check_weight_bits(weight_bits, precision)
     inference_type = _choose_inference_type(precision, inference_type)
     _check_target(target, precision)
     samples = collect(
@@ -109,6 +116,11 @@ def export(
     file = ModelFile(convert(graph, inference_type, quantize_weights=quantize))
     matches = restore(file, trained, float_too=precision != INT8)
     _check_found(matches, strict)
+    if weight_bits == 4:
+        rounded = to_int4(file)
+        matches = [
+            replace(m, dtype="int4") if m.tensor in rounded else m for m in matches
+        ]
     if target is not None:
         ethos.check_two_of_four(file, matches)
     counts = count_sources(ranges)
@@ -179,6 +191,16 @@ def _choose_precision(dynamic_range: bool, quantize: bool) -> str:
     if not quantize:
         return FLOAT
     return DYNAMIC_RANGE if dynamic_range else INT8
+
+
+def _check_weight_bits(weight_bits: int, precision: str) -> None:
+    if weight_bits not in (4, 8):
+        raise ValueError(f"weight_bits must be 4 or 8, got {weight_bits!r}.")
+    if weight_bits == 4 and precision != DYNAMIC_RANGE:
+        raise ValueError(
+            "weight_bits=4 needs dynamic_range=True: LiteRT multiplies weights of four "
+            "bits with float activations only."
+        )
 
 
 def _choose_inference_type(precision: str, inference_type: str | None) -> str:

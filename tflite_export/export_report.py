@@ -107,7 +107,7 @@ def _layer_table(layers: list[LayerMatch]) -> Table:
             match.path,
             match.pattern or "dense",
             f"{match.sparsity:.1%}" if found else "-",
-            ("int8" if match.int8 else "float") if found else "not found",
+            match.dtype or "not found",
             "; ".join(notes),
         )
     return table

@@ -1,12 +1,14 @@
 """Reads and edits .tflite files; needs neither TensorFlow nor an interpreter."""
 
 import json
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import flatbuffers
+import ml_dtypes
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
@@ -16,6 +18,7 @@ _DTYPES = {
     schema.TensorType.FLOAT32: np.float32,
     schema.TensorType.FLOAT16: np.float16,
     schema.TensorType.FLOAT64: np.float64,
+    schema.TensorType.INT4: ml_dtypes.int4,
     schema.TensorType.INT8: np.int8,
     schema.TensorType.UINT8: np.uint8,
     schema.TensorType.INT16: np.int16,
@@ -29,6 +32,7 @@ _OP_NAMES = {
     if not name.startswith("_")
 }
 # Ops with constant weights as their second input -> axis of the output channels.
+_INT4 = np.dtype(ml_dtypes.int4)
 CHANNEL_AXIS = {"FULLY_CONNECTED": 0, "CONV_2D": 0, "DEPTHWISE_CONV_2D": 3}
 
 
@@ -43,7 +47,8 @@ class Tensor:
         dtype: numpy dtype; `object` for types numpy lacks.
         scales: quantization scales, one or one per channel; empty if float.
         zero_points: as `scales`.
-        data: the constant contents as a writable array; None if not constant.
+        data: the constant contents as a writable array, int4 as a copy; None if not
+            constant.
     """
 
     index: int
@@ -91,9 +96,9 @@ class Op:
         return all(t is None or t.dtype == np.int8 for t in operands)
 
     @property
-    def has_int8_weights(self) -> bool:
-        """Whether it has constant int8 weights, whatever its activations are."""
-        return self.weights is not None and self.weights.dtype == np.int8
+    def has_integer_weights(self) -> bool:
+        """Whether it has constant int8 or int4 weights, whatever it computes in."""
+        return self.weights is not None and self.weights.dtype in (np.int8, _INT4)
 
     @property
     def macs(self) -> int:
@@ -235,6 +240,21 @@ class ModelFile:
         self.model.buffers.append(buffer)
         tensor.data = buffer.data.view(tensor.dtype).reshape(tensor.shape)
 
+    def set_int4(self, tensor: Tensor, values: np.ndarray, scales: np.ndarray) -> None:
+        """Replaces a constant by one of four bits.
+
+        Args:
+            tensor: what to replace; changed in place.
+            values: int8 in [-8, 7], of its shape.
+            scales: one per channel, as many as it has.
+        """
+        self.own_buffer(tensor)
+        entry = self._graph.tensors[tensor.index]
+        entry.type = schema.TensorType.INT4
+        self.model.buffers[entry.buffer].data = _pack_int4(values)
+        self.set_scales(tensor, scales)
+        tensor.dtype, tensor.data = _INT4, values.astype(_INT4)
+
     def to_bytes(self) -> bytes:
         """Returns the file with all edits."""
         return pack(self.model)
@@ -253,7 +273,10 @@ class ModelFile:
         data = None
         plain = not dtype.hasobject and entry.sparsity is None
         if plain and raw is not None and len(raw):
-            data = raw.view(dtype).reshape(shape)
+            if dtype == _INT4:
+                data = _unpack_int4(raw)[: math.prod(shape)].reshape(shape)
+            else:
+                data = raw.view(dtype).reshape(shape)
         quantization = entry.quantization
         scales = getattr(quantization, "scale", None)
         zeros = getattr(quantization, "zeroPoint", None)
@@ -312,6 +335,19 @@ class _AlignedBuilder(flatbuffers.Builder):
         return super().StartVector(
             elem_size, count, 16 if elem_size == 1 else alignment
         )
+
+
+def _pack_int4(values: np.ndarray) -> np.ndarray:
+    """Returns two values per byte, the first in the low half."""
+    flat = np.append(values.ravel(), np.zeros(values.size % 2, np.int8))
+    halves = flat.view(np.uint8) & 15
+    return halves[0::2] | halves[1::2] << 4
+
+
+def _unpack_int4(raw: np.ndarray) -> np.ndarray:
+    """Returns the values of `_pack_int4`, perhaps with one more at the end."""
+    halves = np.stack([raw & 15, raw >> 4], axis=1).ravel().astype(np.int8)
+    return np.where(halves > 7, halves - 16, halves).astype(_INT4)
 
 
 def _text(value: bytes | str | None) -> str:

@@ -93,11 +93,11 @@ def compare(
 def coverage(file: ModelFile) -> tuple[int, float]:
     """Returns the MACs of one invocation and the share of them done in int8.
 
-    With int8 weights LiteRT rounds float activations as they come and multiplies in
+    With integer weights LiteRT rounds float activations as they come and multiplies in
     int8. What loops (WHILE) do in their bodies is not counted.
     """
     total = sum(op.macs for op in file.ops)
-    int8 = sum(op.macs for op in file.ops if op.is_int8 or op.has_int8_weights)
+    int8 = sum(op.macs for op in file.ops if op.is_int8 or op.has_integer_weights)
     return total, int8 / total if total else 1.0
 
 

@@ -47,7 +47,8 @@ class LayerMatch:
     Attributes:
         path: path of the layer.
         tensor: name of the weight tensor; None if the file has no such weights.
-        int8: whether the file holds them as integers.
+        dtype: how the file holds them: "int8", "int4" or "float32"; None without a
+            tensor.
         pattern: text form of the pattern; None if the layer is not pruned.
         weights: number of weights.
         sparsity: share of zero weights in the file; NaN without a tensor.
@@ -58,7 +59,7 @@ class LayerMatch:
 
     path: str
     tensor: str | None
-    int8: bool
+    dtype: str | None
     pattern: str | None
     weights: int
     sparsity: float
@@ -103,7 +104,7 @@ def restore(
                 LayerMatch(
                     layer.path,
                     None,
-                    False,
+                    None,
                     layer.pattern,
                     layer.values.size,
                     float("nan"),
@@ -128,7 +129,7 @@ def restore(
             LayerMatch(
                 layer.path,
                 weights.name,
-                weights.dtype == np.int8,
+                weights.dtype.name,
                 layer.pattern,
                 layer.values.size,
                 float(np.mean(stored == 0)),

@@ -99,7 +99,7 @@ def test_dynamic_range_has_the_trained_integers(kind, request, images, tmp_path)
     layers = {layer.path_in_model: layer for layer in compressed_layers(model)}
     exact = 0
     for match in report.layers:
-        if not match.int8:
+        if match.dtype != "int8":
             assert match.weights < 1024
             continue
         values, _ = layers[match.path].integer_weights()
@@ -109,6 +109,28 @@ def test_dynamic_range_has_the_trained_integers(kind, request, images, tmp_path)
     assert exact >= 2
     expected = np.argmax(model.predict(batch, verbose=0), axis=1)
     assert np.mean(np.argmax(run(path, batch), axis=1) == expected) > 0.95
+
+
+def test_four_bits_keep_the_zeros_and_run(quantized, images, tmp_path):
+    path, batch = tmp_path / "m.tflite", images[0][:64]
+    report = qsparse.export(quantized, path, batch, dynamic_range=True, weight_bits=4)
+    assert_zeros_are_kept(quantized, path, report)
+    assert [m.dtype for m in report.layers].count("int4") >= 2
+    wide = qsparse.export(quantized, tmp_path / "8.tflite", batch, dynamic_range=True)
+    assert report.size_bytes < 0.7 * wide.size_bytes
+    for _, weights in ModelFile(path).layers():
+        if weights.dtype == "int4":
+            levels = np.abs(weights.data.astype(np.int8))
+            assert levels.max() <= 7
+            rows = weights.data.astype(np.float32).reshape(weights.shape[0], -1)
+            eight = {w.name: w for _, w in ModelFile(tmp_path / "8.tflite").layers()}
+            exact = eight[weights.name]
+            wanted = exact.data.reshape(rows.shape) * exact.scales[:, None]
+            error = rows * weights.scales[:, None] - wanted
+            step = np.abs(wanted).max(axis=1) / 7
+            assert np.mean(np.abs(error) <= 0.5 * step[:, None]) > 0.97
+    expected = np.argmax(quantized.predict(batch, verbose=0), axis=1)
+    assert np.mean(np.argmax(run(path, batch), axis=1) == expected) > 0.8
 
 
 def test_our_delegate_leaves_float_activations_alone(quantized, images, tmp_path):
@@ -136,6 +158,8 @@ def test_a_model_that_was_never_compressed(images, tmp_path):
         ({"dynamic_range": True, "quantize": False}, "Leave one of them out"),
         ({"dynamic_range": True, "inference_type": "int8"}, "must be 'float32'"),
         ({"quantize": False, "inference_type": "int8"}, "must be 'float32'"),
+        ({"weight_bits": 4}, "needs dynamic_range=True"),
+        ({"dynamic_range": True, "weight_bits": 2}, "must be 4 or 8, got 2"),
         ({"target": "tpu"}, "None or 'ethos-u85', got 'tpu'"),
         ({"target": "ethos-u85", "quantize": False}, "computes in int8"),
     ],
