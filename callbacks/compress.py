@@ -71,7 +71,8 @@ class Compress(keras.callbacks.Callback):
         """Select masks and switch phases before the step that uses them."""
         if self._phases is not None:
             sync_variables(self.model)
-            self._phases.step(self._iteration())
+            if self._phases.step(self._iteration()):
+                self.model.make_train_function(force=True)
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Show sparsity and phase; stop at a loss that is not a number."""

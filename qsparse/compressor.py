@@ -23,6 +23,7 @@ from qsparse.keras_compat import (
 )
 from qsparse.kernel import KernelCompression, compressed_layers
 from qsparse.layouts import kernel_layout
+from qsparse.norms import FrozenStatistics
 from qsparse.observers import InputQuantizer
 from qsparse.recipe import Recipe
 from qsparse.report import Coverage, coverage
@@ -34,7 +35,7 @@ from qsparse.state import (
     compressions,
     state_of,
 )
-from qsparse.targets import QUANTIZABLE, Target, find_targets
+from qsparse.targets import NORMS, QUANTIZABLE, Target, find_targets
 
 __all__ = ["attach", "compressed_layers", "export_mode", "state_of", "strip"]
 
@@ -161,6 +162,8 @@ def _compression(target: Target, state: ModelState) -> Compression:
     if isinstance(layer, QUANTIZABLE):
         layout: Any = kernel_layout(layer)
         return KernelCompression(layer, path, layout, pattern, state)
+    if isinstance(layer, NORMS):
+        return FrozenStatistics(state)
     return InputQuantizer(_input_count(layer), state)
 
 
@@ -194,6 +197,11 @@ def _compressed_class(original: Any) -> type:
             kwargs[first] = quantize(kwargs[first])
             return super().call(**kwargs)
 
+    class CompressedNorm(Compressed):
+        def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
+            training = training and not getattr(self, CHILD).active
+            return original.call(self, inputs, training=training, mask=mask)
+
     class CompressedKernel(Compressed):
         @property
         def kernel(self) -> Any:
@@ -208,7 +216,11 @@ def _compressed_class(original: Any) -> type:
                 master = value is vars(self).get("kernel")
                 store[key] = self.kernel if master else value
 
-    has_kernel = issubclass(original, QUANTIZABLE)
-    cls = impersonate(CompressedKernel if has_kernel else Compressed, original)
+    compressed = Compressed
+    if issubclass(original, QUANTIZABLE):
+        compressed = CompressedKernel
+    elif issubclass(original, NORMS):
+        compressed = CompressedNorm
+    cls = impersonate(compressed, original)
     _CLASSES[original] = cls
     return cls

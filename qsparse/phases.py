@@ -5,8 +5,9 @@ import math
 import keras
 
 from qsparse.kernel import compressed_layers
+from qsparse.norms import FrozenStatistics
 from qsparse.recipe import step_of
-from qsparse.state import ModelState, state_of
+from qsparse.state import ModelState, compressions, state_of
 
 
 class Phases:
@@ -19,6 +20,7 @@ class Phases:
         flip_rate: share of mask bits that the last selection changed, in [0, 1].
         sparsity: share of zeros among the pruned layers' weights, in [0, 1).
         quantizing: whether fake quantization is on.
+        statistics_frozen: whether normalizations train with moving statistics.
     """
 
     def __init__(self, model: keras.Model) -> None:
@@ -28,6 +30,10 @@ class Phases:
         self._state: ModelState = state
         self._pruned = [c for c in compressed_layers(model) if c.pattern is not None]
         self._weights = sum(math.prod(c.layout.shape) for c in self._pruned)
+        self._norms = [
+            c for c in compressions(model) if isinstance(c, FrozenStatistics)
+        ]
+        self.statistics_frozen = any(norm.active for norm in self._norms)
         self.flip_rate = 0.0
         self.quantizing = bool(state.quantizing.numpy())
         self.sparsity = self._measured_sparsity()
@@ -64,31 +70,48 @@ class Phases:
             )
         self._state.clock.assign([iteration, total_steps, -1])
 
-    def step(self, iteration: int) -> None:
+    def step(self, iteration: int) -> bool:
         """Bring masks and switches up to the optimizer's `iteration`.
 
         Steps may be skipped (`steps_per_execution`) or repeated (gradient
         accumulation): masks are selected if any step since the last call asks
         for it.
+
+        Returns:
+            Whether the train function has to be traced anew.
         """
         recipe = self._state.recipe
         start, total, last = (int(v) for v in self._state.clock.numpy())
         step = iteration - start
         if step <= last:
-            return
+            return False
         self._state.clock.assign([start, total, step])
         if recipe.quantize:
             self.quantizing = step >= self._moment(recipe.quantize_from, total)
             if self.quantizing != bool(self._state.quantizing.numpy()):
                 self._state.quantizing.assign(self.quantizing)
+        retrace = self._freeze_statistics(step, total)
         if recipe.pattern is None:
-            return
+            return retrace
         begin, end = self._pruning_phase(total)
         every = recipe.update_every or min(max((end - begin) // 50, 1), 100)
         schedule, final = recipe.schedule, recipe.sparsity
         passed = range(last + 1, step + 1)
         if any(schedule.refreshes(s, begin, end, every) for s in passed):
             self.select_masks(schedule.sparsity(step, begin, end, final))
+        return retrace
+
+    def _freeze_statistics(self, step: int, total: int) -> bool:
+        moment = self._state.recipe.freeze_statistics_from
+        if moment is None or (isinstance(moment, float) and not total):
+            return False
+        frozen = self.quantizing and step >= self._moment(moment, total)
+        if frozen == self.statistics_frozen:
+            return False
+        self.statistics_frozen = frozen
+        for norm in self._norms:
+            norm.active = frozen
+        return bool(self._norms)
 
     def unfinished(self) -> str | None:
         """Return what the recipe asks for and the model does not have, or None.

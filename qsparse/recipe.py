@@ -50,6 +50,11 @@ class Recipe:
             the quantized weight, `S(Q(w))`, and scores |Q(w)|.
         prune_from, prune_until, quantize_from: a share of training (float in
             [0, 1]) or a step (int). Masks stay frozen after `prune_until`.
+        freeze_statistics_from: moment from which every BatchNormalization uses its
+            moving statistics in training too, as the exported file will; only while
+            quantizing. None never does. The last tenth of training by default: late
+            enough for the statistics to have settled. A share counts only where the
+            length of training is known.
         update_every: steps between two mask selections while pruning. None
             means a fiftieth of the pruning phase, at least 1 and at most 100.
         momentum: of the moving average of activation ranges, in [0, 1).
@@ -70,6 +75,7 @@ class Recipe:
     prune_from: Moment = 0.0
     prune_until: Moment = 0.5
     quantize_from: Moment = 0.5
+    freeze_statistics_from: Moment | None = 0.9
     update_every: int | None = None
     momentum: float = 0.95
     exclude: tuple[str, ...] = ()
@@ -106,6 +112,9 @@ class Recipe:
                 )
         for name in ("prune_from", "prune_until", "quantize_from"):
             put(name, _moment(name, getattr(self, name)))
+        if self.freeze_statistics_from is not None:
+            name = "freeze_statistics_from"
+            put(name, _moment(name, self.freeze_statistics_from))
         same_kind = type(self.prune_from) is type(self.prune_until)
         if same_kind and self.prune_from > self.prune_until:
             raise ValueError(

@@ -19,7 +19,7 @@ from qsparse.compressor import attach
 from qsparse.keras_compat import walk_layers
 from qsparse.recipe import Recipe, matches
 from qsparse.state import CHILD
-from qsparse.targets import find_targets
+from qsparse.targets import NORMS, find_targets
 
 _RECIPE = f"/{CHILD}/shared/vars/recipe"
 _RECIPE_LIMIT = 1 << 20
@@ -87,7 +87,10 @@ def _attach_as_saved(model: keras.Model, recipe: Recipe, path: str | Path) -> No
     paths = [place for place, _ in walk_layers(model)]
     known = (e for e in recipe.exclude if any(matches(e, place) for place in paths))
     recipe = replace(recipe, exclude=tuple(known))
-    saved, wanted = _read(path).layers, len(find_targets(model, recipe))
+    targets = find_targets(model, recipe)
+    # A normalization has nothing of its own to store.
+    wanted = sum(not isinstance(t.layer, NORMS) for t in targets)
+    saved = _read(path).layers
     if saved != wanted:
         raise ValueError(
             f"'{path}' holds {saved} compressed layers, but its recipe covers {wanted} "

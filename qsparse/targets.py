@@ -21,6 +21,8 @@ INT8_JOINS = (
     layers.GlobalAveragePooling1D,
     layers.GlobalAveragePooling2D,
 )
+# They compute something else in training than in the exported file.
+NORMS = (layers.BatchNormalization,)
 
 
 class Target(NamedTuple):
@@ -89,6 +91,8 @@ def find_targets(model: keras.Model, recipe: Recipe) -> list[Target]:
             if pattern is not None or quantizable:
                 targets.append(Target(path, layer, pattern))
         elif isinstance(layer, INT8_JOINS) and recipe.quantize:
+            targets.append(Target(path, layer, None))
+        elif isinstance(layer, NORMS) and recipe.quantize:
             targets.append(Target(path, layer, None))
     if misfits and recipe.strict:
         raise ValueError(

@@ -1,0 +1,44 @@
+"""Normalization statistics: late in training they stay what they are.
+
+With statistics of its own batch, a BatchNormalization computes something else in
+training than what is folded into the weights of the exported file. In the last steps
+it normalizes as it will when it predicts, and the weights settle on that
+(Krishnamoorthi, "Quantizing deep convolutional networks for efficient inference",
+2018, section 3.2.2).
+"""
+
+from typing import Any
+
+from qsparse.state import Compression, ModelState
+
+
+class FrozenStatistics(Compression):
+    """Makes a BatchNormalization use its moving statistics while training.
+
+    Gamma and beta go on training. The switch is read when the train function is
+    traced: who changes `active` has it traced anew.
+
+    Args:
+        state: the model's shared state.
+
+    Attributes:
+        active: whether the statistics are frozen.
+    """
+
+    def __init__(self, state: ModelState) -> None:
+        super().__init__(state)
+        self.active = False
+        self.built = True
+
+    def quantize_inputs(self, inputs: Any) -> Any:
+        """Return the inputs: they are folded away, and quantized elsewhere."""
+        return inputs
+
+    def freeze(self, on_grid: bool = True) -> None:
+        """A traced graph predicts, and holds the moving statistics anyway."""
+
+    def thaw(self) -> None:
+        """Nothing was frozen."""
+
+    def detach(self) -> None:
+        """Nothing stays behind: the layer trains its statistics again."""
