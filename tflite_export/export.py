@@ -1,10 +1,8 @@
 """`qsparse.export`: Keras model -> verified LiteRT file."""
 
 import os
-import tempfile
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -22,6 +20,7 @@ from qsparse.tflite_export.calibrate import (
 from qsparse.tflite_export.convert import INFERENCE_TYPES, convert
 from qsparse.tflite_export.data import collect
 from qsparse.tflite_export.export_report import ExportReport
+from qsparse.tflite_export.files import check_destination, write_whole
 from qsparse.tflite_export.flatbuffer import ModelFile
 from qsparse.tflite_export.freeze import freeze
 from qsparse.tflite_export.int4 import to_int4
@@ -93,7 +92,7 @@ def export(
     """
     started = time.perf_counter()
     _check_dtypes(model)
-    destination = _check_path(path)
+    destination = check_destination(path, ".tflite")
     _check_arguments(batch_size, calibration_samples)
     precision = _choose_precision(dynamic_range, quantize)
     _check_weight_bits(weight_bits, precision)
@@ -142,7 +141,7 @@ def export(
         )
     macs, int8_share = coverage(file)
     raw, zipped = sizes(contents)
-    _write(destination, contents)
+    write_whole(destination, contents)
     return ExportReport(
         path=str(destination),
         precision=precision,
@@ -159,18 +158,6 @@ def export(
         float_ops=float_ops(file) if precision == INT8 else [],
         seconds=time.perf_counter() - started,
     )
-
-
-def _check_path(path: str | os.PathLike) -> Path:
-    target = Path(path)
-    if target.suffix != ".tflite":
-        raise ValueError(f"path must end in .tflite, got {str(path)!r}.")
-    if not target.parent.is_dir():
-        raise FileNotFoundError(
-            f"the folder {str(target.parent)!r} of path does not exist. Create it "
-            "first."
-        )
-    return target
 
 
 def _check_dtypes(model: keras.Model) -> None:
@@ -258,19 +245,3 @@ def _check_found(matches: list[LayerMatch], strict: bool) -> None:
             "cannot be verified; it was not written. If the model does not use these "
             "layers when it predicts, exclude them from the recipe."
         )
-
-
-def _write(target: Path, contents: bytes) -> None:
-    """Writes beside `target`, then renames: a reader never sees half a file."""
-    handle, temporary = tempfile.mkstemp(suffix=".tmp", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(contents)
-        # mkstemp makes the file private; give it the mode any other file gets.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, target)
-    except BaseException:
-        os.unlink(temporary)
-        raise
