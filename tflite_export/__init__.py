@@ -11,6 +11,8 @@ _HOMES = {
     "delegate_library": "runtime",
     "benchmark": "bench",
     "inspect_file": "inspect",
+    "pack": "packing",
+    "unpack": "packing",
 }
 __all__ = list(_HOMES)
 

@@ -13,6 +13,7 @@ import numpy as np
 from qsparse.tflite_export.flatbuffer import ModelFile
 from qsparse.tflite_export.one_op import cut_out
 from qsparse.tflite_export.runtime import Interpreter, plain_interpreter
+from qsparse.tflite_export.source import read_model
 
 VARIANTS = ("xnnpack", "qsparse_dense", "qsparse")
 _SLICE_SECONDS = 0.004  # long against the timer, short against a scheduler's whims
@@ -70,7 +71,7 @@ def benchmark(
     with the round, so that a change of clock or a busy neighbour hits all of them.
 
     Args:
-        model: path or contents of a .tflite file.
+        model: path or contents of a .tflite or .qsp file.
         threads: threads to use; with 1, the process is bound to one core meanwhile.
         rounds: number of turns.
         name: name in the report; by default the file's.
@@ -85,7 +86,7 @@ def benchmark(
             raise ValueError(f"{label} must be at least 1, got {value}.")
     file = ModelFile(model)
     name = name or Path(file.name).name
-    contents = model if isinstance(model, bytes) else Path(model).read_bytes()
+    _, contents = read_model(model)
     with one_core(threads == 1) as pinned:
         runners = {
             "xnnpack": plain_interpreter(contents, threads),
@@ -122,7 +123,7 @@ def benchmark_layers(
     """Measures every int8 FULLY_CONNECTED and CONV_2D of a file on its own.
 
     Args:
-        model: path or contents of a .tflite file.
+        model: path or contents of a .tflite or .qsp file.
         **arguments: passed to `benchmark`.
     """
     file = ModelFile(model)

@@ -4,7 +4,6 @@ import json
 import math
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import flatbuffers
@@ -12,7 +11,8 @@ import ml_dtypes
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-IDENTIFIER = b"TFL3"
+from qsparse.tflite_export.source import IDENTIFIER, read_model
+
 METADATA_NAME = "qsparse"
 _DTYPES = {
     schema.TensorType.FLOAT32: np.float32,
@@ -133,19 +133,14 @@ class ModelFile:
         """Reads and checks a file.
 
         Args:
-            source: path or contents.
+            source: path or contents of a .tflite or .qsp file.
 
         Raises:
             ValueError: not a .tflite file, or a damaged one; names the file.
             FileNotFoundError: no such file.
         """
-        if isinstance(source, bytes | bytearray):
-            self.name = "<bytes>"
-            contents = bytearray(source)
-        else:
-            self.name = str(source)
-            contents = bytearray(Path(source).read_bytes())
-        check_identifier(self.name, bytes(contents[:8]), len(contents))
+        self.name, model = read_model(source)
+        contents = bytearray(model)
         try:
             self.model = schema.ModelT.InitFromPackedBuf(contents)
             self.tensors = [self._tensor(i) for i in range(len(self._graph.tensors))]
@@ -309,23 +304,6 @@ def pack(model: schema.ModelT) -> bytes:
     builder = _AlignedBuilder(1024)
     builder.Finish(model.Pack(builder), IDENTIFIER)
     return bytes(builder.Output())
-
-
-def check_identifier(name: str, head: bytes, size: int) -> None:
-    """Checks the first bytes of a file.
-
-    Args:
-        name: the file, for the message.
-        head: its first 8 bytes.
-        size: its size in bytes.
-
-    Raises:
-        ValueError: this is no .tflite file.
-    """
-    if head[4:8] != IDENTIFIER:
-        raise ValueError(
-            f"{name} is not a LiteRT model: {size} bytes without the identifier 'TFL3'."
-        )
 
 
 class _AlignedBuilder(flatbuffers.Builder):

@@ -1,4 +1,4 @@
-"""What is in a .tflite or .keras file, layer by layer, without running it."""
+"""What is in a .tflite, .qsp or .keras file, layer by layer, without running it."""
 
 import os
 from dataclasses import asdict, dataclass
@@ -20,7 +20,7 @@ class Inspection:
 
     Attributes:
         path: the file.
-        kind: "tflite" or "keras".
+        kind: "tflite", packed or not, or "keras".
         size_bytes: its size.
         layers: one entry per layer with weights.
         metadata: the `qsparse` entry of a .tflite, the recipe of a .keras; or None.
@@ -41,7 +41,7 @@ def inspect_file(path: str | os.PathLike) -> Inspection:
     """Reads a file; executes nothing that is in it.
 
     Args:
-        path: a .tflite or .keras file.
+        path: a .tflite, .qsp or .keras file.
 
     Raises:
         ValueError: another kind of file, or a damaged one.
@@ -50,12 +50,12 @@ def inspect_file(path: str | os.PathLike) -> Inspection:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
-    if path.suffix == ".tflite":
+    if path.suffix in (".tflite", ".qsp"):
         return _inspect_tflite(path)
     if path.suffix == ".keras":
         layers, recipe = read_keras_file(path)
         return Inspection(str(path), "keras", path.stat().st_size, layers, recipe)
-    raise ValueError(f"{path} is neither a .tflite nor a .keras file.")
+    raise ValueError(f"{path} is neither a .tflite nor a .qsp nor a .keras file.")
 
 
 def _inspect_tflite(path: Path) -> Inspection:

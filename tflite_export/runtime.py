@@ -9,7 +9,8 @@ from typing import Any
 
 from ai_edge_litert import interpreter as litert
 
-from qsparse.tflite_export.flatbuffer import check_identifier
+from qsparse.tflite_export.container import is_packed
+from qsparse.tflite_export.source import check_identifier, read_head, read_model
 
 _LIBRARY = "libqsparse_delegate.so"
 
@@ -51,7 +52,8 @@ class Interpreter(litert.Interpreter):
         """Loads a model.
 
         Args:
-            model: path or contents of a .tflite file.
+            model: path or contents of a .tflite file, or of a .qsp file, which is
+                expanded in memory only.
             num_threads: threads of the delegate and of XNNPACK.
             **delegate_options: `isa` (instruction set to use: "avx512vnni", "avxvnni",
                 "avx2", "i8mm", "dotprod", "neon", "portable"; default "auto"),
@@ -93,7 +95,7 @@ def read_plan(model: str | os.PathLike | bytes, **options: Any) -> list[dict[str
     """Returns what the delegate decided for each node it looked at.
 
     Args:
-        model: path or contents of a .tflite file.
+        model: path or contents of a .tflite or .qsp file.
         **options: delegate options.
 
     Returns:
@@ -113,10 +115,11 @@ def _as_text(value: Any) -> str:
 
 def _source(model: str | os.PathLike | bytes) -> tuple[str, dict[str, Any]]:
     """Returns a name for messages and the arguments of the base class."""
-    if isinstance(model, bytes | bytearray):
-        check_identifier("<bytes>", bytes(model[:8]), len(model))
-        return "<bytes>", {"model_content": bytes(model)}
-    path = Path(model)
-    with path.open("rb") as stream:
-        check_identifier(str(path), stream.read(8), path.stat().st_size)
-    return str(path), {"model_path": str(path)}
+    if not isinstance(model, bytes | bytearray):
+        path = Path(model)
+        head = read_head(path)
+        if not is_packed(head):  # LiteRT maps the file
+            check_identifier(str(path), head, path.stat().st_size)
+            return str(path), {"model_path": str(path)}
+    name, contents = read_model(model)
+    return name, {"model_content": contents}

@@ -214,6 +214,7 @@ def test_looking_at_files_does_not_import_tensorflow():
         "before = 'tensorflow' in sys.modules\n"
         "import qsparse.tflite_export.bench, qsparse.tflite_export.inspect\n"
         "import qsparse.tflite_export.cli, qsparse.tflite_export.tables\n"
+        "import qsparse.tflite_export.packing\n"
         "sys.exit(('tensorflow' in sys.modules) != before)"
     )
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
