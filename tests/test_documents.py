@@ -10,6 +10,8 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
+from qsparse.tflite_export import cli
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -18,7 +20,7 @@ def _python_blocks(path):
     return re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
 
 
-def test_readme_example_runs(tmp_path):
+def test_readme_example_runs(tmp_path, monkeypatch):
     (example,) = _python_blocks(ROOT / "README.md")
     shown = [line for line in example.splitlines() if line.strip()]
     assert len(shown) - sum("import" in line for line in shown) <= 15
@@ -33,6 +35,14 @@ def test_readme_example_runs(tmp_path):
     assert run.returncode == 0, run.stderr
     assert "4x4 blocks" in run.stdout
     assert (tmp_path / "model.tflite").stat().st_size > 10_000
+    monkeypatch.chdir(tmp_path)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    commands = re.findall(
+        r"^qsparse ((?:inspect|bench|pack|unpack) [^#\n]*)", readme, re.M
+    )
+    assert len(commands) >= 4
+    for command in commands:
+        assert cli.main(command.split()) == 0, command
 
 
 def test_notebook_runs(tmp_path, monkeypatch):

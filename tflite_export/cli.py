@@ -32,7 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="qsparse", description="Sparse int8 Keras models: demo, inspect, bench."
+        prog="qsparse",
+        description="Sparse int8 Keras models: try, inspect, measure, pack.",
     )
     commands = parser.add_subparsers(required=True, metavar="command")
 
@@ -42,12 +43,12 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(command=_demo)
 
     inspect = commands.add_parser("inspect", help="show the layers of a model file")
-    inspect.add_argument("file", help="a .tflite or .keras file")
+    inspect.add_argument("file", help="a .tflite, .qsp or .keras file")
     inspect.add_argument("--json", action="store_true", help="print JSON")
     inspect.set_defaults(command=_inspect)
 
     bench = commands.add_parser("bench", help="measure a file against XNNPACK")
-    bench.add_argument("file", help="a .tflite file")
+    bench.add_argument("file", help="a .tflite or .qsp file")
     bench.add_argument("--json", action="store_true", help="print JSON")
     bench.add_argument("--threads", type=int, default=1)
     bench.add_argument("--rounds", type=int, default=60)
@@ -55,6 +56,16 @@ def _parser() -> argparse.ArgumentParser:
         "--per-layer", action="store_true", help="measure every layer on its own"
     )
     bench.set_defaults(command=_bench)
+
+    pack = commands.add_parser("pack", help="make a file small for its way to a device")
+    pack.add_argument("file", help="a .tflite file")
+    pack.add_argument("output", help="the .qsp file to write")
+    pack.set_defaults(command=_pack)
+
+    unpack = commands.add_parser("unpack", help="give back the file that was packed")
+    unpack.add_argument("file", help="a .qsp file")
+    unpack.add_argument("output", help="the .tflite file to write")
+    unpack.set_defaults(command=_unpack)
     return parser
 
 
@@ -88,6 +99,20 @@ def _bench(options: argparse.Namespace) -> int:
         print(json.dumps([report.to_dict() for report in reports], indent=2))
     else:
         Console().print(bench_table(reports, options.file))
+    return 0
+
+
+def _pack(options: argparse.Namespace) -> int:
+    from qsparse.tflite_export.packing import pack
+
+    print(pack(options.file, options.output))
+    return 0
+
+
+def _unpack(options: argparse.Namespace) -> int:
+    from qsparse.tflite_export.packing import unpack
+
+    unpack(options.file, options.output)
     return 0
 
 

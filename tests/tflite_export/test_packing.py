@@ -1,6 +1,7 @@
 """Packed files: they give back every byte, are small, and cannot do harm."""
 
 import hashlib
+import json
 import re
 import struct
 
@@ -15,6 +16,7 @@ from qsparse.callbacks import PruneThenQuantize
 from qsparse.tflite_export import (
     Interpreter,
     benchmark,
+    cli,
     container,
     inspect_file,
     pack,
@@ -374,3 +376,23 @@ def test_tools_take_packed_files(folder):
     assert plan == read_plan(folder / "fine.tflite") and plan
     report = benchmark(folder / "fine.qsp", rounds=2)
     assert report.name == "fine.qsp" and report.exact
+
+
+def test_command_line(folder, tmp_path, capsys):
+    source, packed = folder / "fine.tflite", tmp_path / "m.qsp"
+    assert cli.main(["pack", str(source), str(packed)]) == 0
+    shown = capsys.readouterr().out
+    assert f"{packed.stat().st_size:,} bytes" in shown.replace("\n", "")
+    assert cli.main(["unpack", str(packed), str(tmp_path / "m.tflite")]) == 0
+    assert (tmp_path / "m.tflite").read_bytes() == source.read_bytes()
+    capsys.readouterr()
+    assert cli.main(["inspect", str(packed), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["path"] == str(packed)
+    packed.write_bytes(packed.read_bytes()[:-1])
+    for command in ("unpack", "inspect", "bench"):
+        output = [str(tmp_path / "n.tflite")] if command == "unpack" else []
+        assert cli.main([command, str(packed), *output]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"qsparse: error: {packed} is truncated or damaged")
+        assert error.count("\n") == 1
+    assert not (tmp_path / "n.tflite").exists()
