@@ -7,7 +7,7 @@ SOURCES := $(shell find qsparse callbacks recipes tflite_export \
 	-o -name '*.map' \))
 
 .PHONY: demo test lint bench bench-kernels bench-models bench-arm example build-fuzz fuzz-kernels \
-	valgrind-kernels test-arm clean
+	valgrind-kernels test-arm test-pretrained clean
 .DEFAULT_GOAL := test
 
 $(VENV)/requirements: requirements/dev.txt
@@ -86,6 +86,12 @@ build/bench/peak: $(VENV)/requirements $(wildcard tflite_export/kernels/*.cc tfl
 # The kernels for ARM, on emulated processors; the emulator is downloaded once.
 test-arm: $(VENV)/installed
 	$(BIN)/python -m pytest tests/arm --override-ini python_files='check_*.py' \
+		--durations=0 --durations-min=1
+
+# Real weights and data, against what others compute with them; they are downloaded
+# once (135 MB), to ~/.cache/qsparse or $QSPARSE_CACHE.
+test-pretrained: $(VENV)/installed
+	$(BIN)/python -m pytest tests/recipes --override-ini python_files='check_*.py' \
 		--durations=0 --durations-min=1
 
 # There is no ARM machine to time on: counts instructions and predicts from them.
