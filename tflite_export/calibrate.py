@@ -10,7 +10,13 @@ from qsparse.tflite_export.bake import bake_weights
 from qsparse.tflite_export.composites import find_interiors
 from qsparse.tflite_export.depthwise import to_depthwise
 from qsparse.tflite_export.graph import FAKE_QUANT, Graph, node_name
+from qsparse.tflite_export.masked_scores import (
+    least_score,
+    limit_masks,
+    score_tensors,
+)
 from qsparse.tflite_export.ranges import SAME_SCALE, Range, choose, take_trained
+from qsparse.tflite_export.residuals import float_sums, scale_channels
 from qsparse.tflite_export.simplify import simplify
 
 
@@ -34,17 +40,25 @@ def quantize_activations(
     Returns:
         tensor -> range, in topological order.
     """
-    trained = take_trained(graph)
-    simplify(graph, set(trained))
-    to_depthwise(graph, set(trained))
+    batches = list(batches)
+    trained, quantized = take_trained(graph)
+    fixed = set(trained)
+    simplify(graph, fixed)
+    to_depthwise(graph, fixed)
     bake_weights(graph, list(trained_weights))
-    interior = find_interiors(graph)
-    ranges = choose(graph, trained, interior)
+    interior, normalizing = find_interiors(graph)
+    sums = float_sums(graph, normalizing, fixed)
+    sums |= scale_channels(graph, sums, fixed, batches)
+    # What a normalization or a float sum computes is read as it is by float sums,
+    # unless training saw it rounded there.
+    floating = sums | normalizing
+    exempt = {t: sums - quantized.get(t, set()) for t in graph.nodes if t in floating}
+    ranges = choose(graph, trained, interior | sums, sums)
     known = {t: r for t, r in ranges.items() if r.source != "calibrated"}
-    _insert(graph, known)
+    _insert(graph, known, exempt)
     missing = {t: r for t, r in ranges.items() if t not in known}
     measured = _measure(graph, missing, batches)
-    _insert(graph, measured)
+    _insert(graph, measured, exempt)
     _round_average_pools(graph)
     return {**known, **measured}
 
@@ -77,12 +91,16 @@ def _measure(
     if not tensors:
         return {}
 
+    scores = score_tensors(graph)
+
     def extremes(get: Callable[[str], tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        values = [get(tensor) for tensor in tensors]
-        return (
-            tf.stack([tf.reduce_min(value) for value in values]),
-            tf.stack([tf.reduce_max(value) for value in values]),
-        )
+        values = {tensor: get(tensor) for tensor in tensors}
+        lows = [
+            least_score(value) if tensor in scores else tf.reduce_min(value)
+            for tensor, value in values.items()
+        ]
+        highs = [tf.reduce_max(value) for value in values.values()]
+        return tf.stack(lows), tf.stack(highs)
 
     function = graph.function(extremes)
     low = np.full(len(tensors), np.inf)
@@ -101,10 +119,12 @@ def _measure(
                 "representative_data, so it has no range. Check the weights and the "
                 "scale of the data."
             )
-    return {
-        tensor: replace(entry, low=float(low[i]), high=float(high[i])).nudged()
+    found = {
+        tensor: replace(entry, low=float(low[i]), high=float(high[i]))
         for i, (tensor, entry) in enumerate(missing.items())
     }
+    limit_masks(graph, scores, found)
+    return {tensor: entry.nudged() for tensor, entry in found.items()}
 
 
 def _table(graph: Graph, tensor: str) -> np.ndarray | None:
@@ -114,8 +134,16 @@ def _table(graph: Graph, tensor: str) -> np.ndarray | None:
     return None
 
 
-def _insert(graph: Graph, ranges: dict[str, Range]) -> None:
-    """Appends an 8-bit fake-quant node to each tensor, for all its readers."""
+def _insert(
+    graph: Graph, ranges: dict[str, Range], exempt: dict[str, set[str]]
+) -> None:
+    """Appends an 8-bit fake-quant node to each tensor, for its readers.
+
+    Args:
+        graph: the graph; changed in place.
+        ranges: tensor -> range.
+        exempt: tensor -> nodes that go on reading it as it is.
+    """
     for tensor, entry in ranges.items():
         limits = [
             graph.add_constant(
@@ -130,7 +158,7 @@ def _insert(graph: Graph, ranges: dict[str, Range]) -> None:
             num_bits=8,
             narrow_range=False,
         )
-        graph.rewire(tensor, name, keep=[name])
+        graph.rewire(tensor, name, keep=[name, *exempt.get(tensor, ())])
     graph.refresh()
 
 

@@ -17,26 +17,30 @@ _STATISTICS = {"SquaredDifference", "Maximum"} | _ARITHMETIC
 _MOST_NODES = 16  # in one group; the largest known has eleven
 
 
-def find_interiors(graph: Graph) -> set[str]:
+def find_interiors(graph: Graph) -> tuple[set[str], set[str]]:
     """Finds every group; writes means in normalizations as sums.
 
     Args:
         graph: a simplified graph; changed in place.
 
     Returns:
-        Tensors that must not get a range. What leaves a group is not among them.
+        Tensors that must not get a range, and all nodes of normalizations. What leaves
+        a group is not among the first.
     """
     users = graph.users()
     interior: set[str] = set()
+    normalizing: set[str] = set()
     for node in list(graph.nodes.values()):
         if node.op in _GATED:
             interior |= _gated(graph, users, node)
         elif node.op == "Neg":
             interior |= _prelu(graph, users, node)
         elif node.op in ("Rsqrt", "Sqrt"):
-            interior |= _normalization(graph, users, node)
+            region, leaving = _normalization(graph, users, node)
+            interior |= region - leaving
+            normalizing |= region
     graph.refresh()
-    return interior
+    return interior, normalizing
 
 
 def _gated(graph: Graph, users: dict, anchor: Node) -> set[str]:
@@ -98,11 +102,17 @@ def _between(graph: Graph, base: str, end: str) -> set[str]:
     return inside
 
 
-def _normalization(graph: Graph, users: dict, anchor: Node) -> set[str]:
-    """Layer, group and RMS normalization around a (reciprocal) square root."""
+def _normalization(
+    graph: Graph, users: dict, anchor: Node
+) -> tuple[set[str], set[str]]:
+    """Layer, group and RMS normalization around a (reciprocal) square root.
+
+    Returns:
+        Its nodes, and those of them that others read.
+    """
     base, region = _statistics(graph, anchor)
     if base is None:
-        return set()
+        return set(), set()
     for node in graph.nodes.values():  # topological: one sweep closes the region
         variable = [t for t in node.input if not graph.is_constant(t)]
         if (
@@ -120,7 +130,7 @@ def _normalization(graph: Graph, users: dict, anchor: Node) -> set[str]:
     for name in list(region):
         if graph.nodes[name].op == "Mean":
             region.add(_mean_to_sum(graph, graph.nodes[name]))
-    return region - leaving
+    return region, leaving
 
 
 def _statistics(graph: Graph, anchor: Node) -> tuple[str | None, set[str]]:

@@ -1,5 +1,6 @@
 """Which tensors of a graph need an int8 range, and where it comes from."""
 
+from collections import defaultdict
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -62,17 +63,21 @@ class Range:
         return Range(self.source, -zero * scale, (255 - zero) * scale)
 
 
-def take_trained(graph: Graph) -> dict[str, tuple[float, float]]:
+def take_trained(
+    graph: Graph,
+) -> tuple[dict[str, tuple[float, float]], dict[str, set[str]]]:
     """Removes every fake-quant node; returns the ranges they had.
 
     Args:
         graph: the frozen graph, changed in place.
 
     Returns:
-        tensor -> (low, high). Several nodes on one tensor give one range, the
-        widest.
+        tensor -> (low, high), where several nodes on one tensor give one range, the
+        widest; and tensor -> nodes that read it rounded.
     """
     ranges: dict[str, tuple[float, float]] = {}
+    readers: dict[str, set[str]] = defaultdict(set)
+    users = graph.users()
     for node in list(graph.nodes.values()):
         if node.op != FAKE_QUANT:
             continue
@@ -82,13 +87,17 @@ def take_trained(graph: Graph) -> dict[str, tuple[float, float]]:
             raise ValueError(f"the range of fake-quant node {node.name!r} varies.")
         old = ranges.get(tensor, (0.0, 0.0))
         ranges[tensor] = min(old[0], float(low)), max(old[1], float(high))
+        readers[tensor] |= {user.name for user in users[node.name]}
         graph.rewire(node.name, tensor)
         del graph.nodes[node.name]
-    return ranges
+    return ranges, readers
 
 
 def choose(
-    graph: Graph, trained: dict[str, tuple[float, float]], interior: set[str]
+    graph: Graph,
+    trained: dict[str, tuple[float, float]],
+    interior: set[str],
+    floating: set[str],
 ) -> dict[str, Range]:
     """Decides which tensors get a range.
 
@@ -99,6 +108,7 @@ def choose(
         graph: the simplified graph without fake-quant nodes.
         trained: tensor -> trained (low, high).
         interior: tensors that must not get one.
+        floating: nodes that compute in float, whatever LiteRT could do.
 
     Returns:
         tensor -> range; calibrated ones are still empty.
@@ -106,7 +116,7 @@ def choose(
     users = graph.users()
     ranges: dict[str, Range] = {}
     for tensor, (low, high) in trained.items():
-        root = _root(graph, tensor)
+        root = root_of(graph, tensor)
         if root in interior or graph.is_constant(root) or _is_average(graph, root):
             continue
         if root in ranges:
@@ -114,10 +124,10 @@ def choose(
         ranges[root] = Range("trained", low, high)
     wanted = list(graph.outputs.values())
     for node in graph.nodes.values():
-        if node.op in INT8_OPS:
+        if node.op in INT8_OPS and node.name not in floating:
             wanted += [*node.input, node.name]
     for tensor in wanted:
-        root = _root(graph, tensor)
+        root = root_of(graph, tensor)
         node = graph.nodes[node_name(root)]
         if not graph.dtypes[root].is_floating or node.op == "Const":
             continue
@@ -142,12 +152,12 @@ def _center_right_sides(graph: Graph, ranges: dict[str, Range]) -> None:
     for node in graph.nodes.values():
         if node.op not in _PRODUCTS:
             continue
-        entry = ranges.get(_root(graph, node.input[1]))
+        entry = ranges.get(root_of(graph, node.input[1]))
         if entry is not None and entry.source == "calibrated":
             entry.symmetric = True
 
 
-def _root(graph: Graph, tensor: str) -> str:
+def root_of(graph: Graph, tensor: str) -> str:
     """Returns the tensor whose scale `tensor` shares."""
     while True:
         node = graph.nodes[node_name(tensor)]

@@ -1,0 +1,181 @@
+"""Sums in front of a normalization stay in float, with scales per channel.
+
+A LayerNormalization computes in float anyway, and so may the sum it reads. That keeps
+the residual stream of a transformer exact; and what int8 ops add to it may be scaled
+channel by channel, which int8 tensors cannot be. It matters: in trained transformers
+one or two channels are a hundred times larger than all others (Dettmers et al.,
+"LLM.int8()", 2022), and on one scale with them the others round to zero.
+"""
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import tensorflow as tf
+
+from qsparse.tflite_export.graph import Graph, Node, node_name
+from qsparse.tflite_export.simplify import channel_count, over_weights
+
+_SUMS = {"Add", "AddV2"}
+# Channels up to this multiple of the typical one stay on one scale: the samples that
+# calibrate tell little of the range of a single channel. A product in float, which
+# costs about as much as the sum, is for channels beyond.
+_TYPICAL = 3.0
+
+
+def float_sums(graph: Graph, normalizing: set[str], fixed: set[str]) -> set[str]:
+    """Finds the sums that only normalizations, or other such sums, read.
+
+    Args:
+        graph: a simplified graph.
+        normalizing: every node that is part of a normalization.
+        fixed: tensors that must have a range.
+
+    Returns:
+        Names of the nodes.
+    """
+    users = graph.users()
+    outputs = set(graph.outputs.values())
+    found = {
+        node.name
+        for node in graph.nodes.values()
+        if node.op in _SUMS
+        and node.name not in normalizing | fixed | outputs
+        and users[node.name]
+    }
+    while True:
+        allowed = found | normalizing
+        kept = {
+            name for name in found if all(user.name in allowed for user in users[name])
+        }
+        # Sums that feed each other, but no normalization, gain nothing.
+        if kept == found:
+            return _reaching(users, found, normalizing)
+        found = kept
+
+
+def _reaching(users: dict, sums: set[str], normalizing: set[str]) -> set[str]:
+    reaching: set[str] = set()
+    while True:
+        more = {
+            name
+            for name in sums - reaching
+            if any(user.name in normalizing | reaching for user in users[name])
+        }
+        if not more:
+            return reaching
+        reaching |= more
+
+
+def scale_channels(
+    graph: Graph,
+    sums: set[str],
+    fixed: set[str],
+    batches: Iterable[list[np.ndarray]],
+) -> set[str]:
+    """Divides what a float sum adds by a factor per channel, and multiplies later.
+
+    Weights keep their integers: the factor is part of their scale.
+
+    Args:
+        graph: a simplified graph; changed in place.
+        sums: what `float_sums` found.
+        fixed: tensors with a trained range, which hold for the tensor as it is.
+        batches: representative samples.
+
+    Returns:
+        Names of the products, which must stay in float.
+    """
+    sources = _sources(graph, sums, fixed)
+    largest = _largest(graph, sources, batches)
+    products = set()
+    for tensor, node in sources.items():
+        base = _TYPICAL * np.median(largest[tensor])
+        factor = (np.maximum(largest[tensor], base) / max(base, 1e-12)).astype(
+            np.float32
+        )
+        if base == 0 or factor.max() <= 1:
+            continue
+        _divide(graph, node, factor)
+        constant = graph.add_constant(f"{node_name(tensor)}/channels", factor)
+        product = graph.add_node(
+            f"{node_name(tensor)}/scaled", "Mul", [tensor, constant], T=tf.float32
+        )
+        graph.rewire(tensor, product, keep=[product])
+        products.add(product)
+    graph.refresh()
+    return products
+
+
+def _sources(graph: Graph, sums: set[str], fixed: set[str]) -> dict[str, Node]:
+    """Returns tensors only one float sum reads -> the node with their constants."""
+    users = graph.users()
+    found = {}
+    for name in sums:
+        for tensor in graph.nodes[name].input:
+            if len(users[tensor]) != 1 or tensor in fixed:
+                continue
+            node = graph.nodes[node_name(tensor)]
+            while node.op == "Reshape" and len(users[node.input[0]]) == 1:
+                node = graph.nodes[node_name(node.input[0])]
+            if node.name not in fixed and _channels(graph, node) == _last(
+                graph, tensor
+            ):
+                found[tensor] = node
+    return found
+
+
+def _last(graph: Graph, tensor: str) -> int | None:
+    shape = graph.shapes[tensor]
+    return shape[-1] if shape else None
+
+
+def _channels(graph: Graph, node: Node) -> int | None:
+    if node.op in ("Gather", "GatherV2"):
+        table = graph.shapes[node.input[0]]
+        lookup = graph.is_constant(node.input[0]) and len(table) == 2
+        return table[1] if lookup else None
+    if node.op == "BiasAdd":
+        head = graph.nodes[node_name(node.input[0])]
+        if len(graph.users()[head.name]) == 1:
+            return channel_count(graph, head)
+    return None
+
+
+def _divide(graph: Graph, node: Node, factor: np.ndarray) -> None:
+    if node.op != "BiasAdd":
+        table = graph.value(node.input[0]) / factor
+        node.input[0] = graph.add_constant(f"{node.name}/divided", table)
+        return
+    head = graph.nodes[node_name(node.input[0])]
+    weights = graph.value(head.input[1])
+    divided = weights / over_weights(head, weights, factor)
+    head.input[1] = graph.add_constant(f"{head.name}/divided", divided)
+    bias = graph.value(node.input[1]) / factor
+    node.input[1] = graph.add_constant(f"{node.name}/divided", bias)
+
+
+def _largest(
+    graph: Graph, sources: dict[str, Node], batches: Iterable[list[np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """Returns the greatest magnitude of each channel, over all samples and rows."""
+    tables = {
+        tensor: np.abs(graph.value(node.input[0])).max(axis=0)
+        for tensor, node in sources.items()
+        if node.op != "BiasAdd"
+    }
+    measured = [tensor for tensor in sources if tensor not in tables]
+    if not measured:
+        return tables
+
+    def extremes(get: Callable[[str], tf.Tensor]) -> list[tf.Tensor]:
+        return [
+            tf.reduce_max(tf.abs(tf.reshape(get(t), (-1, graph.shapes[t][-1]))), axis=0)
+            for t in measured
+        ]
+
+    function = graph.function(extremes)
+    largest = [np.zeros(graph.shapes[t][-1]) for t in measured]
+    for batch in batches:
+        found = function(*batch)
+        largest = [np.maximum(a, b) for a, b in zip(largest, found, strict=True)]
+    return tables | dict(zip(measured, largest, strict=True))
