@@ -40,6 +40,16 @@ CONVOLUTIONS = [
     (10, 9, 4, 8, 4, 2, "same"),
     (9, 9, 4, 8, 2, 3, "same"),
 ]
+# For the kernels that take any pattern: what fills their entries and what does not.
+FINE_PATTERNS = [
+    ("2:8", 0.25),
+    ("4:16", 0.25),
+    ("16:64", 0.25),
+    ("8:64", 0.125),
+    ("4:64", 0.06),
+    ("16x4", 0.3),
+    ("unstructured", 0.05),
+]
 ZERO_POINTS = [(-128, -128), (127, 127), (0, 0), (-128, 60)]
 ACTIVATIONS = ["relu", "relu6", "relu_n1_to_1"]
 
@@ -61,6 +71,33 @@ def fully_connected():
             weights = models.sparse_weights((64, 96), pattern, density)
             name = f"fc_{m}_{pattern.replace(':', '_')}"
             yield name, models.fully_connected_model(weights, m)
+
+
+def fine():
+    for m in (1, 7, 23):
+        for pattern, density in FINE_PATTERNS:
+            weights = models.sparse_weights((72, 192), pattern, density, seed=m)
+            name = f"fc_{m}_fine_{pattern.replace(':', '_')}"
+            yield name, models.fully_connected_model(weights, m)
+    for n in range(1, 20):
+        weights = models.sparse_weights((n, 70), "unstructured", 0.4, seed=n)
+        yield f"fc_outputs_{n}", models.fully_connected_model(weights, 9)
+    # Output n has n nonzeros in every window of 64.
+    stairs = models.sparse_weights((65, 128), "dense")
+    stairs *= np.tile(np.arange(64) < np.arange(65)[:, None], 2)
+    yield "fc_stairs", models.fully_connected_model(stairs, 11)
+    yield "fc_stairs_down", models.fully_connected_model(stairs[::-1, ::-1].copy(), 11)
+    for i, shape in enumerate([(33, 3, 3, 70), (40, 5, 5, 3), (24, 1, 1, 130)]):
+        weights = models.sparse_weights(shape, "unstructured", 0.3)
+        for stride in (1, 2):
+            model = models.conv2d_model(weights, 7, 9, batch=2, stride=stride)
+            yield f"conv_fine_{i}_stride_{stride}", model
+
+
+def least_values(name):
+    """How many different values the outputs of a case have, at least."""
+    outputs = name.removeprefix("fc_outputs_")
+    return min(9, 3 * int(outputs)) if outputs.isdigit() else 9
 
 
 def convolutions():
@@ -110,7 +147,7 @@ def variants():
 def write(folder):
     """Writes every case; returns their names."""
     names = []
-    for family in (fully_connected, convolutions, clamps, variants):
+    for family in (fully_connected, fine, convolutions, clamps, variants):
         for name, model in family():
             assert name not in names, name
             names.append(name)

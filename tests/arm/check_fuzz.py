@@ -28,5 +28,7 @@ def test_random_layers(cpu, machine, program):
     output = result.stdout + result.stderr
     assert result.returncode == 0, output
     for isa in emulator.CPUS[cpu]:
-        runs = [line for line in output.splitlines() if f"  {isa} block_4x4" in line]
-        assert len(runs) == 1 and int(runs[0].split()[-2]) > 100, output
+        for kernel in emulator.EVERY_KERNEL:
+            lines = output.splitlines()
+            runs = [line for line in lines if f"  {isa} {kernel} " in line]
+            assert len(runs) == 1 and int(runs[0].split()[-2]) > 100, output

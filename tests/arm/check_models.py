@@ -71,9 +71,10 @@ def model_cases(tmp_path_factory, images):
 
 @pytest.mark.parametrize("cpu", emulator.CPUS)
 def test_models(cpu, machine, library, model_cases):
-    found = guest_runs.run(machine, cpu, library, model_cases)
+    kernels = ("auto", "fine")
+    found = guest_runs.run(machine, cpu, library, model_cases, kernels)
     names = [path.stem for path in model_cases.glob("*.tflite")]
     assert len(names) == 4
-    guest_runs.assert_exact(found, names, cpu, least=lambda name: 4)
+    guest_runs.assert_exact(found, names, cpu, kernels, least=lambda name: 4)
     for one in found.values():
         assert all(run["claimed"] >= 3 for run in one["runs"]), one

@@ -27,6 +27,8 @@ CPUS = {
     "cortex-a76": ("neon", "dotprod"),
     "max": ("neon", "dotprod", "i8mm"),
 }
+# What every one of them has; `auto` is not one.
+EVERY_KERNEL = ("block_4x4", "fine", "rows_16x4")
 
 
 class SetupError(RuntimeError):

@@ -1,7 +1,8 @@
 """Runs inside the emulator: every model with the delegate and without.
 
-Arguments: the delegate, a folder of cases and the ISAs to force, with commas. A case
-is NAME.tflite, NAME.npy with its input. Prints one line of JSON per case.
+Arguments: the delegate, a folder of cases, and the ISAs and the kernels to force, with
+commas; `auto` is the kernel the delegate would choose. A case is NAME.tflite, NAME.npy
+with its input. Prints one line of JSON per case.
 """
 
 import json
@@ -27,33 +28,37 @@ def run(model, x, threads, delegates=()):
     ]
 
 
-def compare(library, model, isa, threads, x, expected, plan):
+def compare(library, model, isa, kernel, threads, x, expected, plan):
     options = {"isa": isa, "min_gain": "0", "plan": str(plan)}
+    if kernel != "auto":
+        options["kernel"] = kernel
     actual = run(model, x, threads, [load_delegate(library, options)])
     layers = json.loads(plan.read_text())
+    ours = [layer for layer in layers if layer["claimed"] and layer["isa"]]
     return {
         "isa": isa,
+        "kernel": kernel,
         "threads": threads,
         "different": sum(
             int(np.count_nonzero(a != e)) for a, e in zip(actual, expected, strict=True)
         ),
         "layers": len(layers),
         "claimed": sum(layer["claimed"] for layer in layers),
-        "used": sorted(
-            {layer["isa"] for layer in layers if layer["claimed"] and layer["isa"]}
-        ),
+        "used": sorted({layer["isa"] for layer in ours}),
+        "kernels": sorted({layer["kernel"] for layer in ours if layer["kernel"]}),
     }
 
 
-def main(library, folder, isas):
+def main(library, folder, isas, kernels):
     with tempfile.TemporaryDirectory() as scratch:
         plan = pathlib.Path(scratch) / "plan.json"
         for model in sorted(pathlib.Path(folder).glob("*.tflite")):
             x = np.load(model.with_suffix(".npy"))
             expected = run(model, x, 1)
             runs = [
-                compare(library, model, isa, threads, x, expected, plan)
+                compare(library, model, isa, kernel, threads, x, expected, plan)
                 for isa in isas.split(",")
+                for kernel in kernels.split(",")
                 for threads in THREADS
             ]
             values = int(max(np.unique(y).size for y in expected))

@@ -54,8 +54,27 @@ struct RowRates {
   double call;
 };
 
+#if defined(__aarch64__)
+double PeakOf(Isa isa);
+
+// Counted instructions are the only evidence (tests/arm/bench.py): whether table
+// lookups are as fast as products, no processor has been asked.
+RowRates NeonRatesOf(const RowKernel& kernel) {
+  constexpr double kRequantize = 3.5, kChunk = 13, kCall = 4000;
+  const bool is_block = kernel.kept == kernel.run;
+  const bool is_dotprod = kernel.isa != Isa::kNeon;
+  const double entry = is_block && !is_dotprod ? 11 : 7;
+  const double row = is_dotprod ? 5 : is_block ? 15 : 9;
+  const double peak = PeakOf(kernel.isa);
+  return {entry * peak, row * peak, kRequantize * peak, kChunk * peak, kCall * peak};
+}
+#endif
+
 RowRates RatesOf(const RowKernel& kernel) {
   if (kernel.isa == Isa::kPortable) return {16, 64, 60, 20, 8e3};
+#if defined(__aarch64__)
+  return NeonRatesOf(kernel);
+#else
   if (kernel.isa == Isa::kAvxVnni) return {80, 39, 14, 150, 120e3};
   if (kernel.isa == Isa::kAvx2) return {40, 21, 6, 70, 60e3};
   if (kernel.kept == kernel.run) return {140, 80, 4, 900, 250e3};
@@ -64,6 +83,7 @@ RowRates RatesOf(const RowKernel& kernel) {
   // Two-bit places take longer to unpack and less time to arrive.
   if (kernel.run < kernel.window) return {220, row + 5, 4, 900, 250e3};
   return {240, row, 4, 900, 250e3};
+#endif
 }
 
 // Multiply-accumulates per cycle: of our kernels at their peak, and of XNNPACK's

@@ -42,6 +42,10 @@ bool Takes(const Kernel& kernel, const Layer& layer) {
 }
 
 bool Takes(const RowKernel& kernel, const Layer& layer) {
+#if defined(__aarch64__)
+  // As those with `narrow_weights` of the other family.
+  if (kernel.isa == Isa::kNeon && HasMinus128(layer)) return false;
+#endif
   return (!kernel.needs_vbmi || HasAvx512Vbmi()) &&
          (kernel.max_positions == 0 || layer.rows() <= kernel.max_positions);
 }
