@@ -1,12 +1,13 @@
 """Gives every tensor of a graph that LiteRT computes in int8 its range."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import tensorflow as tf
 
 from qsparse.tflite_export.bake import bake_weights
+from qsparse.tflite_export.choices import Choices
 from qsparse.tflite_export.composites import find_interiors
 from qsparse.tflite_export.depthwise import to_depthwise
 from qsparse.tflite_export.graph import FAKE_QUANT, Graph, node_name
@@ -24,6 +25,7 @@ def quantize_activations(
     graph: Graph,
     batches: Iterable[list[np.ndarray]],
     trained_weights: Iterable[np.ndarray] = (),
+    choices: Choices | None = None,
 ) -> dict[str, Range]:
     """Simplifies a frozen graph and puts fake-quant nodes where LiteRT needs them.
 
@@ -36,31 +38,79 @@ def quantize_activations(
         batches: representative samples, one list of inputs per batch.
         trained_weights: int8 weights of compressed layers, (outputs, rest); they
             stay on their grid, all other weights are rounded to one.
+        choices: takes down what else is decided from the batches.
 
     Returns:
         tensor -> range, in topological order.
     """
     batches = list(batches)
-    trained, quantized = take_trained(graph)
+    choices = Choices() if choices is None else choices
+    layout = choose_ranges(graph, trained_weights, choices, batches)
+    known = {t: r for t, r in layout.ranges.items() if r.source != "calibrated"}
+    _insert(graph, known, layout.exempt)
+    missing = {t: r for t, r in layout.ranges.items() if t not in known}
+    measured = _measure(graph, missing, batches)
+    insert_ranges(graph, measured, layout.exempt)
+    return {**known, **measured}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where ranges go.
+
+    Attributes:
+        ranges: tensor -> range; those to calibrate are still empty.
+        exempt: tensor -> nodes that read it unrounded.
+    """
+
+    ranges: dict[str, Range]
+    exempt: dict[str, set[str]]
+
+
+def choose_ranges(
+    graph: Graph,
+    trained_weights: Iterable[np.ndarray],
+    choices: Choices,
+    batches: Iterable[list[np.ndarray]] = (),
+) -> Layout:
+    """Simplifies a frozen graph and says which of its tensors get a range.
+
+    Args:
+        graph: a frozen graph; changed in place.
+        trained_weights: see `quantize_activations`.
+        choices: takes down, or repeats, what is decided from the batches.
+        batches: see `quantize_activations`; not needed where choices are repeated.
+    """
+    trained, rounded = take_trained(graph)
     fixed = set(trained)
     simplify(graph, fixed)
     to_depthwise(graph, fixed)
     bake_weights(graph, list(trained_weights))
     interior, normalizing = find_interiors(graph)
     sums = float_sums(graph, normalizing, fixed)
-    sums |= scale_channels(graph, sums, fixed, batches)
+    sums |= scale_channels(graph, sums, fixed, choices, batches)
     # What a normalization or a float sum computes is read as it is by float sums,
     # unless training saw it rounded there.
-    floating = sums | normalizing
-    exempt = {t: sums - quantized.get(t, set()) for t in graph.nodes if t in floating}
-    ranges = choose(graph, trained, interior | sums, sums)
-    known = {t: r for t, r in ranges.items() if r.source != "calibrated"}
-    _insert(graph, known, exempt)
-    missing = {t: r for t, r in ranges.items() if t not in known}
-    measured = _measure(graph, missing, batches)
-    _insert(graph, measured, exempt)
+    exempt = {
+        tensor: sums - rounded.get(tensor, set())
+        for tensor in graph.nodes
+        if tensor in sums | normalizing
+    }
+    return Layout(choose(graph, trained, interior | sums, sums), exempt)
+
+
+def insert_ranges(
+    graph: Graph, ranges: dict[str, Range], exempt: dict[str, set[str]]
+) -> None:
+    """Puts the last fake-quant nodes into a graph.
+
+    Args:
+        graph: what `choose_ranges` left; changed in place.
+        ranges: tensor -> range.
+        exempt: tensor -> nodes that read it unrounded.
+    """
+    _insert(graph, ranges, exempt)
     _round_average_pools(graph)
-    return {**known, **measured}
 
 
 def keep_float(graph: Graph) -> None:

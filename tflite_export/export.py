@@ -25,6 +25,7 @@ from qsparse.tflite_export.flatbuffer import ModelFile
 from qsparse.tflite_export.freeze import freeze
 from qsparse.tflite_export.int4 import to_int4
 from qsparse.tflite_export.ranges import Range
+from qsparse.tflite_export.tensor_map import map_tensors
 from qsparse.tflite_export.verify import compare, coverage, float_ops, sizes
 from qsparse.tflite_export.weights import LayerMatch, TrainedWeights, restore
 
@@ -103,7 +104,7 @@ def export(
     )
     with export_mode(model, on_grid=quantize):
         graph = freeze(model, samples.specs, samples.structure)
-    trained = _trained_weights(model, quantize)
+    trained = trained_weights(model, quantize)
     ranges: dict[str, Range] = {}
     if precision == INT8:
         integers = [layer.by_channel() for layer in trained]
@@ -130,6 +131,7 @@ def export(
             "target": target,
             "ranges": counts,
             "layers": [match.to_dict() for match in matches],
+            "tensors": map_tensors(file, graph, ranges),
         }
     )
     contents = file.to_bytes()
@@ -222,7 +224,13 @@ def _check_arguments(batch_size: int, samples: int) -> None:
             raise ValueError(f"{name} must be a positive integer, got {value!r}.")
 
 
-def _trained_weights(model: keras.Model, quantize: bool) -> list[TrainedWeights]:
+def trained_weights(model: keras.Model, quantize: bool = True) -> list[TrainedWeights]:
+    """Returns what training fixed in each compressed layer of a model.
+
+    Args:
+        model: a built Keras model.
+        quantize: whether the weights are those of the int8 grid.
+    """
     trained = []
     for layer in compressed_layers(model):
         if quantize:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import tensorflow as tf
 
+from qsparse.tflite_export.choices import Choices
 from qsparse.tflite_export.graph import Graph, Node, node_name
 from qsparse.tflite_export.simplify import channel_count, over_weights
 
@@ -70,6 +71,7 @@ def scale_channels(
     graph: Graph,
     sums: set[str],
     fixed: set[str],
+    choices: Choices,
     batches: Iterable[list[np.ndarray]],
 ) -> set[str]:
     """Divides what a float sum adds by a factor per channel, and multiplies later.
@@ -80,20 +82,21 @@ def scale_channels(
         graph: a simplified graph; changed in place.
         sums: what `float_sums` found.
         fixed: tensors with a trained range, which hold for the tensor as it is.
+        choices: takes down, or repeats, the factors.
         batches: representative samples.
 
     Returns:
         Names of the products, which must stay in float.
     """
     sources = _sources(graph, sums, fixed)
-    largest = _largest(graph, sources, batches)
+    sizes = [graph.shapes[tensor][-1] for tensor in sources]
+    factors = choices.make(
+        sizes,
+        lambda: [beyond_typical(n) for n in _largest(graph, sources, batches).values()],
+    )
     products = set()
-    for tensor, node in sources.items():
-        base = _TYPICAL * np.median(largest[tensor])
-        factor = (np.maximum(largest[tensor], base) / max(base, 1e-12)).astype(
-            np.float32
-        )
-        if base == 0 or factor.max() <= 1:
+    for (tensor, node), factor in zip(sources.items(), factors, strict=True):
+        if not factor.size:
             continue
         _divide(graph, node, factor)
         constant = graph.add_constant(f"{node_name(tensor)}/channels", factor)
@@ -106,11 +109,26 @@ def scale_channels(
     return products
 
 
+def beyond_typical(largest: np.ndarray) -> np.ndarray:
+    """Returns by how much each channel goes beyond a typical one.
+
+    Args:
+        largest: greatest magnitude of each channel.
+
+    Returns:
+        float32 factors of at least 1; empty if all are 1.
+    """
+    base = _TYPICAL * np.median(largest)
+    if base == 0 or largest.max() <= base:
+        return np.zeros(0, np.float32)
+    return (np.maximum(largest, base) / base).astype(np.float32)
+
+
 def _sources(graph: Graph, sums: set[str], fixed: set[str]) -> dict[str, Node]:
     """Returns tensors only one float sum reads -> the node with their constants."""
     users = graph.users()
     found = {}
-    for name in sums:
+    for name in (name for name in graph.nodes if name in sums):
         for tensor in graph.nodes[name].input:
             if len(users[tensor]) != 1 or tensor in fixed:
                 continue
@@ -164,8 +182,6 @@ def _largest(
         if node.op != "BiasAdd"
     }
     measured = [tensor for tensor in sources if tensor not in tables]
-    if not measured:
-        return tables
 
     def extremes(get: Callable[[str], tf.Tensor]) -> list[tf.Tensor]:
         return [
@@ -178,4 +194,5 @@ def _largest(
     for batch in batches:
         found = function(*batch)
         largest = [np.maximum(a, b) for a, b in zip(largest, found, strict=True)]
-    return tables | dict(zip(measured, largest, strict=True))
+    found_all = tables | dict(zip(measured, largest, strict=True))
+    return {tensor: found_all[tensor] for tensor in sources}

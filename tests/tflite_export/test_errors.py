@@ -112,7 +112,7 @@ def test_strict_refuses_layers_that_are_not_exact(cnn, images, tmp_path, monkeyp
     qsparse.attach(cnn, qsparse.Recipe())
     module = sys.modules["qsparse.tflite_export.export"]
     wrong = [module.TrainedWeights("dense", np.ones((12, 32), np.int8))]
-    monkeypatch.setattr(module, "_trained_weights", lambda *_: wrong)
+    monkeypatch.setattr(module, "trained_weights", lambda *_: wrong)
     with pytest.raises(RuntimeError, match=r"no exact weights for \[.dense.\]"):
         qsparse.export(cnn, tmp_path / "m.tflite", images[0][:8], strict=True)
     report = qsparse.export(cnn, tmp_path / "m.tflite", images[0][:8])
@@ -124,7 +124,7 @@ def test_a_lost_pruned_layer_is_always_refused(cnn, images, tmp_path, monkeypatc
     module = sys.modules["qsparse.tflite_export.export"]
     ones = np.ones((12, 32), np.int8)
     wrong = [module.TrainedWeights("head/dense", ones, ones > 0, "4x4 blocks")]
-    monkeypatch.setattr(module, "_trained_weights", lambda *_: wrong)
+    monkeypatch.setattr(module, "trained_weights", lambda *_: wrong)
     with pytest.raises(RuntimeError, match=r"for \['head/dense'\].*not written"):
         qsparse.export(cnn, tmp_path / "m.tflite", images[0][:8])
     assert not list(tmp_path.iterdir())
