@@ -11,6 +11,8 @@ _HOMES = {
     "delegate_library": "runtime",
     "benchmark": "bench",
     "inspect_file": "inspect",
+    "Verification": "verification",
+    "verify_file": "verification",
     "pack": "packing",
     "unpack": "packing",
 }

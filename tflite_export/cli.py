@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="qsparse",
-        description="Sparse int8 Keras models: try, inspect, measure, pack.",
+        description="Sparse int8 Keras models: try, inspect, measure, verify, pack.",
     )
     commands = parser.add_subparsers(required=True, metavar="command")
 
@@ -56,6 +56,27 @@ def _parser() -> argparse.ArgumentParser:
         "--per-layer", action="store_true", help="measure every layer on its own"
     )
     bench.set_defaults(command=_bench)
+
+    verify = commands.add_parser(
+        "verify", help="compare a .tflite file with its model, tensor by tensor"
+    )
+    verify.add_argument("model", help="the .keras file")
+    verify.add_argument("file", help="the .tflite or .qsp file of it")
+    verify.add_argument(
+        "--data", required=True, help=".npz with an array per input, labels named 'y'"
+    )
+    verify.add_argument("--labels", help=".npz with the labels, if not in --data")
+    verify.add_argument("--json", action="store_true", help="print JSON")
+    verify.add_argument(
+        "--max-lsb", type=float, help="fail if any tensor is further off than this"
+    )
+    verify.add_argument(
+        "--samples", type=int, default=32, help="samples to compare tensors on"
+    )
+    verify.add_argument(
+        "--accuracy-samples", type=int, default=1000, help="samples to run in all"
+    )
+    verify.set_defaults(command=_verify)
 
     pack = commands.add_parser("pack", help="make a file small for its way to a device")
     pack.add_argument("file", help="a .tflite file")
@@ -100,6 +121,30 @@ def _bench(options: argparse.Namespace) -> int:
     else:
         Console().print(bench_table(reports, options.file))
     return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from qsparse.tflite_export.data_file import read_data
+
+    data = read_data(options.data, options.labels)
+    with quiet():  # TensorFlow talks on stderr
+        verification = importlib.import_module("qsparse.tflite_export.verification")
+        found = verification.verify_file(
+            options.model,
+            options.file,
+            data.inputs,
+            data.labels,
+            samples=options.samples,
+            accuracy_samples=options.accuracy_samples,
+            max_lsb=options.max_lsb,
+        )
+    from qsparse.tflite_export.verification_text import to_text
+
+    if options.json:
+        print(json.dumps(found.to_dict(), indent=2))
+    else:
+        print(to_text(found))
+    return 1 if found.failures else 0
 
 
 def _pack(options: argparse.Namespace) -> int:

@@ -63,7 +63,7 @@ def compare(
         fed = []
         for name, array in zip(graph.inputs, batch, strict=True):
             entry = details[inputs[name]]
-            stored, seen = _quantize(array, entry, ranges.get(graph.inputs[name]))
+            stored, seen = on_grid(array, entry, ranges.get(graph.inputs[name]))
             interpreter.set_tensor(entry["index"], stored)
             fed.append(seen)
         interpreter.invoke()
@@ -73,7 +73,7 @@ def compare(
             got = interpreter.get_tensor(entry["index"])
             step = _step(entry, ranges.get(_before_fake_quant(graph, tensor)))
             reference_values = wanted[name].numpy()
-            difference = _dequantize(got, entry) - reference_values
+            difference = dequantize(got, entry) - reference_values
             differences[name].append(np.abs(difference).ravel() / (step or 1.0))
             if step is None:
                 spread[name] = max(spread[name], float(np.ptp(reference_values)))
@@ -120,17 +120,22 @@ def quantize_input(array: np.ndarray, scale: float, zero_point: int) -> np.ndarr
     return np.clip(np.rint(array / scale) + zero_point, -128, 127).astype(np.int8)
 
 
-def _quantize(
+def on_grid(
     array: np.ndarray, entry: dict, known: Range | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns what LiteRT is fed and the same values for the graph.
 
     Both sit on the grid of the input, so that no tie is rounded in two ways.
+
+    Args:
+        array: one batch of one input.
+        entry: LiteRT's details of the tensor it is written to.
+        known: range of the input in the graph, if it has one.
     """
     if entry["dtype"] == np.int8 and array.dtype.kind == "f":
         scale, zero = entry["quantization"]
         stored = quantize_input(array, scale, zero)
-        return stored, _dequantize(stored, entry).astype(array.dtype)
+        return stored, dequantize(stored, entry).astype(array.dtype)
     if known is not None and array.dtype.kind == "f":
         scale = (known.high - known.low) / 255
         array = np.clip(np.rint(array / scale) * scale, known.low, known.high)
@@ -138,7 +143,13 @@ def _quantize(
     return array.astype(entry["dtype"]), array
 
 
-def _dequantize(array: np.ndarray, entry: dict) -> np.ndarray:
+def dequantize(array: np.ndarray, entry: dict) -> np.ndarray:
+    """Returns what a tensor means, in float64.
+
+    Args:
+        array: its contents, int8 or float.
+        entry: LiteRT's details of it.
+    """
     scale, zero = entry["quantization"]
     if array.dtype == np.int8 and scale:
         return (array.astype(np.float64) - zero) * scale
