@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         "--data", required=True, help=".npz with an array per input, labels named 'y'"
     )
     verify.add_argument("--labels", help=".npz with the labels, if not in --data")
+    verify.add_argument("--html", help="write a report with plots to this file")
     verify.add_argument("--json", action="store_true", help="print JSON")
     verify.add_argument(
         "--max-lsb", type=float, help="fail if any tensor is further off than this"
@@ -125,7 +126,9 @@ def _bench(options: argparse.Namespace) -> int:
 
 def _verify(options: argparse.Namespace) -> int:
     from qsparse.tflite_export.data_file import read_data
+    from qsparse.tflite_export.files import check_destination, write_whole
 
+    report = None if options.html is None else check_destination(options.html, ".html")
     data = read_data(options.data, options.labels)
     with quiet():  # TensorFlow talks on stderr
         verification = importlib.import_module("qsparse.tflite_export.verification")
@@ -138,8 +141,11 @@ def _verify(options: argparse.Namespace) -> int:
             accuracy_samples=options.accuracy_samples,
             max_lsb=options.max_lsb,
         )
+    from qsparse.tflite_export.html_report import to_html
     from qsparse.tflite_export.verification_text import to_text
 
+    if report is not None:
+        write_whole(report, to_html(found).encode())
     if options.json:
         print(json.dumps(found.to_dict(), indent=2))
     else:

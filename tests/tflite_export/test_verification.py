@@ -1,8 +1,12 @@
 """A file that is its model's passes; whatever is wrong with it is found and named."""
 
+import base64
 import functools
 import json
+import re
+import sys
 from dataclasses import replace
+from html.parser import HTMLParser
 
 import keras
 import numpy as np
@@ -14,6 +18,7 @@ from qsparse.callbacks import PruneThenQuantize
 from qsparse.compressor import compressed_layers
 from qsparse.tflite_export import cli, verify_file
 from qsparse.tflite_export.flatbuffer import ModelFile
+from qsparse.tflite_export.html_report import to_html
 from qsparse.tflite_export.tensor_parity import (
     Difference,
     TensorParity,
@@ -337,3 +342,68 @@ def test_bad_input_is_one_line_and_exit_code_2(
     shown = capfd.readouterr()
     assert shown.out == "" and message in shown.err
     assert shown.err.startswith("qsparse: error: ") and shown.err.count("\n") == 1
+
+
+def test_html_report_is_whole_and_safe(folder):
+    archive = np.load(folder / "test.npz")
+    model = loaded(folder / "cnn.keras")
+    found = verify_file(model, folder / "cnn.tflite", archive["x"], archive["y"])
+    evil = [
+        replace(t, layer=f"{t.layer}<script>&\"'", op="<b>", fused=("<i>",))
+        for t in found.tensors
+    ]
+    found = replace(
+        found, tensors=evil, model="<model>", first_growth=evil[3].tensor, max_lsb=0
+    )
+    page = to_html(found)
+    reader = Reader()
+    reader.feed(page)
+    assert reader.open == [] and reader.unknown == set()
+    assert [f"{t.label}" in reader.text for t in evil] == [True] * len(evil)
+    assert all(row.layer in reader.text for row in found.weights)
+    assert "first grows at" in reader.text and "1 check failed" in reader.text
+    (image,) = reader.links
+    header, data = image.split(",", 1)
+    assert header == "data:image/png;base64"
+    assert base64.b64decode(data, validate=True).startswith(b"\x89PNG")
+    assert not re.search(r"https?:|//|@import|url\(", page.replace(data, ""))
+
+
+class Reader(HTMLParser):
+    """Collects the text and the links of a page, and what does not belong in it."""
+
+    TAGS = set(
+        "html head title style body main header h1 h2 p section div span small b i ul "
+        "li table thead tbody tr th td dl dt dd".split()
+    )
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.links, self.unknown, self.text = [], [], set(), ""
+
+    def handle_starttag(self, tag, attrs):
+        known = {"class", "style", "title", "lang", "charset", "name", "content", "alt"}
+        self.links += [value for key, value in attrs if key in ("src", "href")]
+        self.unknown |= {key for key, _ in attrs} - known - {"src"}
+        if tag not in ("meta", "img", "wbr"):
+            self.unknown |= {tag} - self.TAGS
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_html_from_the_command_line(folder, tmp_path, capsys, monkeypatch):
+    command = ["verify", f"{folder}/cnn.keras", f"{folder}/cnn.tflite"]
+    command += ["--data", f"{folder}/test.npz", "--samples", "2", "--html"]
+    assert cli.main([*command, f"{tmp_path}/r.html"]) == 0
+    assert (tmp_path / "r.html").read_text().startswith("<!DOCTYPE html>")
+    assert cli.main([*command, f"{tmp_path}/absent/r.html"]) == 2
+    assert "Create it first" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert cli.main([*command, f"{tmp_path}/s.html"]) == 2
+    assert "pip install 'keras-qsparse[plot]'" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["r.html"]
