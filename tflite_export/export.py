@@ -17,6 +17,7 @@ from qsparse.tflite_export.calibrate import (
     keep_float,
     quantize_activations,
 )
+from qsparse.tflite_export.choices import Choices
 from qsparse.tflite_export.convert import INFERENCE_TYPES, convert
 from qsparse.tflite_export.data import collect
 from qsparse.tflite_export.export_report import ExportReport
@@ -106,9 +107,10 @@ def export(
         graph = freeze(model, samples.specs, samples.structure)
     trained = trained_weights(model, quantize)
     ranges: dict[str, Range] = {}
+    choices = Choices()
     if precision == INT8:
         integers = [layer.by_channel() for layer in trained]
-        ranges = quantize_activations(graph, samples.batches, integers)
+        ranges = quantize_activations(graph, samples.batches, integers, choices)
     else:
         keep_float(graph)
         if precision == DYNAMIC_RANGE:
@@ -132,6 +134,7 @@ def export(
             "ranges": counts,
             "layers": [match.to_dict() for match in matches],
             "tensors": map_tensors(file, graph, ranges),
+            "choices": choices.to_list(),
         }
     )
     contents = file.to_bytes()

@@ -14,6 +14,7 @@ import numpy as np
 from qsparse.compressor import export_mode
 from qsparse.saving import load_model
 from qsparse.tflite_export.calibrate import choose_ranges, insert_ranges
+from qsparse.tflite_export.choices import Choices
 from qsparse.tflite_export.data import Samples, collect
 from qsparse.tflite_export.export import INT8, trained_weights
 from qsparse.tflite_export.flatbuffer import ModelFile, Tensor
@@ -96,19 +97,23 @@ def pair(model: keras.Model, file: ModelFile, data: Any, limit: int) -> Pair:
     Raises:
         ValueError: the two do not belong together, or the data does not fit.
     """
-    recorded = _recorded(file)
+    recorded, choices = _recorded(file)
     batch_size = file.inputs[0].shape[0] if file.inputs and file.inputs[0].shape else 1
     samples = collect(model, data, batch_size=batch_size, limit=limit)
     with export_mode(model):
         graph = freeze(model, samples.specs, samples.structure)
     trained = trained_weights(model)
-    wanted = choose_ranges(graph, [layer.by_channel() for layer in trained])
-    wanted = in_order(graph, wanted)
+    integers = [layer.by_channel() for layer in trained]
+    try:
+        layout = choose_ranges(graph, integers, choices)
+    except ValueError as error:
+        raise refuse(file, str(error)) from error
+    wanted = in_order(graph, layout.ranges)
     stored = _match(file, graph, list(wanted), recorded)
     ranges = {
         tensor: _range_of(stored[tensor], wanted[tensor].source) for tensor in stored
     }
-    insert_ranges(graph, ranges)
+    insert_ranges(graph, ranges, layout.exempt)
     names = LayerNames(model)
     changed = [
         tensor
@@ -134,8 +139,11 @@ def refuse(file: ModelFile, why: str) -> ValueError:
     return ValueError(f"{file.name} was not made from this model: {why}. {_AGAIN}")
 
 
-def _recorded(file: ModelFile) -> list[str | None]:
-    """Returns the tensor of the file for each quantized tensor, in order."""
+def _recorded(file: ModelFile) -> tuple[list[str | None], Choices]:
+    """Returns the tensor of the file for each quantized tensor, in order.
+
+    And what else the export decided from its data.
+    """
     metadata = file.metadata()
     if metadata is None or "tensors" not in metadata:
         raise ValueError(
@@ -150,10 +158,11 @@ def _recorded(file: ModelFile) -> list[str | None]:
             "tensor by tensor."
         )
     try:
-        return [
+        tensors = [
             None if stored is None else str(stored) for _, stored in metadata["tensors"]
         ]
-    except (TypeError, ValueError) as error:
+        return tensors, Choices(metadata["choices"])
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"the list of tensors in {file.name} is damaged: {error}. {_AGAIN}"
         ) from error
