@@ -21,7 +21,7 @@ def bake_weights(graph: Graph, trained: list[np.ndarray]) -> None:
             continue
         weights = graph.value(node.input[1])
         rows = by_channel(node, weights)
-        if any(rows.shape == q.shape and _on_grid(rows, q) for q in trained):
+        if any(rows.shape == q.shape and on_grid(rows, q) for q in trained):
             continue
         largest = np.abs(rows).max(axis=1)
         scale = np.where(largest > 0, largest, 1) / 127
@@ -48,7 +48,7 @@ def _break_splat(graph: Graph, node: Node) -> None:
     node.input[1] = graph.add_constant(f"{node.name}/distinct", bias)
 
 
-def _on_grid(rows: np.ndarray, integers: np.ndarray) -> bool:
+def on_grid(rows: np.ndarray, integers: np.ndarray) -> bool:
     """Whether each row is a multiple of its row of integers."""
     largest = np.maximum(np.abs(integers).max(axis=1), 1)
     step = np.abs(rows).max(axis=1) / largest

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from qsparse.tflite_export.bake import bake_weights
 from qsparse.tflite_export.choices import Choices
-from qsparse.tflite_export.composites import find_interiors
+from qsparse.tflite_export.composites import Gate, find_composites, means_to_sums
 from qsparse.tflite_export.depthwise import to_depthwise
 from qsparse.tflite_export.graph import FAKE_QUANT, Graph, node_name
 from qsparse.tflite_export.masked_scores import (
@@ -16,9 +16,14 @@ from qsparse.tflite_export.masked_scores import (
     limit_masks,
     score_tensors,
 )
+from qsparse.tflite_export.outlier_neurons import split_outliers
 from qsparse.tflite_export.ranges import SAME_SCALE, Range, choose, take_trained
 from qsparse.tflite_export.residuals import float_sums, scale_channels
 from qsparse.tflite_export.simplify import simplify
+from qsparse.tflite_export.smoothing import smooth
+
+# |gelu(-4)| is 1e-4, and hard-swish is zero below -3.
+_GATE_IS_SHUT = -4.0
 
 
 def quantize_activations(
@@ -49,7 +54,7 @@ def quantize_activations(
     known = {t: r for t, r in layout.ranges.items() if r.source != "calibrated"}
     _insert(graph, known, layout.exempt)
     missing = {t: r for t, r in layout.ranges.items() if t not in known}
-    measured = _measure(graph, missing, batches)
+    measured = _measure(graph, missing, layout.gates, batches)
     insert_ranges(graph, measured, layout.exempt)
     return {**known, **measured}
 
@@ -61,10 +66,12 @@ class Layout:
     Attributes:
         ranges: tensor -> range; those to calibrate are still empty.
         exempt: tensor -> nodes that read it unrounded.
+        gates: the gated activations.
     """
 
     ranges: dict[str, Range]
     exempt: dict[str, set[str]]
+    gates: list[Gate]
 
 
 def choose_ranges(
@@ -83,20 +90,29 @@ def choose_ranges(
     """
     trained, rounded = take_trained(graph)
     fixed = set(trained)
+    integers = list(trained_weights)
     simplify(graph, fixed)
     to_depthwise(graph, fixed)
-    bake_weights(graph, list(trained_weights))
-    interior, normalizing = find_interiors(graph)
-    sums = float_sums(graph, normalizing, fixed)
-    sums |= scale_channels(graph, sums, fixed, choices, batches)
-    # What a normalization or a float sum computes is read as it is by float sums,
+    found = find_composites(graph)
+    sums = float_sums(graph, found.normalizing, fixed)
+    split_outliers(graph, found.gates, sums, fixed, integers, choices, batches)
+    found = find_composites(graph)
+    means_to_sums(graph, found)
+    sums = float_sums(graph, found.normalizing, fixed)
+    divided = smooth(graph, sums | found.normalizing, fixed, integers, choices, batches)
+    bake_weights(graph, integers)
+    multiplied = scale_channels(graph, sums, fixed, choices, batches)
+    # What a normalization or a float sum computes is read as it is by float nodes,
     # unless training saw it rounded there.
+    floating = sums | divided | multiplied
     exempt = {
-        tensor: sums - rounded.get(tensor, set())
+        tensor: floating - rounded.get(tensor, set())
         for tensor in graph.nodes
-        if tensor in sums | normalizing
+        if tensor in floating | found.normalizing
     }
-    return Layout(choose(graph, trained, interior | sums, sums), exempt)
+    interior = found.interior | sums | multiplied
+    ranges = choose(graph, trained, interior, floating)
+    return Layout(ranges, exempt, found.gates)
 
 
 def insert_ranges(
@@ -134,7 +150,10 @@ def count_sources(ranges: dict[str, Range]) -> dict[str, int]:
 
 
 def _measure(
-    graph: Graph, missing: dict[str, Range], batches: Iterable[list[np.ndarray]]
+    graph: Graph,
+    missing: dict[str, Range],
+    gates: list[Gate],
+    batches: Iterable[list[np.ndarray]],
 ) -> dict[str, Range]:
     """Runs the graph and returns the range each tensor takes."""
     tensors = list(missing)
@@ -174,7 +193,22 @@ def _measure(
         for i, (tensor, entry) in enumerate(missing.items())
     }
     limit_masks(graph, scores, found)
+    _limit_gates(graph, gates, found)
     return {tensor: entry.nudged() for tensor, entry in found.items()}
+
+
+def _limit_gates(graph: Graph, gates: list[Gate], ranges: dict[str, Range]) -> None:
+    """Ends ranges where a gated activation is as good as zero below."""
+    users = graph.users()
+    for gate in gates:
+        tensor, readers = gate.base, gate.inside | {gate.end}
+        while {user.name for user in users[tensor]} <= readers:
+            if tensor in ranges:
+                ranges[tensor].low = max(ranges[tensor].low, _GATE_IS_SHUT)
+            node = graph.nodes[node_name(tensor)]
+            if node.op not in SAME_SCALE:
+                break
+            tensor, readers = node.input[0], {node.name}
 
 
 def _table(graph: Graph, tensor: str) -> np.ndarray | None:

@@ -5,6 +5,8 @@ for, and what is left has no int8 kernel. Inside LayerNormalization it would put
 variance on 256 levels. So ranges are placed around these groups, never within.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from qsparse.tflite_export.graph import Graph, Node, node_name
@@ -17,59 +19,108 @@ _STATISTICS = {"SquaredDifference", "Maximum"} | _ARITHMETIC
 _MOST_NODES = 16  # in one group; the largest known has eleven
 
 
-def find_interiors(graph: Graph) -> tuple[set[str], set[str]]:
-    """Finds every group; writes means in normalizations as sums.
+@dataclass(frozen=True)
+class Gate:
+    """An activation `x * gate(x)`: GELU or hard-swish.
+
+    Attributes:
+        base: the tensor x.
+        inside: its nodes but the last.
+        end: its last node.
+    """
+
+    base: str
+    inside: set[str]
+    end: str
+
+
+@dataclass(frozen=True)
+class Composites:
+    """The groups of a graph.
+
+    Attributes:
+        interior: tensors that must not get a range. What leaves a group is not among
+            them.
+        normalizing: every node of a normalization.
+        gates: the gated activations.
+    """
+
+    interior: set[str]
+    normalizing: set[str]
+    gates: list[Gate]
+
+
+def find_composites(graph: Graph) -> Composites:
+    """Finds every group.
 
     Args:
-        graph: a simplified graph; changed in place.
-
-    Returns:
-        Tensors that must not get a range, and all nodes of normalizations. What leaves
-        a group is not among the first.
+        graph: a simplified graph.
     """
     users = graph.users()
     interior: set[str] = set()
     normalizing: set[str] = set()
+    gates: list[Gate] = []
     for node in list(graph.nodes.values()):
         if node.op in _GATED:
-            interior |= _gated(graph, users, node)
+            gate = _gated(graph, users, node)
+            if gate is not None:
+                gates.append(gate)
+                interior |= gate.inside
         elif node.op == "Neg":
             interior |= _prelu(graph, users, node)
         elif node.op in ("Rsqrt", "Sqrt"):
             region, leaving = _normalization(graph, users, node)
             interior |= region - leaving
             normalizing |= region
+    return Composites(interior, normalizing, gates)
+
+
+def means_to_sums(graph: Graph, found: Composites) -> None:
+    """Writes every mean in a normalization as `sum * (1 / n)`.
+
+    The converter gives MEAN the int8 type of its input wherever that has one (the
+    "same scale" rule), and the mean of a LayerNormalization would lose its bits.
+
+    Args:
+        graph: the graph; changed in place.
+        found: its groups; the new nodes are added to them.
+    """
+    for name in list(found.normalizing):
+        if graph.nodes[name].op == "Mean":
+            total = _mean_to_sum(graph, graph.nodes[name])
+            found.normalizing.add(total)
+            found.interior.add(total)
     graph.refresh()
-    return interior, normalizing
 
 
-def _gated(graph: Graph, users: dict, anchor: Node) -> set[str]:
+def _gated(graph: Graph, users: dict, anchor: Node) -> Gate | None:
     """GELU (erf, erfc or tanh) and hard-swish: `x * gate(x)`."""
     node = anchor
     while True:
         if len(users[node.name]) != 1:
-            return set()
+            return None
         previous, node = node, users[node.name][0]
         if affine_constant(graph, node) is None:
             break
     if node.op != "Mul":
-        return set()
+        return None
     base = next((t for t in node.input if t != previous.name), None)
     if base is None:
-        return set()
+        return None
     half = affine_constant(graph, graph.nodes[node_name(base)])
     scaled = False
     if half is not None and _between(graph, half[0], node.name):
         base, scaled = half[0], True
     inside = _between(graph, base, node.name)
     if not inside:
-        return set()
+        return None
     factors = sum(graph.nodes[name].op in ("Mul", "RealDiv") for name in inside)
     waiting = factors == 0 if anchor.op == "Relu6" else not scaled
     following = users[node.name]
     if waiting and len(following) == 1 and affine_constant(graph, following[0]):
         inside.add(node.name)  # the constant factor comes after the product
-    return inside
+        node = following[0]
+    return Gate(base, inside, node.name)
 
 
 def _prelu(graph: Graph, users: dict, anchor: Node) -> set[str]:
@@ -127,9 +178,6 @@ def _normalization(
         if name in graph.outputs.values()
         or any(user.name not in region for user in users[name])
     }
-    for name in list(region):
-        if graph.nodes[name].op == "Mean":
-            region.add(_mean_to_sum(graph, graph.nodes[name]))
     return region, leaving
 
 
@@ -169,11 +217,7 @@ def _statistics(graph: Graph, anchor: Node) -> tuple[str | None, set[str]]:
 
 
 def _mean_to_sum(graph: Graph, node: Node) -> str:
-    """Writes a mean as `sum * (1 / n)`; returns the node of the sum.
-
-    The converter gives MEAN the int8 type of its input wherever that has one (the
-    "same scale" rule), and the mean of a LayerNormalization would lose its bits.
-    """
+    """Returns the node of the sum."""
     shape = graph.shapes[node.input[0]]
     axes = np.atleast_1d(graph.value(node.input[1]))
     total = graph.add_node(

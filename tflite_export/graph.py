@@ -147,6 +147,15 @@ class Graph:
         self.nodes[node.name] = node
         return node.name
 
+    def copy_node(self, node: Node, inputs: Iterable[str]) -> str:
+        """Adds a copy of a node that reads other tensors; returns its name."""
+        copy = Node()
+        copy.CopyFrom(node)
+        copy.name = self._unique(f"{node.name}/copy")
+        copy.input[:] = inputs
+        self.nodes[copy.name] = copy
+        return copy.name
+
     def rewire(self, old: str, new: str, keep: Iterable[str] = ()) -> None:
         """Makes every reader of `old`, outputs included, read `new` instead.
 

@@ -7,20 +7,17 @@ one or two channels are a hundred times larger than all others (Dettmers et al.,
 "LLM.int8()", 2022), and on one scale with them the others round to zero.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 import tensorflow as tf
 
+from qsparse.tflite_export.channels import beyond_typical, largest_per_channel
 from qsparse.tflite_export.choices import Choices
 from qsparse.tflite_export.graph import Graph, Node, node_name
 from qsparse.tflite_export.simplify import channel_count, over_weights
 
 _SUMS = {"Add", "AddV2"}
-# Channels up to this multiple of the typical one stay on one scale: the samples that
-# calibrate tell little of the range of a single channel. A product in float, which
-# costs about as much as the sum, is for channels beyond.
-_TYPICAL = 3.0
 
 
 def float_sums(graph: Graph, normalizing: set[str], fixed: set[str]) -> set[str]:
@@ -109,21 +106,6 @@ def scale_channels(
     return products
 
 
-def beyond_typical(largest: np.ndarray) -> np.ndarray:
-    """Returns by how much each channel goes beyond a typical one.
-
-    Args:
-        largest: greatest magnitude of each channel.
-
-    Returns:
-        float32 factors of at least 1; empty if all are 1.
-    """
-    base = _TYPICAL * np.median(largest)
-    if base == 0 or largest.max() <= base:
-        return np.zeros(0, np.float32)
-    return (np.maximum(largest, base) / base).astype(np.float32)
-
-
 def _sources(graph: Graph, sums: set[str], fixed: set[str]) -> dict[str, Node]:
     """Returns tensors only one float sum reads -> the node with their constants."""
     users = graph.users()
@@ -183,16 +165,6 @@ def _largest(
     }
     measured = [tensor for tensor in sources if tensor not in tables]
 
-    def extremes(get: Callable[[str], tf.Tensor]) -> list[tf.Tensor]:
-        return [
-            tf.reduce_max(tf.abs(tf.reshape(get(t), (-1, graph.shapes[t][-1]))), axis=0)
-            for t in measured
-        ]
-
-    function = graph.function(extremes)
-    largest = [np.zeros(graph.shapes[t][-1]) for t in measured]
-    for batch in batches:
-        found = function(*batch)
-        largest = [np.maximum(a, b) for a, b in zip(largest, found, strict=True)]
+    largest = largest_per_channel(graph, measured, batches)
     found_all = tables | dict(zip(measured, largest, strict=True))
     return {tensor: found_all[tensor] for tensor in sources}
