@@ -6,7 +6,7 @@ from qsparse.tflite_export.graph import Graph, Node
 from qsparse.tflite_export.simplify import by_channel, channel_count, over_weights
 
 
-def bake_weights(graph: Graph, trained: list[np.ndarray]) -> None:
+def bake_weights(graph: Graph, trained: list[np.ndarray]) -> dict[str, np.ndarray]:
     """Rounds constant weights to the int8 grid the converter will choose.
 
     With this the graph, run in TensorFlow, is a reference for the file. Layers that
@@ -15,7 +15,11 @@ def bake_weights(graph: Graph, trained: list[np.ndarray]) -> None:
     Args:
         graph: a simplified graph.
         trained: int8 weights (outputs, weights per output) of compressed layers.
+
+    Returns:
+        Products by name -> the weights they had, where these were rounded.
     """
+    exact: dict[str, np.ndarray] = {}
     for node in list(graph.nodes.values()):
         if channel_count(graph, node) is None:
             continue
@@ -27,11 +31,13 @@ def bake_weights(graph: Graph, trained: list[np.ndarray]) -> None:
         scale = np.where(largest > 0, largest, 1) / 127
         scale = over_weights(node, weights, scale).astype(weights.dtype)
         baked = np.rint(weights / scale) * scale
+        exact[node.name] = weights
         node.input[1] = graph.add_constant(f"{node.name}/int8", baked)
     for node in list(graph.nodes.values()):
         if node.op == "BiasAdd":
             _break_splat(graph, node)
     graph.refresh()
+    return exact
 
 
 def _break_splat(graph: Graph, node: Node) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from qsparse.tflite_export.bake import bake_weights
+from qsparse.tflite_export.bias_correction import correct_biases
 from qsparse.tflite_export.choices import Choices
 from qsparse.tflite_export.composites import Gate, find_composites, means_to_sums
 from qsparse.tflite_export.depthwise import to_depthwise
@@ -100,7 +101,8 @@ def choose_ranges(
     means_to_sums(graph, found)
     sums = float_sums(graph, found.normalizing, fixed)
     divided = smooth(graph, sums | found.normalizing, fixed, integers, choices, batches)
-    bake_weights(graph, integers)
+    exact = bake_weights(graph, integers)
+    correct_biases(graph, exact, choices, batches)
     multiplied = scale_channels(graph, sums, fixed, choices, batches)
     # What a normalization or a float sum computes is read as it is by float nodes,
     # unless training saw it rounded there.

@@ -11,7 +11,7 @@ import numpy as np
 
 
 class Choices:
-    """Factors per channel, measured and written down, or read back.
+    """Values per channel, measured and written down, or read back.
 
     Args:
         recorded: what `to_list` returned for the export to repeat; None measures.
@@ -23,7 +23,7 @@ class Choices:
         self._next = 0
 
     def make(self, sizes: list[int], measure: Callable[[], list[np.ndarray]]) -> list:
-        """Returns one array of factors per tensor, empty where it needs none.
+        """Returns one array per tensor, empty where it needs none.
 
         Args:
             sizes: channels of each tensor.
@@ -40,7 +40,7 @@ class Choices:
         self._next += 1
         factors = [_decode(text) for text in entry]
         fits = len(factors) == len(sizes) and all(
-            array.size in (0, size) and np.isfinite(array).all() and (array > 0).all()
+            array.size in (0, size) and np.isfinite(array).all()
             for array, size in zip(factors, sizes, strict=False)
         )
         if not fits:
