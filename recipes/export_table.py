@@ -9,7 +9,8 @@ def to_markdown(rows: list[dict[str, Any]]) -> str:
     Args:
         rows: what `make bench-export` writes as JSON.
     """
-    return "\n\n".join((_figures(rows), _ops(rows))) + "\n"
+    parts = [_figures(rows), _ops(rows), *filter(None, map(_accuracy, rows))]
+    return "\n\n".join(parts) + "\n"
 
 
 def _figures(rows: list[dict[str, Any]]) -> str:
@@ -40,7 +41,7 @@ def _figures(rows: list[dict[str, Any]]) -> str:
             f"{row['max_lsb']:.0f} / {row['mean_lsb']:.2f}",
             f"{row['off_by_more_than_1']:.1%}",
             _floor(row["difference_from_litert"]["builtin"]),
-            f"{row['delegate_differences']} differences",
+            _floor(row["difference_from_litert"]["ours"]),
         ]
         for row in rows
     ]
@@ -56,6 +57,26 @@ def _ops(rows: list[dict[str, Any]]) -> str:
         for row in rows
     ]
     return _table(("network", "ops"), lines)
+
+
+def _accuracy(row: dict[str, Any]) -> str:
+    found = row.get("accuracy")
+    if found is None:
+        return ""
+    if row["network"] == "efficientnet_lite0":
+        return (
+            f"EfficientNet-Lite0, six photos: {found['equal']} keep their class "
+            f"({found['top1_float']} in float, {found['top1_int8']} in int8)."
+        )
+    return (
+        f"MiniLM, embeddings of {found['sentences']} sentences: cosine to Keras "
+        f"{found['cosine_int8']:.4f} in int8 (least {found['least_cosine_int8']:.4f}), "
+        f"{found['cosine_dynamic_range']:.4f} with float activations (least "
+        f"{found['least_cosine_dynamic_range']:.4f}). Fine-tuned on film sentences, "
+        f"{found['tested']} others: {found['accuracy_float']:.1%} in float, "
+        f"{found['accuracy_fake_quant']:.1%} with fake quantization in Keras, "
+        f"{found['accuracy_int8']:.1%} in the file ({found['flipped']} labels differ)."
+    )
 
 
 def _floor(difference: dict[str, Any] | str) -> str:
