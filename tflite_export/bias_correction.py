@@ -34,6 +34,8 @@ def correct_biases(
         for node in graph.nodes.values()
         if node.op == "BiasAdd" and node_name(node.input[0]) in exact
     ]
+    # Outputs of a transposed convolution do not all see the same taps.
+    heads = [pair for pair in heads if pair[1].op != "Conv2DBackpropInput"]
     shifts = choices.make(
         [channel_count(graph, head) or 0 for _, head in heads],
         lambda: _shifts(graph, [head for _, head in heads], exact, batches),
@@ -79,6 +81,8 @@ def _shift(
     if head.op == "DepthwiseConv2dNative":
         multiplier = len(lost) // len(mean)
         return (lost.sum(axis=1) * np.repeat(mean, multiplier)).astype(np.float32)
-    # The input channels come last, whatever taps stand in front of them.
-    taps = lost.reshape(len(lost), -1, len(mean)).sum(axis=1)
-    return (taps @ mean).astype(np.float32)
+    # The input channels of a group come last, whatever taps stand in front of them.
+    inputs = weights.shape[2] if head.op == "Conv2D" else len(mean)
+    groups = len(mean) // inputs
+    taps = lost.reshape(groups, len(lost) // groups, -1, inputs).sum(axis=2)
+    return np.einsum("goi,gi->go", taps, mean.reshape(groups, inputs)).reshape(-1)
