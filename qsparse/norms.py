@@ -1,4 +1,4 @@
-"""Normalization statistics: late in training they stay what they are.
+"""Normalization statistics: late in training they may stay what they are.
 
 With statistics of its own batch, a BatchNormalization computes something else in
 training than what is folded into the weights of the exported file. In the last steps

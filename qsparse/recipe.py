@@ -52,9 +52,10 @@ class Recipe:
             [0, 1]) or a step (int). Masks stay frozen after `prune_until`.
         freeze_statistics_from: moment from which every BatchNormalization uses its
             moving statistics in training too, as the exported file will; only while
-            quantizing. None never does. The last tenth of training by default: late
-            enough for the statistics to have settled. A share counts only where the
-            length of training is known.
+            quantizing. None, the default, never does: statistics that go on following
+            the weights were better (88.4% against 86.4% from 0.9 on, in the demo's
+            1,000 steps), and only long trainings let them settle. A share counts only
+            where the length of training is known.
         update_every: steps between two mask selections while pruning. None
             means a fiftieth of the pruning phase, at least 1 and at most 100.
         momentum: of the moving average of activation ranges, in [0, 1).
@@ -75,7 +76,7 @@ class Recipe:
     prune_from: Moment = 0.0
     prune_until: Moment = 0.5
     quantize_from: Moment = 0.5
-    freeze_statistics_from: Moment | None = 0.9
+    freeze_statistics_from: Moment | None = None
     update_every: int | None = None
     momentum: float = 0.95
     exclude: tuple[str, ...] = ()
@@ -137,6 +138,10 @@ class Recipe:
     def excludes(self, path: str) -> bool:
         """Return whether the layer at `path`, like "block/conv", is excluded."""
         return any(matches(entry, path) for entry in self.exclude)
+
+    def freezes_statistics(self) -> bool:
+        """Return whether normalizations stop following their batches."""
+        return self.quantize and self.freeze_statistics_from is not None
 
     def needs_total_steps(self) -> bool:
         """Return whether any moment is a share of training."""

@@ -92,7 +92,7 @@ def find_targets(model: keras.Model, recipe: Recipe) -> list[Target]:
                 targets.append(Target(path, layer, pattern))
         elif isinstance(layer, INT8_JOINS) and recipe.quantize:
             targets.append(Target(path, layer, None))
-        elif isinstance(layer, NORMS) and recipe.quantize:
+        elif isinstance(layer, NORMS) and recipe.freezes_statistics():
             targets.append(Target(path, layer, None))
     if misfits and recipe.strict:
         raise ValueError(
