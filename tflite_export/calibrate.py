@@ -14,6 +14,7 @@ from qsparse.tflite_export.depthwise import to_depthwise
 from qsparse.tflite_export.graph import FAKE_QUANT, Graph, node_name
 from qsparse.tflite_export.masked_scores import (
     least_score,
+    limit_constant_masks,
     limit_masks,
     score_tensors,
 )
@@ -25,6 +26,7 @@ from qsparse.tflite_export.smoothing import smooth
 
 # |gelu(-4)| is 1e-4, and hard-swish is zero below -3.
 _GATE_IS_SHUT = -4.0
+_SHUT = 1e-3  # greatest magnitude behind a gate that is shut
 
 
 def quantize_activations(
@@ -127,6 +129,7 @@ def insert_ranges(
         ranges: tensor -> range.
         exempt: tensor -> nodes that read it unrounded.
     """
+    limit_constant_masks(graph, ranges)
     _insert(graph, ranges, exempt)
     _round_average_pools(graph)
 
@@ -164,20 +167,32 @@ def _measure(
 
     scores = score_tensors(graph)
 
-    def extremes(get: Callable[[str], tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+    def extremes(get: Callable[[str], tf.Tensor]) -> tuple[tf.Tensor, ...]:
         values = {tensor: get(tensor) for tensor in tensors}
         lows = [
-            least_score(value) if tensor in scores else tf.reduce_min(value)
+            tf.reduce_min([least_score(get(read)) for read in scores[tensor]])
+            if tensor in scores
+            else tf.reduce_min(value)
             for tensor, value in values.items()
         ]
         highs = [tf.reduce_max(value) for value in values.values()]
-        return tf.stack(lows), tf.stack(highs)
+        return tf.stack(lows), tf.stack(highs), open_from(get)
+
+    def open_from(get: Callable[[str], tf.Tensor]) -> tf.Tensor:
+        pairs = [(get(gate.base), get(gate.end)) for gate in gates]
+        zero = tf.zeros((), tf.float32)
+        return tf.stack(
+            [tf.reduce_min(tf.where(tf.abs(y) > _SHUT, x, zero)) for x, y in pairs]
+            or [zero]
+        )
 
     function = graph.function(extremes)
     low = np.full(len(tensors), np.inf)
     high = np.full(len(tensors), -np.inf)
+    opening = np.zeros(max(len(gates), 1))
     for batch in batches:
-        least, greatest = function(*batch)
+        least, greatest, opened = function(*batch)
+        opening = np.minimum(opening, opened.numpy())
         low = np.minimum(low, least.numpy())
         high = np.maximum(high, greatest.numpy())
     for index, tensor in enumerate(tensors):
@@ -194,17 +209,22 @@ def _measure(
         tensor: replace(entry, low=float(low[i]), high=float(high[i]))
         for i, (tensor, entry) in enumerate(missing.items())
     }
-    limit_masks(graph, scores, found)
-    _limit_gates(graph, gates, found)
+    limit_masks(graph, found)
+    # An activation of another form, such as x * tanh(x), may never shut.
+    shut = [g for g, x in zip(gates, opening, strict=False) if x >= _GATE_IS_SHUT]
+    _limit_gates(graph, shut, found)
     return {tensor: entry.nudged() for tensor, entry in found.items()}
 
 
 def _limit_gates(graph: Graph, gates: list[Gate], ranges: dict[str, Range]) -> None:
     """Ends ranges where a gated activation is as good as zero below."""
     users = graph.users()
+    outputs = set(graph.outputs.values())
     for gate in gates:
         tensor, readers = gate.base, gate.inside | {gate.end}
-        while {user.name for user in users[tensor]} <= readers:
+        while (
+            tensor not in outputs and {user.name for user in users[tensor]} <= readers
+        ):
             if tensor in ranges:
                 ranges[tensor].low = max(ranges[tensor].low, _GATE_IS_SHUT)
             node = graph.nodes[node_name(tensor)]

@@ -64,6 +64,8 @@ def is_free_product(graph: Graph, node: Node, trained: list[np.ndarray]) -> bool
     """
     if node.op not in ("MatMul", "BatchMatMulV2") or is_transposed(node):
         return False
+    if node.attr["transpose_a" if node.op == "MatMul" else "adj_x"].b:
+        return False
     if not graph.is_constant(node.input[1]) or len(graph.shapes[node.input[1]]) != 2:
         return False
     rows = by_channel(node, graph.value(node.input[1]))

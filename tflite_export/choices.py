@@ -6,6 +6,7 @@ the same: the file's metadata carry the decisions, in the order they were made.
 
 import base64
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -13,21 +14,45 @@ import numpy as np
 class Choices:
     """Values per channel, measured and written down, or read back.
 
-    Args:
-        recorded: what `to_list` returned for the export to repeat; None measures.
+    Made without arguments, it measures; see `from_list` for the other kind.
     """
 
-    def __init__(self, recorded: list[list[str]] | None = None) -> None:
-        self._repeats = recorded is not None
-        self._entries: list[list[str]] = [] if recorded is None else list(recorded)
+    def __init__(self) -> None:
+        self._repeats = False
+        self._entries: list[list[str]] = []
         self._next = 0
 
-    def make(self, sizes: list[int], measure: Callable[[], list[np.ndarray]]) -> list:
+    @classmethod
+    def from_list(cls, recorded: Any) -> "Choices":
+        """Returns choices that repeat what was decided once.
+
+        Args:
+            recorded: what `to_list` returned, or what an untrusted file has there.
+
+        Raises:
+            ValueError: it is nothing `to_list` returns.
+        """
+        if not isinstance(recorded, list) or not all(
+            isinstance(entry, list) and all(isinstance(text, str) for text in entry)
+            for entry in recorded
+        ):
+            raise ValueError("the choices must be lists of base64 texts")
+        choices = cls()
+        choices._repeats, choices._entries = True, recorded
+        return choices
+
+    def make(
+        self,
+        sizes: list[int],
+        measure: Callable[[], list[np.ndarray]],
+        least: float = -np.inf,
+    ) -> list[np.ndarray]:
         """Returns one array per tensor, empty where it needs none.
 
         Args:
             sizes: channels of each tensor.
             measure: returns the arrays, float32; not called where they are repeated.
+            least: least value a channel may have.
 
         Raises:
             ValueError: the record is of another model.
@@ -36,16 +61,34 @@ class Choices:
             factors = [np.asarray(array, np.float32) for array in measure()]
             self._entries.append([_encode(array) for array in factors])
             return factors
-        entry = self._entries[self._next] if self._next < len(self._entries) else []
+        if self._next == len(self._entries):
+            raise ValueError(f"it has {self._next} choices, the model needs more")
+        factors = [_decode(text) for text in self._entries[self._next]]
         self._next += 1
-        factors = [_decode(text) for text in entry]
-        fits = len(factors) == len(sizes) and all(
-            array.size in (0, size) and np.isfinite(array).all()
-            for array, size in zip(factors, sizes, strict=False)
-        )
-        if not fits:
-            raise ValueError("the file was not exported from this model.")
+        if len(factors) != len(sizes):
+            raise ValueError(
+                f"its choice {self._next} is about {len(factors)} tensors, in the "
+                f"model it is about {len(sizes)}"
+            )
+        for array, size in zip(factors, sizes, strict=True):
+            fits = np.isfinite(array).all() and (array >= least).all()
+            if array.size not in (0, size) or not fits:
+                raise ValueError(
+                    f"its choice {self._next} must be {size} finite values of at least "
+                    f"{least}, got {array.size} values"
+                )
         return factors
+
+    def finish(self) -> None:
+        """Checks that everything that was recorded has been repeated.
+
+        Raises:
+            ValueError: the record is of another model.
+        """
+        if self._repeats and self._next < len(self._entries):
+            raise ValueError(
+                f"it has {len(self._entries)} choices, the model needs {self._next}"
+            )
 
     def to_list(self) -> list[list[str]]:
         """Returns what was decided, ready for JSON."""
@@ -57,5 +100,7 @@ def _encode(array: np.ndarray) -> str:
 
 
 def _decode(text: str) -> np.ndarray:
-    raw = base64.b64decode(text, validate=True)
-    return np.frombuffer(raw[: len(raw) // 4 * 4], "<f4")
+    try:
+        return np.frombuffer(base64.b64decode(text, validate=True), "<f4")
+    except ValueError as error:
+        raise ValueError(f"its choices are damaged ({error})") from error

@@ -5,23 +5,37 @@ scores are one and the same. Below the greatest score of its row by more than
 `_NEGLIGIBLE`, a score makes no difference to a softmax, so the range ends there.
 """
 
+from collections import defaultdict
+from collections.abc import Iterator
+
+import numpy as np
 import tensorflow as tf
 
-from qsparse.tflite_export.graph import Graph, node_name
-from qsparse.tflite_export.ranges import Range, root_of
+from qsparse.tflite_export.graph import Graph, Node, node_name
+from qsparse.tflite_export.ranges import SAME_SCALE, Range, root_of
+from qsparse.tflite_export.simplify import affine_constant
 
 # exp(-12) is 6e-6; the steps of an int8 softmax are 4e-3.
 _NEGLIGIBLE = 12.0
 _HIDDEN = -1e4  # no score is that small; float16 models mask with -6e4
-_SUMS = ("Add", "AddV2")
+_SUMS = {"Add", "AddV2"}
 
 
-def score_tensors(graph: Graph) -> set[str]:
-    """Returns the tensors whose range a softmax reads."""
+def score_tensors(graph: Graph) -> dict[str, list[str]]:
+    """Returns the tensors whose range nothing but softmaxes reads.
+
+    Returns:
+        tensor -> what the softmaxes read: the tensor, perhaps reshaped.
+    """
+    users = graph.users()
+    found = defaultdict(list)
+    for node in graph.nodes.values():
+        if node.op == "Softmax":
+            found[root_of(graph, node.input[0])].append(node.input[0])
     return {
-        root_of(graph, node.input[0])
-        for node in graph.nodes.values()
-        if node.op == "Softmax"
+        tensor: inputs
+        for tensor, inputs in found.items()
+        if _only_read_by(graph, users, tensor, {"Softmax"})
     }
 
 
@@ -37,7 +51,7 @@ def least_score(scores: tf.Tensor) -> tf.Tensor:
     return tf.maximum(tf.reduce_min(scores), least)
 
 
-def limit_masks(graph: Graph, scores: set[str], ranges: dict[str, Range]) -> None:
+def limit_masks(graph: Graph, ranges: dict[str, Range]) -> None:
     """Ends the range of what is added to scores where it hides any of them.
 
     LiteRT adds on a scale that both sides fit, where -1e9 would leave nothing of the
@@ -45,15 +59,119 @@ def limit_masks(graph: Graph, scores: set[str], ranges: dict[str, Range]) -> Non
 
     Args:
         graph: the graph.
-        scores: what `score_tensors` returns.
         ranges: tensor -> measured range; changed in place.
     """
-    for tensor in scores & ranges.keys():
-        node = graph.nodes[node_name(tensor)]
-        if node.op not in _SUMS:
+    lows: dict[str, float] = {}
+    for _, _, tensor, low in _summands(graph, ranges):
+        if tensor in ranges and ranges[tensor].low < _HIDDEN:
+            lows[tensor] = min(low, lows.get(tensor, 0.0))  # it may serve many layers
+    for tensor, low in lows.items():
+        ranges[tensor].low = low
+
+
+def limit_constant_masks(graph: Graph, ranges: dict[str, Range]) -> None:
+    """Does the same to constants: those that are added, and factors of masks.
+
+    A product with -1e9 overflows the 32 bits it is scaled in.
+
+    Args:
+        graph: the graph; changed in place.
+        ranges: tensor -> range, as `limit_masks` left it.
+    """
+    factors: dict[str, float] = {}
+    for node, position, tensor, low in list(_summands(graph, ranges)):
+        value = graph.constant(tensor)
+        if value is None:
+            if graph.nodes[node_name(tensor)].op == "Mul":
+                factors[tensor] = min(low, factors.get(tensor, 0.0))
+        elif value.size and value.min() < _HIDDEN:
+            limited = np.maximum(value, np.asarray(low, value.dtype))
+            node.input[position] = graph.add_constant(f"{node.name}/mask", limited)
+    for tensor, low in factors.items():
+        _limit_factor(graph, graph.nodes[node_name(tensor)], low, ranges)
+
+
+def _limit_factor(
+    graph: Graph, node: Node, low: float, ranges: dict[str, Range]
+) -> None:
+    """Makes the constant of a product no larger than what its least step needs."""
+    pair = affine_constant(graph, node)
+    entry = None if pair is None else ranges.get(root_of(graph, pair[0]))
+    if pair is None or entry is None:
+        return
+    value = graph.value(pair[1])
+    if not value.size or np.abs(value).max() < -_HIDDEN:
+        return
+    most = -low * 255 / (entry.high - entry.low)
+    limited = np.clip(value, -most, most).astype(value.dtype)
+    position = list(node.input).index(pair[1])
+    node.input[position] = graph.add_constant(f"{node.name}/factor", limited)
+
+
+def _summands(
+    graph: Graph, ranges: dict[str, Range]
+) -> Iterator[tuple[Node, int, str, float]]:
+    """Yields what is added to scores.
+
+    Yields:
+        the sum, which of its inputs, the tensor whose range that has, and the value
+        below which it hides every score.
+    """
+    users = graph.users()
+    for tensor in score_tensors(graph):
+        entry = ranges.get(tensor)
+        if entry is None or entry.source != "calibrated":
             continue
-        span = ranges[tensor].high - ranges[tensor].low
-        for operand in node.input:
-            entry = ranges.get(root_of(graph, operand))
-            if entry is not None and entry.low < _HIDDEN:
-                entry.low = -span - _NEGLIGIBLE
+        waiting = [(tensor, min(entry.low, 0.0) - _NEGLIGIBLE)]
+        while waiting:
+            reached, low = waiting.pop()
+            node = graph.nodes[node_name(reached)]
+            if node.op not in _SUMS:
+                continue
+            roots = [root_of(graph, operand) for operand in node.input]
+            highs = [_greatest(graph, ranges, root) for root in roots]
+            # LiteRT cannot add 1e9 - 1e9 into the range of scores.
+            if max(highs) > -_HIDDEN:
+                continue
+            for position, root in enumerate(roots):
+                least = low - max(highs[1 - position], 0.0)
+                if graph.is_constant(root):
+                    yield node, position, root, least
+                elif root in ranges and _can_shrink(graph, users, ranges, root):
+                    yield node, position, root, least
+                    waiting.append((root, least))
+
+
+def _greatest(graph: Graph, ranges: dict[str, Range], tensor: str) -> float:
+    value = graph.constant(tensor)
+    if value is not None:
+        return float(value.max(initial=0.0))
+    return ranges[tensor].high if tensor in ranges else np.inf
+
+
+def _can_shrink(
+    graph: Graph, users: dict, ranges: dict[str, Range], tensor: str
+) -> bool:
+    """Whether only sums see a tensor, and its range may end at that of scores."""
+    node = graph.nodes[node_name(tensor)]
+    if node.op in _SUMS:
+        operands = [_greatest(graph, ranges, root_of(graph, t)) for t in node.input]
+        if max(operands) > -_HIDDEN:
+            return False
+    return _only_read_by(graph, users, tensor, _SUMS)
+
+
+def _only_read_by(graph: Graph, users: dict, tensor: str, ops: set[str]) -> bool:
+    """Whether nothing else reads a tensor, as it is or moved."""
+    outputs = set(graph.outputs.values())
+    waiting = [tensor]
+    while waiting:
+        read = waiting.pop()
+        if read in outputs:
+            return False
+        for user in users[read]:
+            if user.op in SAME_SCALE and root_of(graph, user.name) == tensor:
+                waiting.append(user.name)
+            elif user.op not in ops:
+                return False
+    return True

@@ -75,9 +75,10 @@ def split_outliers(
                 graph, [layer.gate.end for layer in layers], batches
             )
         ],
+        least=1.0,
     )
     for layer, marks in zip(layers, chosen, strict=True):
-        if marks.size:
+        if (marks > 1).any():
             _split(graph, layer, np.flatnonzero(marks > 1))
     graph.refresh()
 
@@ -99,39 +100,51 @@ def _hidden(
     fixed: set[str],
     trained: list[np.ndarray],
 ) -> _Hidden | None:
-    bias = _before(graph, users, gate.base, len(gate.inside & _names(users[gate.base])))
-    if bias is None or bias.op != "BiasAdd":
+    bias = _before(graph, gate.base)
+    if bias.op != "BiasAdd":
         return None
     first = graph.nodes[node_name(bias.input[0])]
     second, _ = _behind(users, gate.end)
     if second is None or not is_free_product(graph, second, trained):
         return None
-    if not is_free_product(graph, first, trained) or len(users[first.name]) != 1:
+    if not is_free_product(graph, first, trained):
         return None
     after, operand = _behind(users, second.name)
     if after is not None and after.op == "BiasAdd":
         after, operand = _behind(users, after.name)
     if after is None or after.name not in sums:
         return None
-    between = {gate.base, gate.end, bias.name, second.name, operand}
-    if between & (fixed | set(graph.outputs.values())):
+    hidden = [bias, *_between(graph, bias, second)]
+    neurons = graph.shapes[bias.name][-1:]
+    if any(graph.shapes[node.name][-1:] != neurons for node in hidden):
+        return None  # a reshape tears neurons apart
+    if not all(_is_uniform(graph, node) for node in hidden[1:]):
         return None
+    inside = _names([first, *hidden, second, *_between(graph, second, after)])
+    read = {user.name for name in inside for user in users[name]}
+    seen_as_is = fixed | set(graph.outputs.values())
+    if inside & seen_as_is or not read <= inside | {after.name}:
+        return None  # what happens in here is seen outside
     return _Hidden(gate, first, bias, second, after, operand)
+
+
+def _is_uniform(graph: Graph, node: Node) -> bool:
+    """Whether a node does the same to every neuron."""
+    if node.op == "Reshape":
+        return graph.is_constant(node.input[1])
+    constants = [graph.constant(tensor) for tensor in node.input]
+    return all(value is None or value.size == 1 for value in constants)
 
 
 def _names(nodes: list[Node]) -> set[str]:
     return {node.name for node in nodes}
 
 
-def _before(graph: Graph, users: dict, tensor: str, readers: int) -> Node | None:
-    """Returns the node in front of reshapes, if nothing else reads what is between."""
-    if len({node.name for node in users[tensor]}) > readers + 1:
-        return None
+def _before(graph: Graph, tensor: str) -> Node:
+    """Returns the node in front of reshapes."""
     node = graph.nodes[node_name(tensor)]
     while node.op == "Reshape":
         node = graph.nodes[node_name(node.input[0])]
-        if len(users[node.name]) != 1:
-            return None
     return node
 
 

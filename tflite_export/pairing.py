@@ -106,6 +106,7 @@ def pair(model: keras.Model, file: ModelFile, data: Any, limit: int) -> Pair:
     integers = [layer.by_channel() for layer in trained]
     try:
         layout = choose_ranges(graph, integers, choices)
+        choices.finish()
     except ValueError as error:
         raise refuse(file, str(error)) from error
     wanted = in_order(graph, layout.ranges)
@@ -157,14 +158,19 @@ def _recorded(file: ModelFile) -> tuple[list[str | None], Choices]:
             f"{file.name} has {precision} precision; only int8 files are compared "
             "tensor by tensor."
         )
+    if "choices" not in metadata:
+        raise ValueError(
+            f"{file.name} does not say what its export decided from data: it was "
+            "written by an older version. Export the model again."
+        )
     try:
         tensors = [
             None if stored is None else str(stored) for _, stored in metadata["tensors"]
         ]
-        return tensors, Choices(metadata["choices"])
+        return tensors, Choices.from_list(metadata["choices"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"the list of tensors in {file.name} is damaged: {error}. {_AGAIN}"
+            f"the entry of qsparse in {file.name} is damaged: {error}. {_AGAIN}"
         ) from error
 
 

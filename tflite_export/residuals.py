@@ -90,6 +90,7 @@ def scale_channels(
     factors = choices.make(
         sizes,
         lambda: [beyond_typical(n) for n in _largest(graph, sources, batches).values()],
+        least=1.0,
     )
     products = set()
     for (tensor, node), factor in zip(sources.items(), factors, strict=True):
@@ -109,35 +110,34 @@ def scale_channels(
 def _sources(graph: Graph, sums: set[str], fixed: set[str]) -> dict[str, Node]:
     """Returns tensors only one float sum reads -> the node with their constants."""
     users = graph.users()
+    seen_as_is = fixed | set(graph.outputs.values())
+
+    def is_free(tensor: str) -> bool:
+        return len(users[tensor]) == 1 and tensor not in seen_as_is
+
     found = {}
     for name in (name for name in graph.nodes if name in sums):
-        for tensor in graph.nodes[name].input:
-            if len(users[tensor]) != 1 or tensor in fixed:
-                continue
+        for tensor in filter(is_free, graph.nodes[name].input):
             node = graph.nodes[node_name(tensor)]
-            while node.op == "Reshape" and len(users[node.input[0]]) == 1:
+            while node.op == "Reshape" and is_free(node.input[0]):
                 node = graph.nodes[node_name(node.input[0])]
-            if node.name not in fixed and _channels(graph, node) == _last(
-                graph, tensor
-            ):
+            if node.op == "BiasAdd" and not is_free(node.input[0]):
+                continue
+            channels = _channels(graph, node)
+            if channels is not None and graph.shapes[tensor][-1:] == (channels,):
                 found[tensor] = node
     return found
 
 
-def _last(graph: Graph, tensor: str) -> int | None:
-    shape = graph.shapes[tensor]
-    return shape[-1] if shape else None
-
-
 def _channels(graph: Graph, node: Node) -> int | None:
+    """Returns the channels of a lookup or a layer; None if it is neither."""
     if node.op in ("Gather", "GatherV2"):
         table = graph.shapes[node.input[0]]
-        lookup = graph.is_constant(node.input[0]) and len(table) == 2
+        by_row = node.op == "Gather" or graph.constant(node.input[2]) == 0
+        lookup = graph.is_constant(node.input[0]) and len(table) == 2 and by_row
         return table[1] if lookup else None
     if node.op == "BiasAdd":
-        head = graph.nodes[node_name(node.input[0])]
-        if len(graph.users()[head.name]) == 1:
-            return channel_count(graph, head)
+        return channel_count(graph, graph.nodes[node_name(node.input[0])])
     return None
 
 

@@ -49,7 +49,7 @@ def smooth(
         name: products
         for name in graph.nodes
         if name in floating - fixed
-        and (products := _products(graph, users, name, floating, trained))
+        and (products := _products(graph, users, name, floating, fixed, trained))
     }
     factors = choices.make(
         [graph.shapes[tensor][-1] for tensor in readers],
@@ -57,6 +57,7 @@ def smooth(
             beyond_typical(largest, _TYPICAL)
             for largest in largest_per_channel(graph, list(readers), batches)
         ],
+        least=1.0,
     )
     made = set()
     for (tensor, products), factor in zip(readers.items(), factors, strict=True):
@@ -80,17 +81,21 @@ def _products(
     users: dict,
     tensor: str,
     floating: set[str],
+    fixed: set[str],
     trained: list[np.ndarray],
 ) -> list[Node]:
     """Returns the int8 readers of a tensor; empty if one of them is something else."""
     found: list[Node] = []
     waiting = [user for user in users[tensor] if user.name not in floating]
-    if tensor in graph.outputs.values():
+    seen_as_is = fixed | set(graph.outputs.values())
+    if tensor in seen_as_is:
         return []
     channels = graph.shapes[tensor][-1:]
     while waiting:
         node = waiting.pop()
         if node.op == "Reshape" and graph.shapes[node.name][-1:] == channels:
+            if node.name in seen_as_is:
+                return []
             waiting += users[node.name]
         elif is_free_product(graph, node, trained):
             found.append(node)
