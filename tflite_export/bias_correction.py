@@ -32,7 +32,9 @@ def correct_biases(
     heads = [
         (node, graph.nodes[node_name(node.input[0])])
         for node in graph.nodes.values()
-        if node.op == "BiasAdd" and node_name(node.input[0]) in exact
+        if node.op == "BiasAdd"
+        and node_name(node.input[0]) in exact
+        and graph.is_constant(node.input[1])
     ]
     # Outputs of a transposed convolution do not all see the same taps.
     heads = [pair for pair in heads if pair[1].op != "Conv2DBackpropInput"]

@@ -18,7 +18,7 @@ from qsparse.tflite_export.simplify import affine_constant
 # exp(-12) is 6e-6; the steps of an int8 softmax are 4e-3.
 _NEGLIGIBLE = 12.0
 _HIDDEN = -1e4  # no score is that small; float16 models mask with -6e4
-_SUMS = {"Add", "AddV2"}
+_SUMS = {"Add", "AddV2", "BiasAdd"}  # Keras adds (1, 1, n) as a bias
 
 
 def score_tensors(graph: Graph) -> dict[str, list[str]]:

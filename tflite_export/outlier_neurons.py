@@ -101,7 +101,7 @@ def _hidden(
     trained: list[np.ndarray],
 ) -> _Hidden | None:
     bias = _before(graph, gate.base)
-    if bias.op != "BiasAdd":
+    if bias.op != "BiasAdd" or not graph.is_constant(bias.input[1]):
         return None
     first = graph.nodes[node_name(bias.input[0])]
     second, _ = _behind(users, gate.end)

@@ -136,7 +136,7 @@ def _channels(graph: Graph, node: Node) -> int | None:
         by_row = node.op == "Gather" or graph.constant(node.input[2]) == 0
         lookup = graph.is_constant(node.input[0]) and len(table) == 2 and by_row
         return table[1] if lookup else None
-    if node.op == "BiasAdd":
+    if node.op == "BiasAdd" and graph.is_constant(node.input[1]):
         return channel_count(graph, graph.nodes[node_name(node.input[0])])
     return None
 

@@ -195,7 +195,7 @@ def _fold_affine(graph: Graph, fixed: set[str]) -> bool:
         before = graph.nodes[node_name(pair[0])]
         bias = None
         op = before
-        if before.op == "BiasAdd":
+        if before.op == "BiasAdd" and graph.is_constant(before.input[1]):
             bias = graph.value(before.input[1])
             op = graph.nodes[node_name(before.input[0])]
             if before.input[0] in fixed or len(users[op.name]) != 1:
