@@ -33,6 +33,7 @@ from tests.tflite_export import models
 def folder(images, test_images, tmp_path_factory):
     """Return a folder with a CNN and a transformer: .keras, .tflite, data."""
     folder = tmp_path_factory.mktemp("verify")
+    keras.utils.clear_session()  # tests below go by the names that layers get
     x, y = images[0][:512], images[1][:512]
     keras.utils.set_random_seed(7)
     for name, model in (
