@@ -58,6 +58,7 @@ def minilm() -> ExactGeluBert:
     with tempfile.TemporaryDirectory() as folder:
         for name, content in zip(names, contents, strict=True):
             Path(folder, name).write_bytes(content)
+        del contents
         plain = keras_hub.models.BertBackbone.from_preset(folder)
     # from_preset gives its own class and no subclass.
     model = ExactGeluBert.from_config(plain.get_config() | {"name": "minilm"})

@@ -103,8 +103,7 @@ def choose_ranges(
     means_to_sums(graph, found)
     sums = float_sums(graph, found.normalizing, fixed)
     divided = smooth(graph, sums | found.normalizing, fixed, integers, choices, batches)
-    exact = bake_weights(graph, integers)
-    correct_biases(graph, exact, choices, batches)
+    correct_biases(graph, bake_weights(graph, integers), choices, batches)
     multiplied = scale_channels(graph, sums, fixed, choices, batches)
     # What a normalization or a float sum computes is read as it is by float nodes,
     # unless training saw it rounded there.

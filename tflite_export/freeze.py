@@ -1,6 +1,7 @@
 """Keras model -> frozen float graph with a static batch."""
 
 import contextlib
+import gc
 from collections.abc import Iterator
 from typing import Any
 
@@ -73,6 +74,9 @@ def freeze(
     )
     inputs = dict(zip(specs, (t.op.name for t in frozen.inputs), strict=True))
     graph = Graph(graph_def, inputs, outputs)
+    # Traced functions are cyclic garbage, and each holds copies of all weights.
+    del function, concrete, frozen, graph_def
+    gc.collect()
     for tensor, dtype in graph.dtypes.items():
         if dtype in (tf.float16, tf.bfloat16):
             raise ValueError(
