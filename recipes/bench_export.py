@@ -18,8 +18,9 @@ from qsparse.tflite_export.packing import pack
 from qsparse.tflite_export.runtimes import run_everywhere, stored_samples
 
 NETWORKS = ("resnet50", "vit_b16", "minilm", "mobilenet_v2", "efficientnet_lite0")
-# Seconds and bytes of a plain post-training conversion on the same samples
-# (TensorFlow 2.21, one core); EfficientNet-Lite0 was not measured then.
+# Seconds and bytes of a plain post-training conversion of networks of these shapes
+# (TensorFlow 2.21, one core, random weights), measured once, before this project;
+# EfficientNet-Lite0 was not among them.
 _BEFORE = {
     "resnet50": (21.5, 2.32e9),
     "vit_b16": (92.4, 5.13e9),

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from qsparse.tflite_export.bench_networks import synthetic_images
+from qsparse.tflite_export.bench_networks import synthetic_images, vit_b16_backbone
 from qsparse.tflite_export.export import export
 
 SAMPLES = 16
@@ -39,15 +39,7 @@ def vit_b16() -> tuple[keras.Model, Any]:
     """Returns keras-hub's ViT-B/16 with random weights, and synthetic images."""
     import keras_hub
 
-    backbone = keras_hub.models.ViTBackbone(
-        image_shape=(224, 224, 3),
-        patch_size=(16, 16),
-        num_layers=12,
-        num_heads=12,
-        hidden_dim=768,
-        mlp_dim=3072,
-    )
-    model = keras_hub.models.ViTImageClassifier(backbone, num_classes=1000)
+    model = keras_hub.models.ViTImageClassifier(vit_b16_backbone(), num_classes=1000)
     return model, synthetic_images(SAMPLES)
 
 

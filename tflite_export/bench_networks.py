@@ -36,11 +36,11 @@ def resnet50() -> tuple[keras.Model, Any]:
     return model, images
 
 
-def vit_b16() -> tuple[keras.Model, Any]:
-    """Returns ViT-B/16 at 224x224, and images."""
+def vit_b16_backbone() -> keras.Model:
+    """Returns ViT-B/16 at 224x224 without a head."""
     import keras_hub
 
-    backbone = keras_hub.models.ViTBackbone(
+    return keras_hub.models.ViTBackbone(
         image_shape=(224, 224, 3),
         patch_size=(16, 16),
         num_layers=12,
@@ -48,6 +48,11 @@ def vit_b16() -> tuple[keras.Model, Any]:
         hidden_dim=768,
         mlp_dim=3072,
     )
+
+
+def vit_b16() -> tuple[keras.Model, Any]:
+    """Returns ViT-B/16 at 224x224, and images."""
+    backbone = vit_b16_backbone()
     logits = keras.layers.Dense(1000)(backbone.output[:, 0])
     model = keras.Model(backbone.input, logits)
     _prune(model)

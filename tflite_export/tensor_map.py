@@ -31,10 +31,7 @@ def map_tensors(
         order; None where the file computes the tensor in another type or not at all.
     """
     return [
-        [
-            tensor,
-            None if (found := _find(file, graph, tensor, entry)) is None else found,
-        ]
+        [tensor, _find(file, graph, tensor, entry)]
         for tensor, entry in in_order(graph, ranges).items()
     ]
 
