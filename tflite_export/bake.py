@@ -1,12 +1,17 @@
 """Puts the weights of a graph on the int8 grid the file will have."""
 
+from collections.abc import Container
+
 import numpy as np
 
-from qsparse.tflite_export.graph import Graph, Node
+from qsparse.tflite_export.graph import FAKE_QUANT, Graph, Node, node_name
+from qsparse.tflite_export.ranges import kept_from
 from qsparse.tflite_export.simplify import by_channel, channel_count, over_weights
 
 
-def bake_weights(graph: Graph, trained: list[np.ndarray]) -> dict[str, np.ndarray]:
+def bake_weights(
+    graph: Graph, trained: list[np.ndarray], floating: Container[str] = ()
+) -> dict[str, np.ndarray]:
     """Rounds constant weights to the int8 grid the converter will choose.
 
     With this the graph, run in TensorFlow, is a reference for the file. Layers that
@@ -15,13 +20,14 @@ def bake_weights(graph: Graph, trained: list[np.ndarray]) -> dict[str, np.ndarra
     Args:
         graph: a simplified graph.
         trained: int8 weights (outputs, weights per output) of compressed layers.
+        floating: products that compute in float, whose weights stay float.
 
     Returns:
         Products by name -> the weights they had, where these were rounded.
     """
     exact: dict[str, np.ndarray] = {}
     for node in list(graph.nodes.values()):
-        if channel_count(graph, node) is None:
+        if channel_count(graph, node) is None or node.name in floating:
             continue
         weights = graph.value(node.input[1])
         rows = by_channel(node, weights)
@@ -33,11 +39,39 @@ def bake_weights(graph: Graph, trained: list[np.ndarray]) -> dict[str, np.ndarra
         baked = np.rint(weights / scale) * scale
         exact[node.name] = weights
         node.input[1] = graph.add_constant(f"{node.name}/int8", baked)
-    for node in list(graph.nodes.values()):
-        if node.op == "BiasAdd":
-            _break_splat(graph, node)
     graph.refresh()
     return exact
+
+
+def bake_biases(graph: Graph) -> None:
+    """Rounds biases to the int32 grid of the file, where they are read in int8.
+
+    Args:
+        graph: a graph with rounded weights and all its fake-quant nodes.
+    """
+    for node in list(graph.nodes.values()):
+        if node.op == "BiasAdd" and graph.is_constant(node.input[1]):
+            _bake_bias(graph, node)
+            _break_splat(graph, node)
+    graph.refresh()
+
+
+def _bake_bias(graph: Graph, node: Node) -> None:
+    head = graph.nodes[node_name(node.input[0])]
+    if channel_count(graph, head) is None:
+        return
+    source = graph.nodes[node_name(head.input[0])]
+    while (kept := kept_from(graph, source)) is not None:
+        source = graph.nodes[node_name(kept)]
+    if source.op != FAKE_QUANT:
+        return
+    low, high = (float(graph.value(limit)) for limit in source.input[1:])
+    rows = by_channel(head, graph.value(head.input[1]))
+    step = np.abs(rows).max(axis=1).astype(np.float64) / 127 * (high - low) / 255
+    step[step == 0] = 1
+    bias = graph.value(node.input[1])
+    rounded = (np.rint(bias / step) * step).astype(bias.dtype)
+    node.input[1] = graph.add_constant(f"{node.name}/int32", rounded)
 
 
 def _break_splat(graph: Graph, node: Node) -> None:

@@ -63,11 +63,10 @@ def _shifts(
             for t in sources
         ]
 
-    function = graph.function(means)
     total = [np.zeros(graph.shapes[t][-1]) for t in sources]
     count = 0
-    for batch in batches:
-        total = [a + b.numpy() for a, b in zip(total, function(*batch), strict=True)]
+    for found in graph.measure(means, batches):
+        total = [a + b for a, b in zip(total, found, strict=True)]
         count += 1
     return [
         _shift(graph, head, exact[head.name], mean / max(count, 1))

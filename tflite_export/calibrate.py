@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import tensorflow as tf
 
-from qsparse.tflite_export.bake import bake_weights
+from qsparse.tflite_export.bake import bake_biases, bake_weights
 from qsparse.tflite_export.bias_correction import correct_biases
 from qsparse.tflite_export.choices import Choices
 from qsparse.tflite_export.composites import Gate, find_composites, means_to_sums
 from qsparse.tflite_export.depthwise import to_depthwise
+from qsparse.tflite_export.equalize import equalize
 from qsparse.tflite_export.graph import FAKE_QUANT, Graph, node_name
 from qsparse.tflite_export.masked_scores import (
     least_score,
@@ -18,8 +19,8 @@ from qsparse.tflite_export.masked_scores import (
     limit_masks,
     score_tensors,
 )
-from qsparse.tflite_export.outlier_neurons import split_outliers
-from qsparse.tflite_export.ranges import SAME_SCALE, Range, choose, take_trained
+from qsparse.tflite_export.neuron_groups import group_neurons
+from qsparse.tflite_export.ranges import Range, choose, kept_from, take_trained
 from qsparse.tflite_export.residuals import float_sums, scale_channels
 from qsparse.tflite_export.simplify import simplify
 from qsparse.tflite_export.smoothing import smooth
@@ -98,13 +99,15 @@ def choose_ranges(
     to_depthwise(graph, fixed)
     found = find_composites(graph)
     sums = float_sums(graph, found.normalizing, fixed)
-    split_outliers(graph, found.gates, sums, fixed, integers, choices, batches)
+    apart = group_neurons(graph, found.gates, sums, fixed, integers, choices, batches)
     found = find_composites(graph)
     means_to_sums(graph, found)
-    sums = float_sums(graph, found.normalizing, fixed)
+    sums = float_sums(graph, found.normalizing, fixed) | apart
     divided = smooth(graph, sums | found.normalizing, fixed, integers, choices, batches)
-    correct_biases(graph, bake_weights(graph, integers), choices, batches)
-    multiplied = scale_channels(graph, sums, fixed, choices, batches)
+    channelwise = sums | found.normalizing | divided
+    equalize(graph, channelwise, fixed, integers, choices, batches)
+    correct_biases(graph, bake_weights(graph, integers, apart), choices, batches)
+    multiplied = scale_channels(graph, sums, fixed | apart, choices, batches)
     # What a normalization or a float sum computes is read as it is by float nodes,
     # unless training saw it rounded there.
     floating = sums | divided | multiplied
@@ -131,6 +134,7 @@ def insert_ranges(
     limit_constant_masks(graph, ranges)
     _insert(graph, ranges, exempt)
     _round_average_pools(graph)
+    bake_biases(graph)
 
 
 def keep_float(graph: Graph) -> None:
@@ -185,15 +189,13 @@ def _measure(
             or [zero]
         )
 
-    function = graph.function(extremes)
     low = np.full(len(tensors), np.inf)
     high = np.full(len(tensors), -np.inf)
     opening = np.zeros(max(len(gates), 1))
-    for batch in batches:
-        least, greatest, opened = function(*batch)
-        opening = np.minimum(opening, opened.numpy())
-        low = np.minimum(low, least.numpy())
-        high = np.maximum(high, greatest.numpy())
+    for least, greatest, opened in graph.measure(extremes, batches):
+        opening = np.minimum(opening, opened)
+        low = np.minimum(low, least)
+        high = np.maximum(high, greatest)
     for index, tensor in enumerate(tensors):
         table = _table(graph, tensor)
         if table is not None:  # every row, not only those the samples look up
@@ -227,9 +229,10 @@ def _limit_gates(graph: Graph, gates: list[Gate], ranges: dict[str, Range]) -> N
             if tensor in ranges:
                 ranges[tensor].low = max(ranges[tensor].low, _GATE_IS_SHUT)
             node = graph.nodes[node_name(tensor)]
-            if node.op not in SAME_SCALE:
+            kept = kept_from(graph, node)
+            if kept is None:
                 break
-            tensor, readers = node.input[0], {node.name}
+            tensor, readers = kept, {node.name}
 
 
 def _table(graph: Graph, tensor: str) -> np.ndarray | None:
@@ -276,8 +279,9 @@ def _round_average_pools(graph: Graph) -> None:
         if node.op != "AvgPool":
             continue
         before = graph.nodes[node_name(node.input[0])]
-        while before.op in SAME_SCALE or before.op == "AvgPool":
-            before = graph.nodes[node_name(before.input[0])]
+        while before.op == "AvgPool" or kept_from(graph, before) is not None:
+            source = kept_from(graph, before) or before.input[0]
+            before = graph.nodes[node_name(source)]
         if before.op != FAKE_QUANT:
             continue
         name = graph.add_node(

@@ -11,8 +11,13 @@ import numpy as np
 import tensorflow as tf
 
 from qsparse.tflite_export.bake import on_grid
-from qsparse.tflite_export.graph import Graph, Node
-from qsparse.tflite_export.simplify import by_channel, is_transposed
+from qsparse.tflite_export.graph import Graph, Node, node_name
+from qsparse.tflite_export.simplify import (
+    by_channel,
+    channel_count,
+    is_transposed,
+    over_weights,
+)
 
 
 def beyond_typical(largest: np.ndarray, typical: float = 1.0) -> np.ndarray:
@@ -45,12 +50,9 @@ def largest_per_channel(
             for t in tensors
         ]
 
-    function = graph.function(extremes)
     largest = [np.zeros(graph.shapes[t][-1]) for t in tensors]
-    for batch in batches:
-        largest = [
-            np.maximum(a, b) for a, b in zip(largest, function(*batch), strict=True)
-        ]
+    for found in graph.measure(extremes, batches):
+        largest = [np.maximum(a, b) for a, b in zip(largest, found, strict=True)]
     return largest
 
 
@@ -68,5 +70,89 @@ def is_free_product(graph: Graph, node: Node, trained: list[np.ndarray]) -> bool
         return False
     if not graph.is_constant(node.input[1]) or len(graph.shapes[node.input[1]]) != 2:
         return False
+    return _has_free_weights(graph, node, trained)
+
+
+def produced_channels(
+    graph: Graph, users: dict[str, list[Node]], node: Node
+) -> int | None:
+    """Returns the output channels of a layer with constant weights.
+
+    Args:
+        graph: a simplified graph.
+        users: its `users()`.
+        node: the BiasAdd of a layer, or a layer without one; None comes back for any
+            other node.
+    """
+    if node.op == "BiasAdd":
+        head = head_of(graph, node)
+        alone = len(users[head.name]) == 1 and head.name not in graph.outputs.values()
+        if not alone or not graph.is_constant(node.input[1]):
+            return None
+        return channel_count(graph, head)
+    if any(user.op == "BiasAdd" for user in users[node.name]):
+        return None
+    return channel_count(graph, node)
+
+
+def head_of(graph: Graph, node: Node) -> Node:
+    """Returns the node with the weights of a layer, given its last node."""
+    return graph.nodes[node_name(node.input[0])] if node.op == "BiasAdd" else node
+
+
+def takes_factors(
+    graph: Graph, node: Node, inputs: int, trained: list[np.ndarray]
+) -> bool:
+    """Whether `multiply_inputs` can be done to a node.
+
+    Args:
+        graph: a simplified graph.
+        node: any node.
+        inputs: how many channels it reads.
+        trained: see `is_free_product`.
+    """
+    if channel_count(graph, node) is None:
+        return False
+    if node.op in ("Conv2D", "DepthwiseConv2dNative"):
+        # Where an output has one input, the factor becomes part of its scale.
+        alone = node.op == "DepthwiseConv2dNative"
+        whole = graph.shapes[node.input[1]][2] == inputs
+        return whole and (alone or _has_free_weights(graph, node, trained))
+    return is_free_product(graph, node, trained)
+
+
+def multiply_inputs(graph: Graph, node: Node, factor: np.ndarray) -> None:
+    """Multiplies the weights that read input channel c by factor c.
+
+    Args:
+        graph: the graph; changed in place.
+        node: a layer that `takes_factors`.
+        factor: one value per input channel.
+    """
+    # Input channels are the last axis but one of every kind of weights taken here.
+    weights = graph.value(node.input[1]) * factor[:, None]
+    node.input[1] = graph.add_constant(f"{node.name}/multiplied", weights)
+
+
+def divide_outputs(graph: Graph, node: Node, factor: np.ndarray) -> None:
+    """Divides what a layer computes by a factor per channel.
+
+    Weights keep their integers: the factor is part of their scale.
+
+    Args:
+        graph: the graph; changed in place.
+        node: the BiasAdd of a layer, or a layer without one.
+        factor: one value per output channel.
+    """
+    head = head_of(graph, node)
+    if head is not node:
+        bias = graph.value(node.input[1]) / factor
+        node.input[1] = graph.add_constant(f"{node.name}/divided", bias)
+    weights = graph.value(head.input[1])
+    divided = weights / over_weights(head, weights, factor)
+    head.input[1] = graph.add_constant(f"{head.name}/divided", divided)
+
+
+def _has_free_weights(graph: Graph, node: Node, trained: list[np.ndarray]) -> bool:
     rows = by_channel(node, graph.value(node.input[1]))
     return not any(rows.shape == q.shape and on_grid(rows, q) for q in trained)

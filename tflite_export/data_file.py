@@ -71,7 +71,12 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         if size > _LIMIT:
             raise ValueError(f"it would unpack to {size:,} bytes")
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+            arrays = {name: file[name] for name in file.files}
+        # numpy takes any archive and returns members of other kinds as bytes.
+        others = sorted(n for n, a in arrays.items() if not isinstance(a, np.ndarray))
+        if others:
+            raise ValueError(f"it holds other things than arrays: {others[:3]}")
+        return arrays
     # A hostile file can be wrong in any way; an array may claim any size.
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, MemoryError) as error:
         raise ValueError(f"{path} is no .npz file or damaged: {error}. {_HOW}") from (

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ from tensorflow.python.framework.convert_to_constants import (
     convert_variables_to_constants_v2_as_graph,
 )
 
-from qsparse.tflite_export.graph import Graph
+from qsparse.tflite_export.graph import LARGE, Graph
 
 
 def freeze(
@@ -39,12 +40,22 @@ def freeze(
     """
     _check_weights(model)
 
+    # Large weights are arguments of the trace: converted to constants by TensorFlow,
+    # they would take ten times their memory.
+    large = [weight for weight in model.weights if math.prod(weight.shape) > LARGE]
+    signature = [
+        *specs.values(),
+        *(tf.TensorSpec(weight.shape, weight.dtype) for weight in large),
+    ]
+
     def call(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
-        inputs = keras.tree.pack_sequence_as(structure, list(tensors))
-        outputs = model(inputs, training=False)
+        inputs = keras.tree.pack_sequence_as(structure, list(tensors[: len(specs)]))
+        weights = zip(large, tensors[len(specs) :], strict=True)
+        with keras.StatelessScope(state_mapping=weights):
+            outputs = model(inputs, training=False)
         return name_outputs(model, outputs)
 
-    function = tf.function(call, input_signature=list(specs.values()), autograph=False)
+    function = tf.function(call, input_signature=signature, autograph=False)
     # Keras compiles grouped convolutions on their own; run eagerly, the nested
     # function becomes part of this trace instead of a call nothing can look into.
     eager = tf.config.functions_run_eagerly()
@@ -72,9 +83,12 @@ def freeze(
             strict=True,
         )
     )
-    inputs = dict(zip(specs, (t.op.name for t in frozen.inputs), strict=True))
-    graph = Graph(graph_def, inputs, outputs)
-    # Traced functions are cyclic garbage, and each holds copies of all weights.
+    placeholders = [tensor.op.name for tensor in frozen.inputs]
+    inputs = dict(zip(specs, placeholders, strict=False))
+    values = (weight.numpy() for weight in large)
+    weights = dict(zip(placeholders[len(specs) :], values, strict=True))
+    graph = Graph(graph_def, inputs, outputs, weights)
+    # Traced functions are cyclic garbage, and each holds copies of weights.
     del function, concrete, frozen, graph_def
     gc.collect()
     for tensor, dtype in graph.dtypes.items():

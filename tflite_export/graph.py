@@ -1,7 +1,8 @@
 """An editable frozen TensorFlow graph: the form every export pass works on."""
 
+import gc
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,7 +14,7 @@ _NO_OPS = {"Identity", "StopGradient", "PreventGradient", "CheckNumerics", "Snap
 _FOLD_LIMIT = 1 << 26  # elements; a Fill bigger than this is cheaper left alone
 # Elements of a constant that TensorFlow gets by reference. Shapes, axes and ranges are
 # smaller, and shape inference must see them; weights would be copied at every import.
-_LARGE = 4096
+LARGE = 4096
 
 
 def tensor_name(reference: str) -> str:
@@ -49,6 +50,7 @@ class Graph:
         graph_def: tf.compat.v1.GraphDef,
         inputs: dict[str, str],
         outputs: dict[str, str],
+        weights: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         """Takes the nodes over, simplifies them and infers every shape.
 
@@ -56,6 +58,7 @@ class Graph:
             graph_def: a flat graph without variables and function calls.
             inputs: signature name -> placeholder node.
             outputs: signature name -> tensor.
+            weights: placeholder node -> the constant it stands for.
         """
         self.nodes = {node.name: node for node in graph_def.node}
         self._library = graph_def.library  # bodies of loops and branches
@@ -71,6 +74,10 @@ class Graph:
             if node.op == "Const":
                 self._values[node.name] = tf.make_ndarray(node.attr["value"].tensor)
                 del node.attr["value"]
+        for name, value in (weights or {}).items():
+            self.nodes[name].op = "Const"
+            self.nodes[name].attr.pop("shape", None)
+            self._values[name] = value
         self._drop_no_ops()
         self._fold_constants()
         self.refresh()
@@ -93,7 +100,7 @@ class Graph:
     def large_constants(self) -> dict[str, np.ndarray]:
         """Returns the constants that `function` takes as `weights`, by name."""
         return {
-            name: value for name, value in self._values.items() if value.size > _LARGE
+            name: value for name, value in self._values.items() if value.size > LARGE
         }
 
     def users(self) -> dict[str, list[Node]]:
@@ -222,6 +229,25 @@ class Graph:
 
         return tf.function(run, input_signature=self.signature(), autograph=False)
 
+    def measure(
+        self, fetches: Callable, batches: Iterable[list[np.ndarray]]
+    ) -> Iterator[Any]:
+        """Runs the graph on samples.
+
+        Args:
+            fetches: see `function`.
+            batches: samples, one list of inputs per batch.
+
+        Yields:
+            What `fetches` returns, as arrays, batch by batch.
+        """
+        function = self.function(fetches)
+        for batch in batches:
+            yield tf.nest.map_structure(lambda tensor: tensor.numpy(), function(*batch))
+        # Compiled functions are cyclic garbage, and each holds a copy of all weights.
+        del function
+        gc.collect()
+
     def signature(self) -> list[tf.TensorSpec]:
         """Returns one static spec per input, in order."""
         return [
@@ -242,7 +268,7 @@ class Graph:
             if node.op != "Const":
                 continue
             value = self._values[node.name]
-            if value.size > _LARGE:
+            if value.size > LARGE:
                 copy.op = "Placeholder"
                 copy.attr["shape"].shape.CopyFrom(
                     tf.TensorShape(value.shape).as_proto()

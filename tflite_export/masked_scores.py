@@ -7,6 +7,7 @@ scores are one and the same. Below the greatest score of its row by more than
 
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import tensorflow as tf
@@ -18,6 +19,7 @@ from qsparse.tflite_export.simplify import affine_constant
 # exp(-12) is 6e-6; the steps of an int8 softmax are 4e-3.
 _NEGLIGIBLE = 12.0
 _HIDDEN = -1e4  # no score is that small; float16 models mask with -6e4
+_SELECTS = {"Select", "SelectV2"}
 _SUMS = {"Add", "AddV2", "BiasAdd"}  # Keras adds (1, 1, n) as a bias
 
 
@@ -67,6 +69,27 @@ def limit_masks(graph: Graph, ranges: dict[str, Range]) -> None:
             lows[tensor] = min(low, lows.get(tensor, 0.0))  # it may serve many layers
     for tensor, low in lows.items():
         ranges[tensor].low = low
+    _limit_selected(graph, ranges)
+
+
+def _limit_selected(graph: Graph, ranges: dict[str, Range]) -> None:
+    """Gives scores that a mask replaces the range of those it leaves.
+
+    LiteRT selects on one scale; with another, scores would be rounded twice.
+    """
+    users = graph.users()
+    for tensor in score_tensors(graph):
+        node = graph.nodes[node_name(tensor)]
+        if node.op not in _SELECTS or tensor not in ranges:
+            continue
+        values = [graph.constant(branch) for branch in node.input[1:]]
+        for branch, value in zip(node.input[1:], reversed(values), strict=True):
+            root = root_of(graph, branch)
+            hides = value is not None and bool((value <= _HIDDEN).all())
+            if hides and root in ranges and ranges[root].source == "calibrated":
+                if _only_read_by(graph, users, root, {node.op}):
+                    entry = ranges[tensor]
+                    ranges[root] = replace(ranges[root], low=entry.low, high=entry.high)
 
 
 def limit_constant_masks(graph: Graph, ranges: dict[str, Range]) -> None:

@@ -16,6 +16,7 @@ SAME_SCALE = {
     *("SpaceToBatchND", "BatchToSpaceND", "DepthToSpace", "SpaceToDepth"),
     *("ResizeNearestNeighbor", "ReverseV2", "Gather", "GatherV2"),
 }
+_SELECTS = {"Select", "SelectV2"}  # between a tensor and zeros
 # The LiteRT kernels of these ops have their output scale built in.
 FIXED = {
     "Softmax": (0.0, 255 / 256),
@@ -160,13 +161,24 @@ def _center_right_sides(graph: Graph, ranges: dict[str, Range]) -> None:
 def root_of(graph: Graph, tensor: str) -> str:
     """Returns the tensor whose scale `tensor` shares."""
     while True:
-        node = graph.nodes[node_name(tensor)]
-        if node.op not in SAME_SCALE or not _keeps_scale(graph, node):
+        source = kept_from(graph, graph.nodes[node_name(tensor)])
+        if source is None:
             return tensor
-        source = node.input[1] if node.op == "Split" else node.input[0]
-        if graph.is_constant(source):
-            return tensor  # an embedding table: its rows get the range
         tensor = source
+
+
+def kept_from(graph: Graph, node: Node) -> str | None:
+    """Returns the tensor whose scale a node keeps; None if it has one of its own."""
+    if node.op in _SELECTS:
+        branches = [t for t in node.input[1:] if not graph.is_constant(t)]
+        values = [graph.constant(t) for t in node.input[1:]]
+        zeros = all(value is None or not value.any() for value in values)
+        return branches[0] if len(branches) == 1 and zeros else None
+    if node.op not in SAME_SCALE or not _keeps_scale(graph, node):
+        return None
+    source = node.input[1] if node.op == "Split" else node.input[0]
+    # The rows of a constant table have a range of their own.
+    return None if graph.is_constant(source) else source
 
 
 def _is_average(graph: Graph, tensor: str) -> bool:

@@ -12,12 +12,18 @@ from collections.abc import Iterable
 import numpy as np
 import tensorflow as tf
 
-from qsparse.tflite_export.channels import beyond_typical, largest_per_channel
+from qsparse.tflite_export.channels import (
+    beyond_typical,
+    divide_outputs,
+    head_of,
+    largest_per_channel,
+    produced_channels,
+)
 from qsparse.tflite_export.choices import Choices
 from qsparse.tflite_export.graph import Graph, Node, node_name
-from qsparse.tflite_export.simplify import channel_count, over_weights
 
 _SUMS = {"Add", "AddV2"}
+_LOOKUPS = {"Gather", "GatherV2"}
 
 
 def float_sums(graph: Graph, normalizing: set[str], fixed: set[str]) -> set[str]:
@@ -121,37 +127,30 @@ def _sources(graph: Graph, sums: set[str], fixed: set[str]) -> dict[str, Node]:
             node = graph.nodes[node_name(tensor)]
             while node.op == "Reshape" and is_free(node.input[0]):
                 node = graph.nodes[node_name(node.input[0])]
-            if node.op == "BiasAdd" and not is_free(node.input[0]):
+            if head_of(graph, node).name in fixed:
                 continue
-            channels = _channels(graph, node)
+            channels = _channels(graph, users, node)
             if channels is not None and graph.shapes[tensor][-1:] == (channels,):
                 found[tensor] = node
     return found
 
 
-def _channels(graph: Graph, node: Node) -> int | None:
+def _channels(graph: Graph, users: dict[str, list[Node]], node: Node) -> int | None:
     """Returns the channels of a lookup or a layer; None if it is neither."""
-    if node.op in ("Gather", "GatherV2"):
-        table = graph.shapes[node.input[0]]
-        by_row = node.op == "Gather" or graph.constant(node.input[2]) == 0
-        lookup = graph.is_constant(node.input[0]) and len(table) == 2 and by_row
-        return table[1] if lookup else None
-    if node.op == "BiasAdd" and graph.is_constant(node.input[1]):
-        return channel_count(graph, graph.nodes[node_name(node.input[0])])
-    return None
+    if node.op not in _LOOKUPS:
+        return produced_channels(graph, users, node)
+    table = graph.shapes[node.input[0]]
+    by_row = node.op == "Gather" or graph.constant(node.input[2]) == 0
+    lookup = graph.is_constant(node.input[0]) and len(table) == 2 and by_row
+    return table[1] if lookup else None
 
 
 def _divide(graph: Graph, node: Node, factor: np.ndarray) -> None:
-    if node.op != "BiasAdd":
-        table = graph.value(node.input[0]) / factor
-        node.input[0] = graph.add_constant(f"{node.name}/divided", table)
+    if node.op not in _LOOKUPS:
+        divide_outputs(graph, node, factor)
         return
-    head = graph.nodes[node_name(node.input[0])]
-    weights = graph.value(head.input[1])
-    divided = weights / over_weights(head, weights, factor)
-    head.input[1] = graph.add_constant(f"{head.name}/divided", divided)
-    bias = graph.value(node.input[1]) / factor
-    node.input[1] = graph.add_constant(f"{node.name}/divided", bias)
+    table = graph.value(node.input[0]) / factor
+    node.input[0] = graph.add_constant(f"{node.name}/divided", table)
 
 
 def _largest(
@@ -161,7 +160,7 @@ def _largest(
     tables = {
         tensor: np.abs(graph.value(node.input[0])).max(axis=0)
         for tensor, node in sources.items()
-        if node.op != "BiasAdd"
+        if node.op in _LOOKUPS
     }
     measured = [tensor for tensor in sources if tensor not in tables]
 

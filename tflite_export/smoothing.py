@@ -14,6 +14,7 @@ from qsparse.tflite_export.channels import (
     beyond_typical,
     is_free_product,
     largest_per_channel,
+    multiply_inputs,
 )
 from qsparse.tflite_export.choices import Choices
 from qsparse.tflite_export.graph import Graph, Node
@@ -70,8 +71,7 @@ def smooth(
         graph.rewire(tensor, name, keep=floating | {name})
         made.add(name)
         for product in products:
-            weights = graph.value(product.input[1]) * factor[:, None]
-            product.input[1] = graph.add_constant(f"{product.name}/smooth", weights)
+            multiply_inputs(graph, product, factor)
     graph.refresh()
     return made
 

@@ -18,6 +18,7 @@ from qsparse.tflite_export import calibrate, verify_file
 from qsparse.tflite_export.data import collect
 from qsparse.tflite_export.flatbuffer import ModelFile
 from qsparse.tflite_export.freeze import freeze
+from qsparse.tflite_export.neuron_groups import groups
 from tests.conftest import compiled
 from tests.tflite_export import models
 
@@ -140,22 +141,55 @@ def test_a_loud_channel_and_neuron_cost_no_accuracy(
     model = transformer(order, approximate, scale=100.0, neuron=50.0)
     path = tmp_path / "m.tflite"
     error, _ = file_error(model, rows, path)
-    for name in ("scale_channels", "smooth", "split_outliers", "float_sums"):
+    for name in ("scale_channels", "smooth", "group_neurons", "float_sums"):
         monkeypatch.setattr(calibrate, name, nothing)
     without, _ = file_error(model, rows, path)
     assert error < 0.12
     assert without > 3 * error
 
 
-@pytest.mark.parametrize("name", ["scale_channels", "split_outliers"])
+@pytest.mark.parametrize("name", ["scale_channels", "group_neurons"])
 def test_each_pass_is_needed(name, rows, tmp_path, monkeypatch):
-    loud = {"scale_channels": {"scale": 100.0}, "split_outliers": {"neuron": 50.0}}
+    loud = {"scale_channels": {"scale": 100.0}, "group_neurons": {"neuron": 50.0}}
     model = transformer(**loud[name])
     error, _ = file_error(model, rows, tmp_path / "m.tflite")
     monkeypatch.setattr(calibrate, name, nothing)
     without, _ = file_error(model, rows, tmp_path / "m.tflite")
     assert error < 0.12
     assert without > 1.5 * error
+
+
+@pytest.mark.parametrize(
+    "sizes, counts",
+    [
+        ([1.0] * 64, []),
+        ([1.0] * 62 + [9.0, 25.0], [62, 2]),
+        ([2.0] * 512 + [6.0] * 64, [512, 64]),
+        ([2.0] * 512 + [6.0] * 63 + [25.0], [512, 63, 1]),
+        (list(np.linspace(1.0, 1.3, 256)), []),
+        ([0.0] * 48, []),
+        ([3.0], []),
+    ],
+)
+def test_neurons_of_like_size_make_a_group(sizes, counts):
+    shuffled = np.random.default_rng(0).permutation(sizes)
+    group = groups(shuffled)
+    assert [int((group == n).sum()) for n in range(int(group.max(initial=-1)) + 1)] == (
+        counts
+    )
+    for n in range(1, len(counts)):
+        assert shuffled[group == n].min() >= shuffled[group == n - 1].max()
+
+
+def test_groups_multiply_no_more_than_the_whole_layer(rows, tmp_path, monkeypatch):
+    model, path = transformer(neuron=50.0), tmp_path / "m.tflite"
+    _, report = file_error(model, rows, path)
+    monkeypatch.setattr(calibrate, "group_neurons", nothing)
+    _, whole = file_error(model, rows, path)
+    # A product with one neuron is a MUL, which has none.
+    assert 0.99 * whole.macs < report.macs <= whole.macs and whole.int8_share == 1.0
+    assert 0.99 < report.int8_share < 1.0  # the loud one is in float
+    assert 1 <= len(report.float_ops) <= 2
 
 
 @pytest.mark.parametrize("how", ["attention_mask", "softmax", "additive", "two"])
@@ -165,6 +199,11 @@ def test_masks_leave_scores_their_range(how, rows, tmp_path, monkeypatch):
     model, path = masked_by(how), tmp_path / "m.tflite"
     error, _ = file_error(model, [rows, mask], path)
     assert error < 0.05
+    if how == "softmax":  # selected on one scale
+        assert not any(
+            op.name == "QUANTIZE" and op.inputs[0].dtype == np.int8
+            for op in ModelFile(path).ops
+        )
     if how == "two":
         return  # without the passes LiteRT aborts: it cannot add on such scales
     monkeypatch.setattr(calibrate, "score_tensors", lambda graph: {})
@@ -197,7 +236,7 @@ def rewritten(model, data, monkeypatch):
 
         return run
 
-    for name in ("split_outliers", "smooth", "scale_channels", "means_to_sums"):
+    for name in ("group_neurons", "smooth", "scale_channels", "means_to_sums"):
         monkeypatch.setattr(calibrate, name, watched(name, getattr(calibrate, name)))
     calibrate.quantize_activations(graph, samples.batches)
     return moved, changed

@@ -22,6 +22,7 @@ from tests.tflite_export.verification import (
     exported_lsb,
     loaded,
     op_of,
+    shifted,
     verified,
 )
 
@@ -82,12 +83,7 @@ def test_accuracy_of_all_sides(exports, test_images):
     ],
 )
 def test_a_wrong_bias_is_found_where_it_is(name, layer, exports, tmp_path):
-    def shift(file):
-        op, weights = op_of(file, layer)
-        accumulated = op.inputs[0].scales[0] * weights.scales[3]
-        op.inputs[2].data[3] += round(9 * op.outputs[0].scales[0] / accumulated)
-
-    path = damaged(exports, name, shift, tmp_path)
+    path = shifted(exports, name, layer, 9, tmp_path)
     found = verified(exports, name, path)
     assert [t.layer for t in found.inexact] == [layer]
     assert found.growth.layer == layer
@@ -134,8 +130,9 @@ def test_a_lost_zero_is_found(exports, tmp_path, capsys):
     assert "FAILED: dense: 1 pruned" in capsys.readouterr().out
 
 
-def test_a_bound_on_the_difference(exports):
-    found = verified(exports, "transformer", max_lsb=0)
+def test_a_bound_on_the_difference(exports, tmp_path):
+    path = shifted(exports, "cnn", "conv2d_2", 1, tmp_path)
+    found = verified(exports, "cnn", path, max_lsb=0)
     assert len(found.failures) == 1 and "LSB off, more than the 0" in found.failures[0]
     at_most = found.greatest_lsb
     assert replace(found, max_lsb=at_most).failures == []

@@ -14,15 +14,17 @@ from qsparse.tflite_export import cli, verify_file
 from qsparse.tflite_export.html_report import to_html
 from tests.tflite_export.verification import (
     loaded,
+    shifted,
 )
 
 
-def test_command_line(exports, capfd):
+def test_command_line(exports, tmp_path, capfd):
     command = ["verify", f"{exports}/cnn.keras", f"{exports}/cnn.tflite"]
     command += ["--data", f"{exports}/test.npz"]
     assert cli.main(command) == 0
     shown = capfd.readouterr()
     assert "conv2d_2" in shown.out and "Every op" in shown.out and shown.err == ""
+    command[2] = str(shifted(exports, "cnn", "conv2d_2", 1, tmp_path))
     assert cli.main([*command, "--json", "--max-lsb", "0"]) == 1
     result = json.loads(capfd.readouterr().out)
     assert len(result["tensors"]) == 8 and len(result["failures"]) == 1
@@ -37,6 +39,7 @@ def test_command_line(exports, capfd):
         ({2: "{exports}/test.npz"}, "is not a LiteRT model"),
         ({4: "{exports}/absent.npz"}, "no such file"),
         ({4: "{exports}/cnn.tflite"}, "is no .npz file or damaged"),
+        ({4: "{exports}/cnn.keras"}, "it holds other things than arrays"),
         ({4: "{tmp}/empty.npz"}, "holds no samples"),
         ({4: "{tmp}/pickle.npz"}, "is no .npz file or damaged"),
         ({4: "{tmp}/uneven.npz"}, "different numbers of samples"),
@@ -62,10 +65,11 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert shown.err.startswith("qsparse: error: ") and shown.err.count("\n") == 1
 
 
-def test_html_report_is_whole_and_safe(exports):
+def test_html_report_is_whole_and_safe(exports, tmp_path):
     archive = np.load(exports / "test.npz")
     model = loaded(exports / "cnn.keras")
-    found = verify_file(model, exports / "cnn.tflite", archive["x"], archive["y"])
+    path = shifted(exports, "cnn", "conv2d_2", 1, tmp_path)
+    found = verify_file(model, path, archive["x"], archive["y"])
     evil = [
         replace(t, layer=f"{t.layer}<script>&\"'", op="<b>", fused=("<i>",))
         for t in found.tensors

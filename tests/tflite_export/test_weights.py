@@ -7,6 +7,7 @@ from keras import layers
 
 import qsparse
 from qsparse.compressor import compressed_layers
+from qsparse.tflite_export import calibrate
 from qsparse.tflite_export.calibrate import quantize_activations
 from qsparse.tflite_export.convert import convert
 from qsparse.tflite_export.data import collect
@@ -101,6 +102,22 @@ def test_a_vanished_gamma_is_a_channel_of_zeros(data):
     assert match.tensor is not None and match.flipped == 0
 
 
+def test_biases_are_rounded_as_in_the_file(data, monkeypatch):
+    """Nine products of small weights: a step of the bias is a part of an output's."""
+    keras.utils.set_random_seed(2)
+    inputs = keras.Input((28, 28, 1))
+    x = layers.Conv2D(16, 1, activation="relu")(inputs)
+    model = models.randomized(keras.Model(inputs, layers.DepthwiseConv2D(3)(x)))
+    differing = {}
+    for baked in (True, False):
+        if not baked:
+            monkeypatch.setattr(calibrate, "bake_biases", lambda graph: None)
+        file, graph, ranges, batches = converted(model, data, [])
+        differing[baked] = compare(file.to_bytes(), graph, ranges, batches).mean_lsb
+    assert differing[True] < 1e-4
+    assert differing[False] > 20 * differing[True]
+
+
 def test_other_weights_do_not_match(data):
     rng = np.random.default_rng(0)
     model, integers, _ = convolution(rng, 127, np.ones(8))
@@ -113,7 +130,7 @@ def test_other_weights_do_not_match(data):
 def test_a_lost_zero_is_an_error(data):
     rng = np.random.default_rng(0)
     model, integers, _ = convolution(rng, 127, np.ones(8))
-    file, *_ = converted(model, data, [])
+    file, *_ = converted(model, data, [TrainedWeights("conv", integers)])
     mask = integers != 0
     mask[0, 0, 0, 0] = False
     with pytest.raises(RuntimeError, match="layer 'conv': 1 pruned weights"):

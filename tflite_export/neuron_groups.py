@@ -1,12 +1,15 @@
-"""Neurons that alone stretch the range of a hidden layer, computed apart.
+"""Neurons of a hidden layer in groups of like size.
 
-In `second(gelu(first(x)))` one neuron of a trained transformer may reach 25 where all
-others stay below 6. It goes through a pair of tiny layers of its own, on scales of its
-own, and the two results meet in a float sum.
+In `second(gelu(first(x)))` one neuron of a trained transformer may reach 25, a tenth
+of them 6 and most no more than 2. On one scale most would get a few levels. Each group
+goes through a pair of smaller layers on scales of its own, a handful of outliers in
+float (as in Dettmers et al., "LLM.int8()", 2022), and the results meet in a float sum.
+No product is computed twice.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import tensorflow as tf
@@ -16,8 +19,13 @@ from qsparse.tflite_export.choices import Choices
 from qsparse.tflite_export.composites import Gate
 from qsparse.tflite_export.graph import Graph, Node, node_name
 
-_STANDS_OUT = 1.5  # times the largest of the others
-_MOST = 8  # neurons of a layer; more are no exception
+_MOST_GROUPS = 3
+# Another group must leave this share of the rounding error: it costs a sum, and
+# layers that are less than full.
+_WORTH = 0.6
+_FEW = 8  # neurons that float costs next to nothing,
+_STANDS_OUT = 1.5  # if they are so many times larger than the next
+_STEP = 16  # a kernel computes this many at a time
 
 
 @dataclass(frozen=True)
@@ -41,7 +49,7 @@ class _Hidden:
     operand: str
 
 
-def split_outliers(
+def group_neurons(
     graph: Graph,
     gates: list[Gate],
     sums: set[str],
@@ -49,8 +57,8 @@ def split_outliers(
     trained: list[np.ndarray],
     choices: Choices,
     batches: Iterable[list[np.ndarray]],
-) -> None:
-    """Gives neurons that stand out a path of their own.
+) -> set[str]:
+    """Splits hidden layers whose neurons differ in size.
 
     Args:
         graph: a simplified graph; changed in place.
@@ -58,8 +66,11 @@ def split_outliers(
         sums: its float sums.
         fixed: tensors with a trained range.
         trained: int8 weights of compressed layers, which stay what they are.
-        choices: takes down, or repeats, which neurons.
+        choices: takes down, or repeats, the group of each neuron, from 0.
         batches: representative samples.
+
+    Returns:
+        Names of the nodes that compute outliers; they must stay in float.
     """
     users = graph.users()
     layers = [
@@ -70,26 +81,50 @@ def split_outliers(
     chosen = choices.make(
         [graph.shapes[layer.gate.end][-1] for layer in layers],
         lambda: [
-            _outliers(largest)
+            groups(largest)
             for largest in largest_per_channel(
                 graph, [layer.gate.end for layer in layers], batches
             )
         ],
-        least=1.0,
+        least=0.0,
     )
-    for layer, marks in zip(layers, chosen, strict=True):
-        if (marks > 1).any():
-            _split(graph, layer, np.flatnonzero(marks > 1))
+    floating: set[str] = set()
+    for layer, group in zip(layers, chosen, strict=True):
+        members = [np.flatnonzero(group == n) for n in range(_MOST_GROUPS)]
+        floating |= _split(graph, layer, [m for m in members if m.size])
     graph.refresh()
+    return floating
 
 
-def _outliers(largest: np.ndarray) -> np.ndarray:
-    """Returns 2 for neurons that stand out and 1 for others; empty if none does."""
-    order = np.sort(largest)[::-1]
-    for count in range(min(_MOST, len(order) - 1), 0, -1):
-        if order[count - 1] > _STANDS_OUT * order[count] > 0:
-            return np.where(largest >= order[count - 1], 2, 1).astype(np.float32)
-    return np.zeros(0, np.float32)
+def groups(largest: np.ndarray) -> np.ndarray:
+    """Returns the group of each neuron, 0 for most; empty if one is best.
+
+    The error of rounding a neuron goes with the square of the largest in its group, but
+    for groups so small that they stay in float.
+
+    Args:
+        largest: greatest magnitude of each neuron.
+    """
+    rank = np.argsort(-largest, kind="stable")
+    sizes = largest[rank]
+    cuts = [n for n in range(_STEP, len(sizes), _STEP)]
+    few = range(1, min(_FEW, len(sizes) - 1) + 1)
+    cuts += [n for n in few if sizes[n - 1] > _STANDS_OUT * sizes[n]]
+    least, best = len(sizes) * sizes[0] ** 2, np.zeros(0, int)
+    for count in range(1, min(_MOST_GROUPS, len(cuts) + 1)):
+        starts = np.array(list(combinations(sorted(cuts), count)))
+        starts = np.pad(starts, ((0, 0), (1, 0)))
+        counts = np.diff(starts, append=len(sizes))
+        counts[counts <= _FEW] = 0  # they stay in float
+        errors = (counts * sizes[starts] ** 2).sum(axis=1)
+        if not errors.min() < _WORTH * least:
+            break
+        least, best = errors.min(), starts[errors.argmin()]
+    if not best.size:
+        return np.zeros(0, np.float32)
+    group = np.zeros(len(sizes), np.float32)
+    group[rank] = len(best) - np.searchsorted(best, np.arange(len(sizes)), "right")
+    return group
 
 
 def _hidden(
@@ -158,47 +193,72 @@ def _behind(users: dict, tensor: str) -> tuple[Node | None, str]:
     return None, tensor
 
 
-def _split(graph: Graph, layer: _Hidden, chosen: np.ndarray) -> None:
-    first, bias, second = layer.first, layer.bias, layer.second
-    inner, offset = graph.value(first.input[1]), graph.value(bias.input[1])
-    outer = graph.value(second.input[1])
+def _split(graph: Graph, layer: _Hidden, groups: list[np.ndarray]) -> set[str]:
+    """Computes each group of neurons apart; the first goes the way all went.
 
-    def constant(node: Node, what: str, value: np.ndarray) -> str:
-        return graph.add_constant(f"{node.name}/{what}", value)
+    Returns:
+        Names of the nodes of small groups.
+    """
+    if len(groups) < 2:
+        return set()
+    hidden = _between(graph, layer.bias, layer.second)
+    nodes = [layer.first, layer.bias, *hidden, layer.second]
+    parts = [
+        {node.name: _part(graph, layer, node, neurons) for node in nodes}
+        for neurons in groups
+    ]
+    floating: set[str] = set()
+    for neurons, part in zip(groups[1:], parts[1:], strict=True):
+        made = _copy(graph, layer, nodes, part)
+        if len(neurons) <= _FEW:
+            floating |= made
+    for node in nodes:
+        node.input[1:] = parts[0][node.name]
+    return floating
 
-    def few(node: Node, source: str, value: np.ndarray) -> str:
-        return graph.copy_node(node, [source, constant(node, "few", value)])
 
-    tensor = few(first, first.input[0], inner[:, chosen])
-    copies = {bias.name: few(bias, tensor, offset[chosen])}
-    for node in _between(graph, bias, second):
-        inputs = [copies.get(t, t) for t in node.input]
-        if node.op == "Reshape":
-            shape = graph.value(node.input[1]).copy()
-            shape[-1] = len(chosen)
-            inputs[1] = constant(node, "few", shape)
+def _part(graph: Graph, layer: _Hidden, node: Node, neurons: np.ndarray) -> list[str]:
+    """Returns the inputs but the first of a node that computes these neurons only."""
+    if node in (layer.first, layer.bias):
+        value = graph.value(node.input[1])[..., neurons]
+    elif node is layer.second:
+        value = graph.value(node.input[1])[neurons]
+    elif node.op == "Reshape":
+        value = graph.value(node.input[1]).copy()
+        value[-1] = len(neurons)
+    else:
+        return list(node.input[1:])
+    return [graph.add_constant(f"{node.name}/part", value)]
+
+
+def _copy(
+    graph: Graph, layer: _Hidden, nodes: list[Node], part: dict[str, list[str]]
+) -> set[str]:
+    """Adds nodes for a group, and their result to the sum; returns their names.
+
+    The bias behind the second product stays with the first group.
+    """
+    copies: dict[str, str] = {}
+    for node in nodes:
+        inputs = [copies.get(t, t) for t in [node.input[0], *part[node.name]]]
         copies[node.name] = graph.copy_node(node, inputs)
-    tensor = few(second, copies[second.input[0]], outer[chosen])
-    copies = {second.name: tensor, layer.operand: tensor}
-    for node in _between(graph, second, layer.sum):
-        # The bias stays where most neurons are.
+    made, tensor = set(copies.values()), copies[layer.second.name]
+    copies = {layer.second.name: tensor, layer.operand: tensor}
+    for node in _between(graph, layer.second, layer.sum):
         source = copies.get(node.input[0])
         if node.op == "Reshape" and source is not None:
             source = graph.copy_node(node, [source, node.input[1]])
+            made.add(source)
         if source is not None:
             copies[node.name] = source
     joined = graph.add_node(
-        f"{layer.sum.name}/outliers",
+        f"{layer.sum.name}/groups",
         "AddV2",
         [layer.operand, copies[layer.operand]],
         T=tf.float32,
     )
     graph.rewire(layer.operand, joined, keep=[joined])
-    inner, offset, outer = inner.copy(), offset.copy(), outer.copy()
-    inner[:, chosen], offset[chosen], outer[chosen] = 0, 0, 0
-    first.input[1] = constant(first, "rest", inner)
-    bias.input[1] = constant(bias, "rest", offset)
-    second.input[1] = constant(second, "rest", outer)
+    return made
 
 
 def _between(graph: Graph, begin: Node, end: Node) -> list[Node]:
