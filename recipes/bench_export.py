@@ -70,8 +70,12 @@ def _export(network: str, path: Path) -> dict[str, Any]:
     """Exports a network in a process of its own, and looks at the file."""
     # Its greatest memory is the export's: nothing else ran before.
     command = [sys.executable, "-m", "qsparse.recipes.export_networks", network]
-    subprocess.run([*command, str(path)], check=True, stderr=subprocess.DEVNULL)
+    for options in ((), ("--verify",)):
+        subprocess.run(
+            [*command, str(path), *options], check=True, stderr=subprocess.DEVNULL
+        )
     report = json.loads(path.with_suffix(".json").read_text())
+    verified = json.loads(path.with_suffix(".verify.json").read_text())
     before = _BEFORE.get(network, (None, None))
     return {
         "seconds": report["seconds"],
@@ -81,6 +85,7 @@ def _export(network: str, path: Path) -> dict[str, Any]:
         "max_lsb": report["parity"]["max_lsb"],
         "mean_lsb": report["parity"]["mean_lsb"],
         "off_by_more_than_1": report["parity"]["off_by_more"],
+        "op_by_op": verified,
         "int8_share": report["int8_share"],
         "float_ops_with_macs": report["float_ops"],
         "ranges": report["ranges"],

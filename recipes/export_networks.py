@@ -12,9 +12,11 @@ import numpy as np
 
 from qsparse.tflite_export.bench_networks import synthetic_images, vit_b16_backbone
 from qsparse.tflite_export.export import export
+from qsparse.tflite_export.verification import verify_file
 
 SAMPLES = 16
 TOKENS = 128
+_VERIFIED = 4  # samples on which every op is compared
 ONLY_INPUT = "input"
 
 
@@ -81,7 +83,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Writes the file of one network; returns the exit code.
 
     What the export reported, its time and the memory this process took at most go
-    beside the file as .json, the samples as .npz.
+    beside the file as .json, the samples as .npz; what `--verify` finds as
+    .verify.json.
 
     Args:
         arguments: command line without the program; None takes `sys.argv`.
@@ -89,15 +92,36 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("network", choices=NETWORKS)
     parser.add_argument("path", type=Path, help="where to write, ending in .tflite")
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="compare a file written before with its network, op by op",
+    )
     options = parser.parse_args(arguments)
     keras.utils.set_random_seed(0)
     model, data = NETWORKS[options.network]()
+    if options.verify:
+        found = _verify(model, options.path, data)
+        options.path.with_suffix(".verify.json").write_text(json.dumps(found))
+        return 0
     report = export(model, options.path, data, calibration_samples=SAMPLES)
     found = report.to_dict() | {"peak_bytes": _peak_bytes()}
     options.path.with_suffix(".json").write_text(json.dumps(found))
     named = data if isinstance(data, dict) else {ONLY_INPUT: data}
     np.savez(options.path.with_suffix(".npz"), **named)
     return 0
+
+
+def _verify(model: keras.Model, path: Path, data: Any) -> dict[str, Any]:
+    """Returns how far each op is off that reads what the file gave it."""
+    found = verify_file(model, path, data, samples=_VERIFIED)
+    local = [tensor.local for tensor in found.tensors if tensor.op != "input"]
+    return {
+        "tensors_compared": len(local),
+        "max_lsb_of_one_op": max(difference.max_lsb for difference in local),
+        "mean_lsb_of_one_op": float(np.mean([each.mean_lsb for each in local])),
+        "failures": found.failures,
+    }
 
 
 def _peak_bytes() -> int:

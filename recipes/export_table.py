@@ -23,6 +23,7 @@ def _figures(rows: list[dict[str, Any]]) -> str:
         "size raw / gzip / packed",
         "LSB max / mean",
         "off by > 1 LSB",
+        "op by op, LSB max / mean",
         "built-in kernels vs XNNPACK",
         "delegate vs XNNPACK",
     )
@@ -40,6 +41,8 @@ def _figures(rows: list[dict[str, Any]]) -> str:
             + " MB",
             f"{row['max_lsb']:.0f} / {row['mean_lsb']:.2f}",
             f"{row['off_by_more_than_1']:.1%}",
+            f"{row['op_by_op']['max_lsb_of_one_op']:.0f} / "
+            f"{row['op_by_op']['mean_lsb_of_one_op']:.0e}",
             _floor(row["difference_from_litert"]["builtin"]),
             _floor(row["difference_from_litert"]["ours"]),
         ]

@@ -14,6 +14,7 @@ from qsparse.tflite_export.depthwise import to_depthwise
 from qsparse.tflite_export.equalize import equalize
 from qsparse.tflite_export.graph import FAKE_QUANT, Graph, node_name
 from qsparse.tflite_export.masked_scores import (
+    factor_masks,
     least_score,
     limit_constant_masks,
     limit_masks,
@@ -96,6 +97,7 @@ def choose_ranges(
     fixed = set(trained)
     integers = list(trained_weights)
     simplify(graph, fixed)
+    factor_masks(graph)
     to_depthwise(graph, fixed)
     found = find_composites(graph)
     sums = float_sums(graph, found.normalizing, fixed)

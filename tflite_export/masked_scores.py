@@ -53,6 +53,34 @@ def least_score(scores: tf.Tensor) -> tf.Tensor:
     return tf.maximum(tf.reduce_min(scores), least)
 
 
+def factor_masks(graph: Graph) -> None:
+    """Writes masks of the form `m * c + d` as `(m + d / c) * c`.
+
+    With `m * 1e9 - 1e9`, scores that are not hidden are what remains of two large
+    numbers, and int8 leaves nothing of it.
+
+    Args:
+        graph: a simplified graph; changed in place.
+    """
+    users = graph.users()
+    for node in list(graph.nodes.values()):
+        pair = affine_constant(graph, node)
+        if node.op not in ("Add", "AddV2", "Sub") or pair is None:
+            continue
+        product = graph.nodes[node_name(pair[0])]
+        inner = affine_constant(graph, product)
+        if product.op != "Mul" or inner is None or len(users[product.name]) != 1:
+            continue
+        offset, factor = graph.value(pair[1]), graph.value(inner[1])
+        if offset.size != 1 or factor.size != 1 or abs(factor.item()) < -_HIDDEN:
+            continue
+        moved = graph.add_constant(f"{node.name}/moved", offset / factor.reshape(()))
+        product.op, node.op = node.op, "Mul"
+        product.input[:] = [inner[0], moved]
+        node.input[:] = [product.name, inner[1]]
+    graph.refresh()
+
+
 def limit_masks(graph: Graph, ranges: dict[str, Range]) -> None:
     """Ends the range of what is added to scores where it hides any of them.
 

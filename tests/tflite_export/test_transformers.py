@@ -96,6 +96,8 @@ def masked_by(how):
             scores = layers.Softmax()(scores, mask=mask[:, None, :] > 0.5)
         else:
             hidden = (1.0 - mask)[:, None, :] * -1e9
+            if how == "two_large":
+                hidden = mask[:, None, :] * 1e9 - 1e9
             scores = scores + hidden
             if how == "two":  # and none looks ahead: a constant
                 scores = scores + np.triu(np.full((28, 28), -1e9, np.float32), 1)
@@ -192,7 +194,9 @@ def test_groups_multiply_no_more_than_the_whole_layer(rows, tmp_path, monkeypatc
     assert 1 <= len(report.float_ops) <= 2
 
 
-@pytest.mark.parametrize("how", ["attention_mask", "softmax", "additive", "two"])
+@pytest.mark.parametrize(
+    "how", ["attention_mask", "softmax", "additive", "two", "two_large"]
+)
 def test_masks_leave_scores_their_range(how, rows, tmp_path, monkeypatch):
     lengths = np.random.default_rng(0).integers(6, 28, len(rows))
     mask = (np.arange(28) < lengths[:, None]).astype(np.float32)
@@ -207,6 +211,7 @@ def test_masks_leave_scores_their_range(how, rows, tmp_path, monkeypatch):
     if how == "two":
         return  # without the passes LiteRT aborts: it cannot add on such scales
     monkeypatch.setattr(calibrate, "score_tensors", lambda graph: {})
+    monkeypatch.setattr(calibrate, "factor_masks", nothing)
     monkeypatch.setattr(calibrate, "limit_masks", nothing)
     monkeypatch.setattr(calibrate, "limit_constant_masks", nothing)
     try:
