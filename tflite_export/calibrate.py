@@ -109,7 +109,9 @@ def choose_ranges(
     channelwise = sums | found.normalizing | divided
     equalize(graph, channelwise, fixed, integers, choices, batches)
     correct_biases(graph, bake_weights(graph, integers, apart), choices, batches)
-    multiplied = scale_channels(graph, sums, fixed | apart, choices, batches)
+    multiplied = scale_channels(
+        graph, sums, found.normalizing, fixed | apart, choices, batches
+    )
     # What a normalization or a float sum computes is read as it is by float nodes,
     # unless training saw it rounded there.
     floating = sums | divided | multiplied

@@ -73,6 +73,26 @@ def is_free_product(graph: Graph, node: Node, trained: list[np.ndarray]) -> bool
     return _has_free_weights(graph, node, trained)
 
 
+def keeps_last_axis(graph: Graph, node: Node) -> bool:
+    """Whether a node leaves the last axis of its input as it is, if its size stays.
+
+    True for reshapes, for slices and means along other axes.
+    """
+    if node.op == "Reshape":
+        return True
+    rank = len(graph.shapes[node.input[0]])
+    if node.op == "Mean" and graph.is_constant(node.input[1]):
+        return rank - 1 not in np.atleast_1d(graph.value(node.input[1])) % rank
+    if node.op == "StridedSlice" and graph.is_constant(node.input[1]):
+        count = len(graph.value(node.input[1]))
+        whole = node.attr["begin_mask"].i & node.attr["end_mask"].i
+        shrunk = node.attr["shrink_axis_mask"].i | node.attr["new_axis_mask"].i
+        last = 1 << (count - 1)
+        kept = count < rank or (count == rank and whole & last and not shrunk & last)
+        return bool(kept) and node.attr["ellipsis_mask"].i == 0
+    return False
+
+
 def produced_channels(
     graph: Graph, users: dict[str, list[Node]], node: Node
 ) -> int | None:

@@ -23,11 +23,13 @@ from qsparse.tflite_export.choices import Choices
 from qsparse.tflite_export.graph import Graph, Node, node_name
 
 _SUMS = {"Add", "AddV2"}
+_PRODUCTS = {"MatMul", "BatchMatMulV2"}
+_TO_THE_END = {"Reshape", "Squeeze", "StridedSlice", "Mean"}
 _LOOKUPS = {"Gather", "GatherV2"}
 
 
 def float_sums(graph: Graph, normalizing: set[str], fixed: set[str]) -> set[str]:
-    """Finds the sums that only normalizations, or other such sums, read.
+    """Finds the sums that lead to a normalization, or a product, and nothing else.
 
     Args:
         graph: a simplified graph.
@@ -47,23 +49,33 @@ def float_sums(graph: Graph, normalizing: set[str], fixed: set[str]) -> set[str]
         and users[node.name]
     }
     while True:
-        allowed = found | normalizing
-        kept = {
-            name for name in found if all(user.name in allowed for user in users[name])
-        }
+        kept = {name for name in found if _ends_well(users, name, found | normalizing)}
         # Sums that feed each other, but no normalization, gain nothing.
         if kept == found:
             return _reaching(users, found, normalizing)
         found = kept
 
 
+def _ends_well(users: dict, tensor: str, floating: set[str]) -> bool:
+    """Whether float nodes read a tensor, or the layer a network of tokens ends with."""
+    return all(
+        user.name in floating
+        or user.op in _PRODUCTS
+        or (user.op in _TO_THE_END and _ends_well(users, user.name, floating))
+        for user in users[tensor]
+    )
+
+
 def _reaching(users: dict, sums: set[str], normalizing: set[str]) -> set[str]:
+    """Returns the sums of streams that a normalization reads somewhere."""
     reaching: set[str] = set()
     while True:
+        read = {user.name for name in reaching for user in users[name]}
         more = {
             name
             for name in sums - reaching
-            if any(user.name in normalizing | reaching for user in users[name])
+            if name in read
+            or any(user.name in normalizing | reaching for user in users[name])
         }
         if not more:
             return reaching
@@ -73,17 +85,19 @@ def _reaching(users: dict, sums: set[str], normalizing: set[str]) -> set[str]:
 def scale_channels(
     graph: Graph,
     sums: set[str],
+    normalizing: set[str],
     fixed: set[str],
     choices: Choices,
     batches: Iterable[list[np.ndarray]],
 ) -> set[str]:
-    """Divides what a float sum adds by a factor per channel, and multiplies later.
+    """Divides what float nodes read by a factor per channel, and multiplies later.
 
     Weights keep their integers: the factor is part of their scale.
 
     Args:
         graph: a simplified graph; changed in place.
         sums: what `float_sums` found.
+        normalizing: every node that is part of a normalization.
         fixed: tensors with a trained range, which hold for the tensor as it is.
         choices: takes down, or repeats, the factors.
         batches: representative samples.
@@ -91,7 +105,7 @@ def scale_channels(
     Returns:
         Names of the products, which must stay in float.
     """
-    sources = _sources(graph, sums, fixed)
+    sources = _sources(graph, sums | normalizing, fixed)
     sizes = [graph.shapes[tensor][-1] for tensor in sources]
     factors = choices.make(
         sizes,
@@ -113,19 +127,25 @@ def scale_channels(
     return products
 
 
-def _sources(graph: Graph, sums: set[str], fixed: set[str]) -> dict[str, Node]:
-    """Returns tensors only one float sum reads -> the node with their constants."""
+def _sources(graph: Graph, floating: set[str], fixed: set[str]) -> dict[str, Node]:
+    """Returns tensors only float nodes read -> the node with their constants."""
     users = graph.users()
     seen_as_is = fixed | set(graph.outputs.values())
 
     def is_free(tensor: str) -> bool:
-        return len(users[tensor]) == 1 and tensor not in seen_as_is
+        return tensor not in seen_as_is | floating
 
     found = {}
-    for name in (name for name in graph.nodes if name in sums):
+    for name in (name for name in graph.nodes if name in floating):
         for tensor in filter(is_free, graph.nodes[name].input):
+            if any(user.name not in floating for user in users[tensor]):
+                continue
             node = graph.nodes[node_name(tensor)]
-            while node.op == "Reshape" and is_free(node.input[0]):
+            while (
+                node.op == "Reshape"
+                and is_free(node.input[0])
+                and len(users[node.input[0]]) == 1
+            ):
                 node = graph.nodes[node_name(node.input[0])]
             if head_of(graph, node).name in fixed:
                 continue

@@ -13,6 +13,7 @@ import tensorflow as tf
 from qsparse.tflite_export.channels import (
     beyond_typical,
     is_free_product,
+    keeps_last_axis,
     largest_per_channel,
     multiply_inputs,
 )
@@ -93,7 +94,7 @@ def _products(
     channels = graph.shapes[tensor][-1:]
     while waiting:
         node = waiting.pop()
-        if node.op == "Reshape" and graph.shapes[node.name][-1:] == channels:
+        if keeps_last_axis(graph, node) and graph.shapes[node.name][-1:] == channels:
             if node.name in seen_as_is:
                 return []
             waiting += users[node.name]

@@ -161,6 +161,43 @@ def test_each_pass_is_needed(name, rows, tmp_path, monkeypatch):
     assert without > 1.5 * error
 
 
+def stream(final, use_bias):
+    """Return a pre-norm stream with a loud channel that ends in a layer, or a norm."""
+    keras.utils.set_random_seed(5)
+    inputs = keras.Input((28, 28))
+    x = layers.Dense(CHANNELS, use_bias=use_bias, name="loud")(inputs)
+    for index in range(2):
+        y = layers.LayerNormalization()(x)
+        y = layers.Dense(64, activation="gelu", use_bias=use_bias)(y)
+        x = x + layers.Dense(CHANNELS, use_bias=use_bias, name=f"loud_{index}")(y)
+    x = layers.LayerNormalization()(x) if final == "norm" else x
+    x = layers.GlobalAveragePooling1D()(x) if final == "pool" else x
+    model = keras.Model(inputs, layers.Dense(10, use_bias=use_bias)(x))
+    for layer in model.layers:
+        if layer.name.startswith("loud"):
+            layer.kernel.assign(layer.kernel * loudness(100.0))
+    if final != "norm":
+        kernel = model.layers[-1].kernel
+        kernel.assign(kernel / loudness(100.0)[:, None])
+    return model
+
+
+def loudness(scale):
+    return np.where(np.arange(CHANNELS) == LOUD_CHANNEL, scale, 1.0)
+
+
+@pytest.mark.parametrize("final", ["norm", "layer", "pool"])
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_streams_keep_small_channels(final, use_bias, rows, tmp_path, monkeypatch):
+    model, path = stream(final, use_bias), tmp_path / "m.tflite"
+    error, _ = file_error(model, rows, path)
+    for name in ("scale_channels", "smooth", "float_sums"):
+        monkeypatch.setattr(calibrate, name, nothing)
+    without, _ = file_error(model, rows, path)
+    assert error < 0.08
+    assert without > 3 * error
+
+
 @pytest.mark.parametrize(
     "sizes, counts",
     [
