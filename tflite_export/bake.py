@@ -6,7 +6,12 @@ import numpy as np
 
 from qsparse.tflite_export.graph import FAKE_QUANT, Graph, Node, node_name
 from qsparse.tflite_export.ranges import kept_from
-from qsparse.tflite_export.simplify import by_channel, channel_count, over_weights
+from qsparse.tflite_export.simplify import (
+    by_channel,
+    channel_count,
+    data_input,
+    over_weights,
+)
 
 
 def bake_weights(
@@ -60,7 +65,7 @@ def _bake_bias(graph: Graph, node: Node) -> None:
     head = graph.nodes[node_name(node.input[0])]
     if channel_count(graph, head) is None:
         return
-    source = graph.nodes[node_name(head.input[0])]
+    source = graph.nodes[node_name(data_input(head))]
     while (kept := kept_from(graph, source)) is not None:
         source = graph.nodes[node_name(kept)]
     if source.op != FAKE_QUANT:
@@ -68,10 +73,11 @@ def _bake_bias(graph: Graph, node: Node) -> None:
     low, high = (float(graph.value(limit)) for limit in source.input[1:])
     rows = by_channel(head, graph.value(head.input[1]))
     step = np.abs(rows).max(axis=1).astype(np.float64) / 127 * (high - low) / 255
-    step[step == 0] = 1
     bias = graph.value(node.input[1])
-    rounded = (np.rint(bias / step) * step).astype(bias.dtype)
-    node.input[1] = graph.add_constant(f"{node.name}/int32", rounded)
+    # Where all weights are zero, the converter finds a fine scale of its own.
+    rounded = np.rint(bias / np.where(step > 0, step, 1)) * step
+    baked = np.where(step > 0, rounded, bias).astype(bias.dtype)
+    node.input[1] = graph.add_constant(f"{node.name}/int32", baked)
 
 
 def _break_splat(graph: Graph, node: Node) -> None:

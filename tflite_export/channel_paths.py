@@ -1,5 +1,6 @@
 """Where the channels of a layer go, as long as every op treats them alike."""
 
+import math
 import string
 from dataclasses import dataclass, field
 
@@ -7,12 +8,13 @@ import numpy as np
 
 from qsparse.tflite_export.channels import produced_channels, takes_factors
 from qsparse.tflite_export.graph import Graph, Node, node_name
+from qsparse.tflite_export.ranges import fuses_with_next
 
 _SUMS = {"Add", "AddV2"}
 # f(a * x) = a * f(x) for a > 0, but for where ReLU6 ends.
 _HOMOGENEOUS = {"Relu", "Relu6", "LeakyRelu"}
 _POOLS = {"MaxPool", "AvgPool"}
-_PRODUCTS = {"BatchMatMul", "BatchMatMulV2"}
+_PRODUCTS = {"BatchMatMul", "BatchMatMulV2", "Einsum"}
 
 
 @dataclass
@@ -104,9 +106,14 @@ class _Search:
             waiting += self._in_front(path, known, tensor)
             for user in self.users[tensor]:
                 waiting += self._behind(path, user, tensor, which)
-            fused = all(user.op in _HOMOGENEOUS for user in self.users[tensor])
-            if which.shape[-1] == channels and not fused:
+            fused = fuses_with_next(self.graph, self.users, tensor)
+            if _is_last(which, channels) and not fused:
                 path.ranged.append(tensor)
+        for name in map(node_name, known):
+            node = self.graph.nodes[name]
+            # Of two tensors of one path, a product would take the factors twice.
+            if node.op in _PRODUCTS and sum(t in known for t in node.input) > 1:
+                raise _NoPathError
         return path
 
     def _in_front(
@@ -147,18 +154,16 @@ class _Search:
     ) -> np.ndarray | None:
         """Returns where a node that computes nothing per channel puts the channels."""
         shape = self.graph.shapes[node.name]
-        if -1 in shape:
+        if not shape or -1 in shape:
             raise _NoPathError
         if node.op in _SUMS:
             same = all(self.graph.shapes[source] == shape for source in node.input)
             return which if same else None
-        if node.op == "Reshape":
+        if node.op == "Reshape" and math.prod(shape) == which.size:
             return which.reshape(shape)
         if node.op == "Transpose" and self.graph.is_constant(node.input[1]):
             return which.transpose(self.graph.value(node.input[1]))
-        if node.op == "Einsum" or (
-            node.op in _PRODUCTS and not self.graph.is_constant(node.input[1])
-        ):
+        if node.op in _PRODUCTS and not self.graph.is_constant(node.input[1]):
             return self._weighted(node, tensor, which)
         if not _is_last(which, channels):
             return None

@@ -22,7 +22,7 @@ from qsparse.tflite_export.channels import (
 )
 from qsparse.tflite_export.choices import Choices
 from qsparse.tflite_export.graph import Graph
-from qsparse.tflite_export.simplify import by_channel
+from qsparse.tflite_export.simplify import by_channel, data_input
 
 # A small channel behind ReLU6 that grows to the size of the others is cut at what it
 # reached in calibration. Pretrained networks lose more by that than by two bits.
@@ -30,6 +30,8 @@ _HEADROOM = 4.0
 # Finer steps than what rounding the input of the layer moves are of no use; and
 # XNNPACK takes no layer in which one step moves the output by 256.
 _MOST_STEPS = 16.0
+_LEAST = 2.0**-20
+_TINY = 1e-30
 
 
 def equalize(
@@ -54,7 +56,7 @@ def equalize(
     factors = choices.make(
         [path.channels for path in paths],
         lambda: _factors(graph, paths, batches),
-        least=np.finfo(np.float32).tiny,
+        least=_LEAST,
     )
     for path, factor in zip(paths, factors, strict=True):
         if not factor.size:
@@ -70,7 +72,7 @@ def _factors(
     graph: Graph, paths: list[Path], batches: Iterable[list[np.ndarray]]
 ) -> list[np.ndarray]:
     inputs = {
-        head_of(graph, node).input[0] for path in paths for node in path.producers
+        data_input(head_of(graph, node)) for path in paths for node in path.producers
     }
     tensors = sorted(inputs.union(*(path.ranged for path in paths)))
     found = largest_per_channel(graph, tensors, batches)
@@ -80,6 +82,7 @@ def _factors(
 
 def _factor(graph: Graph, path: Path, largest: dict[str, np.ndarray]) -> np.ndarray:
     """Returns what each channel is divided by, at most 1; empty if all are 1."""
+    users = graph.users()
     tops = {tensor: largest[tensor].max() for tensor in path.ranged}
     alive = [largest[tensor] / top for tensor, top in tops.items() if top > 0]
     if not alive:
@@ -89,7 +92,10 @@ def _factor(graph: Graph, path: Path, largest: dict[str, np.ndarray]) -> np.ndar
     for node in path.producers:
         head = head_of(graph, node)
         weights = np.abs(by_channel(head, graph.value(head.input[1]))).max(axis=1)
-        reached = largest[head.input[0]].max() * weights / max(tops.values())
+        fused = node.name not in tops
+        top = tops[users[node.name][0].name if fused else node.name]
+        reached = largest[data_input(head)].max() * weights / max(top, _TINY)
         factor = np.maximum(factor, reached / _MOST_STEPS)
-    factor = np.where(size > 0, np.minimum(factor, 1), 1).astype(np.float32)
+    factor = np.clip(factor, _LEAST, 1)
+    factor = np.where(size > 0, factor, 1).astype(np.float32)
     return factor if factor.min() < 1 else np.zeros(0, np.float32)

@@ -43,26 +43,12 @@ def freeze(
     # Large weights are arguments of the trace: converted to constants by TensorFlow,
     # they would take ten times their memory.
     large = [weight for weight in model.weights if math.prod(weight.shape) > LARGE]
-    signature = [
-        *specs.values(),
-        *(tf.TensorSpec(weight.shape, weight.dtype) for weight in large),
-    ]
-
-    def call(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
-        inputs = keras.tree.pack_sequence_as(structure, list(tensors[: len(specs)]))
-        weights = zip(large, tensors[len(specs) :], strict=True)
-        with keras.StatelessScope(state_mapping=weights):
-            outputs = model(inputs, training=False)
-        return name_outputs(model, outputs)
-
-    function = tf.function(call, input_signature=signature, autograph=False)
-    # Keras compiles grouped convolutions on their own; run eagerly, the nested
-    # function becomes part of this trace instead of a call nothing can look into.
-    eager = tf.config.functions_run_eagerly()
-    tf.config.run_functions_eagerly(True)
     try:
-        with _in_float32(model):
-            concrete = function.get_concrete_function()
+        try:
+            concrete = _trace(model, specs, structure, large)
+        except Exception:  # a layer may want the value of a weight at once
+            large = []
+            concrete = _trace(model, specs, structure, large)
     except Exception as error:
         shapes = ", ".join(f"{n}: {tuple(s.shape)}" for n, s in specs.items())
         raise ValueError(
@@ -70,8 +56,6 @@ def freeze(
             f"{str(error).strip().splitlines()[0]}. Give `representative_data` of "
             "the shape and structure the model's call takes."
         ) from error
-    finally:
-        tf.config.run_functions_eagerly(eager)
     # Loops stay one node each: lowered, they would make the graph cyclic.
     frozen, graph_def = convert_variables_to_constants_v2_as_graph(
         concrete, lower_control_flow=False
@@ -89,7 +73,7 @@ def freeze(
     weights = dict(zip(placeholders[len(specs) :], values, strict=True))
     graph = Graph(graph_def, inputs, outputs, weights)
     # Traced functions are cyclic garbage, and each holds copies of weights.
-    del function, concrete, frozen, graph_def
+    del concrete, frozen, graph_def
     gc.collect()
     for tensor, dtype in graph.dtypes.items():
         if dtype in (tf.float16, tf.bfloat16):
@@ -99,6 +83,40 @@ def freeze(
                 "explicit cast out of the model."
             )
     return graph
+
+
+def _trace(
+    model: keras.Model,
+    specs: dict[str, tf.TensorSpec],
+    structure: Any,
+    weights: list[keras.Variable],
+) -> Any:
+    """Returns the concrete function of a model's call.
+
+    Its arguments are the inputs, then the weights given here.
+    """
+    signature = [
+        *specs.values(),
+        *(tf.TensorSpec(weight.shape, weight.dtype) for weight in weights),
+    ]
+
+    def call(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
+        inputs = keras.tree.pack_sequence_as(structure, list(tensors[: len(specs)]))
+        values = zip(weights, tensors[len(specs) :], strict=True)
+        with keras.StatelessScope(state_mapping=values):
+            outputs = model(inputs, training=False)
+        return name_outputs(model, outputs)
+
+    function = tf.function(call, input_signature=signature, autograph=False)
+    # Keras compiles grouped convolutions on their own; run eagerly, the nested
+    # function becomes part of this trace instead of a call nothing can look into.
+    eager = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        with _in_float32(model):
+            return function.get_concrete_function()
+    finally:
+        tf.config.run_functions_eagerly(eager)
 
 
 def name_outputs(model: keras.Model, outputs: Any) -> dict[str, tf.Tensor]:

@@ -115,7 +115,7 @@ def _limit_selected(graph: Graph, ranges: dict[str, Range]) -> None:
             root = root_of(graph, branch)
             hides = value is not None and bool((value <= _HIDDEN).all())
             if hides and root in ranges and ranges[root].source == "calibrated":
-                if _only_read_by(graph, users, root, {node.op}):
+                if _readers(graph, users, root) == [node]:
                     entry = ranges[tensor]
                     ranges[root] = replace(ranges[root], low=entry.low, high=entry.high)
 
@@ -214,15 +214,22 @@ def _can_shrink(
 
 def _only_read_by(graph: Graph, users: dict, tensor: str, ops: set[str]) -> bool:
     """Whether nothing else reads a tensor, as it is or moved."""
+    readers = _readers(graph, users, tensor)
+    return readers is not None and all(node.op in ops for node in readers)
+
+
+def _readers(graph: Graph, users: dict, tensor: str) -> list[Node] | None:
+    """Returns what reads a tensor, as it is or moved; None if it is an output."""
     outputs = set(graph.outputs.values())
+    found: list[Node] = []
     waiting = [tensor]
     while waiting:
         read = waiting.pop()
         if read in outputs:
-            return False
+            return None
         for user in users[read]:
             if user.op in SAME_SCALE and root_of(graph, user.name) == tensor:
                 waiting.append(user.name)
-            elif user.op not in ops:
-                return False
-    return True
+            else:
+                found.append(user)
+    return found

@@ -14,7 +14,12 @@ from itertools import combinations
 import numpy as np
 import tensorflow as tf
 
-from qsparse.tflite_export.channels import is_free_product, largest_per_channel
+from qsparse.tflite_export.channels import (
+    head_of,
+    is_free_product,
+    largest_per_channel,
+    produced_channels,
+)
 from qsparse.tflite_export.choices import Choices
 from qsparse.tflite_export.composites import Gate
 from qsparse.tflite_export.graph import Graph, Node, node_name
@@ -35,7 +40,7 @@ class _Hidden:
     Attributes:
         gate: its activation.
         first: the product before it.
-        bias: the BiasAdd between.
+        bias: the BiasAdd behind it; the product itself, if it has none.
         second: the product behind it.
         sum: the float sum that the result goes to.
         operand: the tensor it reads there.
@@ -136,9 +141,9 @@ def _hidden(
     trained: list[np.ndarray],
 ) -> _Hidden | None:
     bias = _before(graph, gate.base)
-    if bias.op != "BiasAdd" or not graph.is_constant(bias.input[1]):
+    if produced_channels(graph, users, bias) is None:
         return None
-    first = graph.nodes[node_name(bias.input[0])]
+    first = head_of(graph, bias)
     second, _ = _behind(users, gate.end)
     if second is None or not is_free_product(graph, second, trained):
         return None
@@ -202,7 +207,8 @@ def _split(graph: Graph, layer: _Hidden, groups: list[np.ndarray]) -> set[str]:
     if len(groups) < 2:
         return set()
     hidden = _between(graph, layer.bias, layer.second)
-    nodes = [layer.first, layer.bias, *hidden, layer.second]
+    ends = [layer.first] if layer.bias is layer.first else [layer.first, layer.bias]
+    nodes = [*ends, *hidden, layer.second]
     parts = [
         {node.name: _part(graph, layer, node, neurons) for node in nodes}
         for neurons in groups

@@ -137,7 +137,7 @@ def choose(
         if node.op in FIXED and root not in interior:
             ranges[root] = Range("fixed", *FIXED[node.op])
         elif root not in ranges and root not in interior:
-            if not _fuses_with_next(graph, users, root):
+            if not fuses_with_next(graph, users, root):
                 ranges[root] = Range("calibrated")
     _center_right_sides(graph, ranges)
     return ranges
@@ -173,7 +173,11 @@ def kept_from(graph: Graph, node: Node) -> str | None:
         branches = [t for t in node.input[1:] if not graph.is_constant(t)]
         values = [graph.constant(t) for t in node.input[1:]]
         zeros = all(value is None or not value.any() for value in values)
-        return branches[0] if len(branches) == 1 and zeros else None
+        if len(branches) != 1 or not zeros:
+            return None
+        # Of other tensors a select may hide values that would stretch the range.
+        root = graph.nodes[node_name(root_of(graph, branches[0]))]
+        return branches[0] if root.op in FIXED else None
     if node.op not in SAME_SCALE or not _keeps_scale(graph, node):
         return None
     source = node.input[1] if node.op == "Split" else node.input[0]
@@ -198,7 +202,7 @@ def _keeps_scale(graph: Graph, node: Node) -> bool:
     return value is not None and bool(value == 0)
 
 
-def _fuses_with_next(graph: Graph, users: dict, tensor: str) -> bool:
+def fuses_with_next(graph: Graph, users: dict, tensor: str) -> bool:
     """Whether the only reader of `tensor` becomes part of the op producing it."""
     if len(users[tensor]) != 1 or tensor in graph.outputs.values():
         return False
@@ -209,7 +213,7 @@ def _fuses_with_next(graph: Graph, users: dict, tensor: str) -> bool:
     weighted = head.op in WEIGHTED and graph.is_constant(head.input[1])
     if user.op in ("BatchToSpaceND", "Squeeze") and node.op == "Conv2D":
         # A dilated convolution is one op of three nodes; its bias comes after.
-        return _fuses_with_next(graph, users, user.name)
+        return fuses_with_next(graph, users, user.name)
     if weighted and node.op != "BiasAdd" and user.op in ("BiasAdd", "AddV2"):
         return affine_constant(graph, user) is not None
     if user.op in ACTIVATIONS and head.op != "Conv2DBackpropInput":

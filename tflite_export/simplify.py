@@ -52,6 +52,11 @@ def by_channel(node: Node, weights: np.ndarray) -> np.ndarray:
     return weights if is_transposed(node) else weights.T
 
 
+def data_input(node: Node) -> str:
+    """Returns the tensor that a node of the `WEIGHTED` ops multiplies weights with."""
+    return node.input[2 if node.op == "Conv2DBackpropInput" else 0]
+
+
 def over_weights(node: Node, weights: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Returns one value per channel in a shape that broadcasts over the weights."""
     if node.op == "DepthwiseConv2dNative":

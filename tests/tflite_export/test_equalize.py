@@ -7,7 +7,7 @@ from keras import layers, ops
 
 import qsparse
 from qsparse.recipes.accuracy import outputs
-from qsparse.tflite_export import calibrate
+from qsparse.tflite_export import calibrate, verify_file
 from qsparse.tflite_export.channel_paths import find_paths
 from qsparse.tflite_export.choices import Choices
 from qsparse.tflite_export.data import collect
@@ -179,9 +179,23 @@ def grouped(x):
     return convolution(groups=4)(convolution(name="uneven")(x))
 
 
+def multiplied_with_itself(x):
+    y = layers.Reshape((784, 8))(convolution(name="uneven")(x))
+    y = layers.Lambda(lambda t: ops.einsum("btc,bsc->btsc", t[:, :28], t[:, :28]))(y)
+    return y
+
+
+def scalar(x):
+    y = layers.GlobalAveragePooling2D()(convolution(1, name="uneven")(x))
+    return layers.Lambda(lambda t: ops.reshape(ops.reshape(t, ()), (1, 1, 1, 1)))(y)
+
+
 @pytest.mark.parametrize(
     "body",
-    [squashed, joined, gated, summed_over_channels, broadcast, grouped],
+    [
+        *(squashed, joined, gated, summed_over_channels, broadcast, grouped),
+        *(multiplied_with_itself, scalar),
+    ],
     ids=lambda f: f.__name__,
 )
 def test_ops_that_mix_channels_end_the_search(body, x):
@@ -244,6 +258,55 @@ def test_relu6_still_ends_at_6(x):
     for batch, output in zip(far, wanted, strict=True):
         found = function(*batch)["output"].numpy()
         np.testing.assert_allclose(found, output, atol=2e-5 * np.abs(output).max())
+
+
+def barely_leaking(x):
+    y = layers.Conv2D(8, 3, padding="same", name="negative")(x)
+    y = layers.LeakyReLU(negative_slope=0.01)(y)
+    return layers.Conv2D(8, 3, name="reader")(y)
+
+
+def two_activations(x):
+    y = layers.Conv2D(8, 3, padding="same", name="negative")(x)
+    y = layers.Add()([layers.ReLU()(y), layers.LeakyReLU(negative_slope=0.01)(y)])
+    return layers.Conv2D(8, 3, name="reader")(y)
+
+
+def transposed(x):
+    y = layers.Conv2DTranspose(8, 3, strides=2, name="negative")(x)
+    return layers.Conv2D(8, 3, strides=2, name="reader")(layers.ReLU()(y))
+
+
+@pytest.mark.parametrize(
+    "body", [barely_leaking, two_activations, transposed], ids=lambda f: f.__name__
+)
+def test_a_tensor_with_a_range_of_its_own_keeps_it(body, x, tmp_path, monkeypatch):
+    """Small behind the activation, a channel may be large in front of it."""
+    model = network(body)
+    layer = model.get_layer("negative")
+    kernel, bias = layer.get_weights()
+    bias[::2] -= 3 * np.abs(kernel).sum() / 8
+    layer.set_weights([kernel, bias])
+    error = error_of(model, x, tmp_path / "m.tflite")
+    monkeypatch.setattr(calibrate, "equalize", lambda *arguments: None)
+    without = error_of(model, x, tmp_path / "m.tflite")
+    assert error < 1.5 * without
+
+
+@pytest.mark.parametrize("ratio", [1e3, 1e36])
+def test_any_ratio_of_channels_loads_and_verifies(ratio, x, tmp_path):
+    model, path = network(residual), tmp_path / "m.tflite"
+    for name in ("uneven", "uneven_too"):
+        layer = model.get_layer(name)
+        kernel, bias = layer.get_weights()
+        kernel[..., 0] /= ratio
+        bias[0] /= ratio
+        layer.set_weights([kernel, bias])
+    model.get_layer("uneven_too").set_weights(
+        [value * 1e3 for value in model.get_layer("uneven_too").get_weights()]
+    )
+    qsparse.export(model, path, x)
+    assert verify_file(model, path, x).failures == []
 
 
 def test_a_channel_that_hardly_lives_does_not_stop_xnnpack(x, tmp_path):

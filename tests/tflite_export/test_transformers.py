@@ -258,6 +258,35 @@ def test_masks_leave_scores_their_range(how, rows, tmp_path, monkeypatch):
     assert without > 2 * error
 
 
+def test_a_select_hides_what_it_hides(rows, tmp_path):
+    """Neither infinities nor large numbers reach the range of what is left."""
+    keras.utils.set_random_seed(5)
+    a, b = keras.Input((28, 28), name="a"), keras.Input((28, 28), name="b")
+    ratio = keras.ops.where(b > 0.5, a / b, 0.0)
+    model = keras.Model([a, b], layers.Dense(10)(ratio))
+    error, _ = file_error(model, [rows, np.round(rows)], tmp_path / "m.tflite")
+    assert error < 0.05
+
+
+def test_scores_that_two_selects_read_keep_their_range(rows, tmp_path):
+    keras.utils.set_random_seed(5)
+    a, b = keras.Input((28, 28), name="a"), keras.Input((28, 28), name="b")
+    scores = layers.Dense(28)(a) * 8.0
+    likely = layers.Softmax()(keras.ops.where(b > 0.5, scores, -1e9))
+    model = keras.Model([a, b], [likely, keras.ops.where(b > 0.5, scores, 0.0)])
+    mask = (rows > np.median(rows)).astype(np.float32)
+    path = tmp_path / "m.tflite"
+    qsparse.export(model, path, [rows, mask], inference_type="float32")
+    wanted = model.predict([rows, mask], verbose=0)
+    run = Interpreter(str(path))
+    run.allocate_tensors()
+    signature = run.get_signature_runner()
+    found = [signature(a=x[None], b=m[None]) for x, m in zip(rows, mask, strict=True)]
+    for name, expected in zip(sorted(found[0]), wanted, strict=True):
+        got = np.concatenate([output[name] for output in found])
+        assert np.abs(got - expected).max() < 0.06 * np.ptp(expected)
+
+
 def rewritten(model, data, monkeypatch):
     """Return by how much each pass moves the float outputs, and if it did a thing."""
     samples = collect(model, data)

@@ -7,6 +7,7 @@ from keras import layers
 
 import qsparse
 from qsparse.compressor import compressed_layers
+from qsparse.recipes.accuracy import outputs
 from qsparse.tflite_export import calibrate
 from qsparse.tflite_export.calibrate import quantize_activations
 from qsparse.tflite_export.convert import convert
@@ -116,6 +117,23 @@ def test_biases_are_rounded_as_in_the_file(data, monkeypatch):
         differing[baked] = compare(file.to_bytes(), graph, ranges, batches).mean_lsb
     assert differing[True] < 1e-4
     assert differing[False] > 20 * differing[True]
+
+
+def test_a_bias_behind_zeros_is_what_it_was(data, tmp_path):
+    """Where all weights of an output are zero, there is no step to round it to."""
+    keras.utils.set_random_seed(2)
+    inputs = keras.Input((28, 28, 1))
+    layer = layers.Dense(6)
+    model = keras.Model(inputs, layer(layers.Flatten()(inputs)))
+    kernel, bias = layer.get_weights()
+    kernel[:, 2], bias[2] = 0, 0.4
+    layer.set_weights([kernel, bias])
+    report = qsparse.export(
+        model, tmp_path / "m.tflite", data, inference_type="float32"
+    )
+    assert report.parity.max_lsb < 1
+    found = outputs(tmp_path / "m.tflite", data)
+    assert np.abs(found[:, 2] - 0.4).max() < 0.02
 
 
 def test_other_weights_do_not_match(data):
