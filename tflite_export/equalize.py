@@ -30,8 +30,9 @@ _HEADROOM = 4.0
 # Finer steps than what rounding the input of the layer moves are of no use; and
 # XNNPACK takes no layer in which one step moves the output by 256.
 _MOST_STEPS = 16.0
+# A channel that is smaller yet would bring weights near the ends of float32.
 _LEAST = 2.0**-20
-_TINY = 1e-30
+_TINY = 1e-30  # instead of zero, where a layer computes nothing else
 
 
 def equalize(
@@ -92,6 +93,7 @@ def _factor(graph: Graph, path: Path, largest: dict[str, np.ndarray]) -> np.ndar
     for node in path.producers:
         head = head_of(graph, node)
         weights = np.abs(by_channel(head, graph.value(head.input[1]))).max(axis=1)
+        # A fused activation has the range, and not the layer.
         fused = node.name not in tops
         top = tops[users[node.name][0].name if fused else node.name]
         reached = largest[data_input(head)].max() * weights / max(top, _TINY)
