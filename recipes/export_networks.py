@@ -12,6 +12,8 @@ import numpy as np
 
 from qsparse.tflite_export.bench_networks import synthetic_images, vit_b16_backbone
 from qsparse.tflite_export.export import export
+from qsparse.tflite_export.flatbuffer import ModelFile
+from qsparse.tflite_export.pairing import pair
 from qsparse.tflite_export.verification import verify_file
 
 SAMPLES = 16
@@ -83,8 +85,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Writes the file of one network; returns the exit code.
 
     What the export reported, its time and the memory this process took at most go
-    beside the file as .json, the samples as .npz; what `--verify` finds as
-    .verify.json.
+    beside the file as .json, the samples as .npz; the outputs of `--forward` as
+    .forward.npy, what `--verify` finds as .verify.json.
 
     Args:
         arguments: command line without the program; None takes `sys.argv`.
@@ -93,13 +95,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("network", choices=NETWORKS)
     parser.add_argument("path", type=Path, help="where to write, ending in .tflite")
     parser.add_argument(
+        "--forward",
+        action="store_true",
+        help="only run the graph of a file that was written before",
+    )
+    parser.add_argument(
         "--verify",
         action="store_true",
-        help="compare a file written before with its network, op by op",
+        help="compare that file with its network, op by op, and with that run",
     )
     options = parser.parse_args(arguments)
     keras.utils.set_random_seed(0)
     model, data = NETWORKS[options.network]()
+    if options.forward:
+        np.save(_forward_path(options.path), _forward(model, options.path, data))
+        return 0
     if options.verify:
         found = _verify(model, options.path, data)
         options.path.with_suffix(".verify.json").write_text(json.dumps(found))
@@ -116,12 +126,31 @@ def _verify(model: keras.Model, path: Path, data: Any) -> dict[str, Any]:
     """Returns how far each op is off that reads what the file gave it."""
     found = verify_file(model, path, data, samples=_VERIFIED)
     local = [tensor.local for tensor in found.tensors if tensor.op != "input"]
+    steps = np.abs(_forward(model, path, data) - np.load(_forward_path(path)))
     return {
         "tensors_compared": len(local),
         "max_lsb_of_one_op": max(difference.max_lsb for difference in local),
         "mean_lsb_of_one_op": float(np.mean([each.mean_lsb for each in local])),
         "failures": found.failures,
+        "graph_against_itself": {
+            "max_lsb": float(steps.max()),
+            "off_by_more_than_1": float(np.mean(steps > 1.5)),
+        },
     }
+
+
+def _forward(model: keras.Model, path: Path, data: Any) -> np.ndarray:
+    """Returns the output of the fake-quantized graph, in steps of its scale."""
+    file = ModelFile(path)
+    both = pair(model, file, data, SAMPLES)
+    function = both.graph.function()
+    batches = [function(*batch) for batch in both.samples.batches]
+    found = np.concatenate([next(iter(outputs.values())) for outputs in batches])
+    return found / file.outputs[0].scales[0]
+
+
+def _forward_path(path: Path) -> Path:
+    return path.with_suffix(".forward.npy")
 
 
 def _peak_bytes() -> int:

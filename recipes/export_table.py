@@ -24,6 +24,7 @@ def _figures(rows: list[dict[str, Any]]) -> str:
         "LSB max / mean",
         "off by > 1 LSB",
         "op by op, LSB max / mean",
+        "graph without oneDNN",
         "built-in kernels vs XNNPACK",
         "delegate vs XNNPACK",
     )
@@ -43,6 +44,7 @@ def _figures(rows: list[dict[str, Any]]) -> str:
             f"{row['off_by_more_than_1']:.1%}",
             f"{row['op_by_op']['max_lsb_of_one_op']:.0f} / "
             f"{row['op_by_op']['mean_lsb_of_one_op']:.0e}",
+            _floor(row["op_by_op"]["graph_against_itself"]),
             _floor(row["difference_from_litert"]["builtin"]),
             _floor(row["difference_from_litert"]["ours"]),
         ]
@@ -85,7 +87,9 @@ def _accuracy(row: dict[str, Any]) -> str:
 def _floor(difference: dict[str, Any] | str) -> str:
     if isinstance(difference, str):
         return "does not run"
-    return f"{difference['max_lsb']} LSB, {difference['off_by_more_than_1']:.1%} > 1"
+    return (
+        f"{difference['max_lsb']:.0f} LSB, {difference['off_by_more_than_1']:.1%} > 1"
+    )
 
 
 def _beside(value: float, before: float | None, unit: str, divisor: float) -> str:
