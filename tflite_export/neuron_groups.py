@@ -30,6 +30,7 @@ _MOST_GROUPS = 3
 _WORTH = 0.6
 _FEW = 8  # neurons that float costs next to nothing,
 _STANDS_OUT = 1.5  # if they are so many times larger than the next
+_MOST_CUTS = 128  # places to split at; pairs of them are tried
 _STEP = 16  # a kernel computes this many at a time
 
 
@@ -112,7 +113,8 @@ def groups(largest: np.ndarray) -> np.ndarray:
     """
     rank = np.argsort(-largest, kind="stable")
     sizes = largest[rank]
-    cuts = [n for n in range(_STEP, len(sizes), _STEP)]
+    step = _STEP * max(1, len(sizes) // (_STEP * _MOST_CUTS))
+    cuts = list(range(step, len(sizes), step))
     few = range(1, min(_FEW, len(sizes) - 1) + 1)
     cuts += [n for n in few if sizes[n - 1] > _STANDS_OUT * sizes[n]]
     least, best = len(sizes) * sizes[0] ** 2, np.zeros(0, int)
