@@ -1,7 +1,6 @@
 """Keras model -> frozen float graph with a static batch."""
 
 import contextlib
-import gc
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -72,9 +71,8 @@ def freeze(
     values = (weight.numpy() for weight in large)
     weights = dict(zip(placeholders[len(specs) :], values, strict=True))
     graph = Graph(graph_def, inputs, outputs, weights)
-    # Traced functions are cyclic garbage, and each holds copies of weights.
     del concrete, frozen, graph_def
-    gc.collect()
+    graph.free_copies()
     for tensor, dtype in graph.dtypes.items():
         if dtype in (tf.float16, tf.bfloat16):
             raise ValueError(

@@ -15,6 +15,7 @@ _FOLD_LIMIT = 1 << 26  # elements; a Fill bigger than this is cheaper left alone
 # Elements of a constant that TensorFlow gets by reference. Shapes, axes and ranges are
 # smaller, and shape inference must see them; weights would be copied at every import.
 LARGE = 4096
+_WORTH_FREEING = 32 << 20  # bytes
 
 
 def tensor_name(reference: str) -> str:
@@ -244,9 +245,17 @@ class Graph:
         function = self.function(fetches)
         for batch in batches:
             yield tf.nest.map_structure(lambda tensor: tensor.numpy(), function(*batch))
-        # Compiled functions are cyclic garbage, and each holds a copy of all weights.
         del function
-        gc.collect()
+        self.free_copies()
+
+    def free_copies(self) -> None:
+        """Frees functions that are no longer used.
+
+        They are cyclic garbage, and each holds a copy of all weights. A search for
+        garbage takes long, too, so it is worth it for large weights only.
+        """
+        if sum(a.nbytes for a in self.large_constants().values()) > _WORTH_FREEING:
+            gc.collect()
 
     def signature(self) -> list[tf.TensorSpec]:
         """Returns one static spec per input, in order."""
