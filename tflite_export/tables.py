@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from qsparse.tflite_export.bench import BenchReport
+from qsparse.tflite_export.cpu import xnnpack_note
 from qsparse.tflite_export.inspect import Inspection
 
 
@@ -21,7 +22,8 @@ def bench_table(reports: Sequence[BenchReport], title: str) -> Table:
     )
     table = Table(
         title=title,
-        caption=f"{first.cpu}, {where}; microseconds, least and median of "
+        caption=f"{first.cpu}, {where}; XNNPACK runs int8 with "
+        f"{first.xnnpack_isa} on it; microseconds, least and median of "
         f"{first.rounds} interleaved rounds; ratios are medians over the rounds",
     )
     table.add_column("model", overflow="fold")
@@ -52,6 +54,7 @@ def inspection_table(found: Inspection) -> Table:
     header = ["layer", "weights", "pattern", "zeros", "int8", "MACs"]
     if found.kind == "tflite":
         header += ["runs on"]
+        table.caption = xnnpack_note()
     else:
         table.caption = (
             "Which kernel runs a layer is decided when an exported file is loaded: "
