@@ -176,7 +176,7 @@ def test_ctrl_c_ends_the_command_quietly(folder, monkeypatch):
 def test_packages_are_attributes_and_typos_are_guessed():
     script = (
         "import qsparse\n"
-        "assert qsparse.tflite_export.cli.main\n"
+        "assert qsparse.tflite_export.Interpreter\n"
         "assert qsparse.callbacks.PruneThenQuantize and qsparse.recipes.__name__\n"
         "assert {'callbacks', 'recipes', 'tflite_export'} < set(dir(qsparse))\n"
         "qsparse.exprot"
