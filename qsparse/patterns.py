@@ -52,12 +52,11 @@ def check_sparsity(sparsity: float | None, pattern: str) -> float:
 
 def _percent_hint(sparsity: Any) -> str:
     """Return what to write instead of "75%" or 75; empty for anything else."""
-    text = str(sparsity).strip().removesuffix("%")
-    if not re.fullmatch(r"\d+(\.\d*)?", text):
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*(%?)\s*", str(sparsity))
+    if not match or not (match[2] or 1 < float(match[1]) < 100):
         return ""
-    percent = float(text)
-    meant = text != str(sparsity).strip() or 1 < percent < 100
-    return f". Write {percent / 100:g} for {percent:g}%" if meant else ""
+    percent = float(match[1])
+    return f". Write {percent / 100:g} for {percent:g}%"
 
 
 def _zeros(share: float, count: int) -> int:
@@ -299,7 +298,7 @@ class _Patterns(Registry):
             ValueError: if the identifier is none of these.
         """
         if isinstance(identifier, str):
-            text = identifier.strip().lower()
+            identifier = text = identifier.strip().lower()
             if match := re.fullmatch(rf"{_TILE}( blocks?)?", text):
                 return Block((int(match[1]), int(match[2])))
             if match := re.fullmatch(rf"(\d+):(\d+)(?: of {_TILE})?", text):
