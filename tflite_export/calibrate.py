@@ -13,6 +13,7 @@ from qsparse.tflite_export.composites import Gate, find_composites, means_to_sum
 from qsparse.tflite_export.depthwise import to_depthwise
 from qsparse.tflite_export.equalize import equalize
 from qsparse.tflite_export.graph import FAKE_QUANT, Graph, node_name
+from qsparse.tflite_export.kept_apart import keep_apart
 from qsparse.tflite_export.masked_scores import (
     factor_masks,
     least_score,
@@ -145,6 +146,7 @@ def keep_float(graph: Graph) -> None:
     """
     take_trained(graph)
     simplify(graph, set())
+    keep_apart(graph)
 
 
 def count_sources(ranges: dict[str, Range]) -> dict[str, int]:

@@ -150,7 +150,7 @@ def find_places(graph: Graph) -> dict[str, list[Place]]:
     places: dict[str, list[Place]] = {}
     for node in graph.nodes.values():
         kernel = graph.kernels.get(node.input[1]) if len(node.input) > 1 else None
-        if kernel is None or not _multiplies(graph, node):
+        if kernel is None or not multiplies(graph, node):
             continue
         parts = (graph.value(node.input[1]), kernel.integers, kernel.mask)
         rows, integers, mask = (
@@ -255,13 +255,13 @@ def _why_absent(graph: Graph, path: str) -> str:
     if any(node.op in _LOOPS for node in readers):
         return IN_LOOP
     weighs = any(
-        len(node.input) > 1 and node.input[1] in blended and _multiplies(graph, node)
+        len(node.input) > 1 and node.input[1] in blended and multiplies(graph, node)
         for node in readers
     )
     return CHANGED if own or weighs else FOLDED
 
 
-def _multiplies(graph: Graph, node: Node) -> bool:
+def multiplies(graph: Graph, node: Node) -> bool:
     """Whether the second operand of a node can be told apart by output channel."""
     if node.op == "Einsum":
         return _einsum_axes(node) is not None
