@@ -13,6 +13,7 @@ from qsparse.tflite_export.composites import Gate, find_composites, means_to_sum
 from qsparse.tflite_export.depthwise import to_depthwise
 from qsparse.tflite_export.equalize import equalize
 from qsparse.tflite_export.graph import FAKE_QUANT, Graph, node_name
+from qsparse.tflite_export.kept_apart import keep_apart
 from qsparse.tflite_export.masked_scores import (
     factor_masks,
     least_score,
@@ -34,7 +35,6 @@ _SHUT = 1e-3  # greatest magnitude behind a gate that is shut
 def quantize_activations(
     graph: Graph,
     batches: Iterable[list[np.ndarray]],
-    trained_weights: Iterable[np.ndarray] = (),
     choices: Choices | None = None,
 ) -> dict[str, Range]:
     """Simplifies a frozen graph and puts fake-quant nodes where LiteRT needs them.
@@ -46,8 +46,6 @@ def quantize_activations(
     Args:
         graph: a frozen graph; changed in place.
         batches: representative samples, one list of inputs per batch.
-        trained_weights: int8 weights of compressed layers, (outputs, rest); they
-            stay on their grid, all other weights are rounded to one.
         choices: takes down what else is decided from the batches.
 
     Returns:
@@ -55,7 +53,7 @@ def quantize_activations(
     """
     batches = list(batches)
     choices = Choices() if choices is None else choices
-    layout = choose_ranges(graph, trained_weights, choices, batches)
+    layout = choose_ranges(graph, choices, batches)
     known = {t: r for t, r in layout.ranges.items() if r.source != "calibrated"}
     _insert(graph, known, layout.exempt)
     missing = {t: r for t, r in layout.ranges.items() if t not in known}
@@ -81,7 +79,6 @@ class Layout:
 
 def choose_ranges(
     graph: Graph,
-    trained_weights: Iterable[np.ndarray],
     choices: Choices,
     batches: Iterable[list[np.ndarray]] = (),
 ) -> Layout:
@@ -89,26 +86,24 @@ def choose_ranges(
 
     Args:
         graph: a frozen graph; changed in place.
-        trained_weights: see `quantize_activations`.
         choices: takes down, or repeats, what is decided from the batches.
         batches: see `quantize_activations`; not needed where choices are repeated.
     """
     trained, rounded = take_trained(graph)
     fixed = set(trained)
-    integers = list(trained_weights)
     simplify(graph, fixed)
     factor_masks(graph)
     to_depthwise(graph, fixed)
     found = find_composites(graph)
     sums = float_sums(graph, found.normalizing, fixed)
-    apart = group_neurons(graph, found.gates, sums, fixed, integers, choices, batches)
+    apart = group_neurons(graph, found.gates, sums, fixed, choices, batches)
     found = find_composites(graph)
     means_to_sums(graph, found)
     sums = float_sums(graph, found.normalizing, fixed) | apart
-    divided = smooth(graph, sums | found.normalizing, fixed, integers, choices, batches)
+    divided = smooth(graph, sums | found.normalizing, fixed, choices, batches)
     channelwise = sums | found.normalizing | divided
-    equalize(graph, channelwise, fixed, integers, choices, batches)
-    correct_biases(graph, bake_weights(graph, integers, apart), choices, batches)
+    equalize(graph, channelwise, fixed, choices, batches)
+    correct_biases(graph, bake_weights(graph, apart), choices, batches)
     multiplied = scale_channels(
         graph, sums, found.normalizing, fixed | apart, choices, batches
     )
@@ -151,6 +146,7 @@ def keep_float(graph: Graph) -> None:
     """
     take_trained(graph)
     simplify(graph, set())
+    keep_apart(graph)
 
 
 def count_sources(ranges: dict[str, Range]) -> dict[str, int]:

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from qsparse.tflite_export.flatbuffer import ModelFile, Op
+from qsparse.tflite_export.flatbuffer import ModelFile
+from qsparse.tflite_export.model_parts import Op
 
 # 8 bits give 30 to 45 dB at the end of most networks, and 25 is already audible.
 USUAL_SQNR = 25.0
