@@ -109,8 +109,11 @@ def export(
     ranges: dict[str, Range] = {}
     choices = Choices()
     if precision == INT8:
+        float_ends = inference_type == "float32"
         integers = [layer.by_channel() for layer in trained]
-        ranges = quantize_activations(graph, samples.batches, integers, choices)
+        ranges = quantize_activations(
+            graph, samples.batches, integers, choices, float_ends
+        )
     else:
         keep_float(graph)
         if precision == DYNAMIC_RANGE:

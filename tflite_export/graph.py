@@ -3,7 +3,7 @@
 import gc
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -26,6 +26,19 @@ def tensor_name(reference: str) -> str:
 def node_name(tensor: str) -> str:
     """Returns the name of the node that produces `tensor`."""
     return tensor.split(":")[0]
+
+
+class Follower(Protocol):
+    """Knows tensors and nodes of a graph by their names, and must not lose them."""
+
+    def replaced(self, old: str, new: str, readers: set[str]) -> None:
+        """Is told that a node is gone.
+
+        Args:
+            old: the node, and the tensor it computed.
+            new: a tensor with the same values, which takes its place.
+            readers: nodes that read `old` and read `new` now.
+        """
 
 
 class Graph:
@@ -68,6 +81,7 @@ class Graph:
         self.dtypes: dict[str, tf.DType] = {}
         self.inputs = dict(inputs)
         self.outputs = {name: tensor_name(t) for name, t in outputs.items()}
+        self._followers: list[Follower] = []
         for node in self.nodes.values():
             data = [tensor_name(i) for i in node.input if not i.startswith("^")]
             del node.input[:]
@@ -182,6 +196,25 @@ class Graph:
         for name, tensor in self.outputs.items():
             if tensor == old:
                 self.outputs[name] = new
+
+    def follow(self, follower: Follower) -> None:
+        """Tells `follower` of every node that `replace` takes out from now on."""
+        self._followers.append(follower)
+
+    def replace(self, node: str, tensor: str) -> None:
+        """Takes out a node whose readers, outputs included, may read `tensor` instead.
+
+        What followers know of the node's tensor goes on to hold for the other.
+
+        Args:
+            node: a node with one output.
+            tensor: canonical name of a tensor with the same values.
+        """
+        readers = {n.name for n in self.nodes.values() if node in n.input}
+        self.rewire(node, tensor)
+        del self.nodes[node]
+        for follower in self._followers:
+            follower.replaced(node, tensor, readers)
 
     def function(
         self,
