@@ -140,7 +140,8 @@ def export(
     ranges: dict[str, Range] = {}
     choices = Choices()
     if precision == INT8:
-        ranges = quantize_activations(graph, samples.batches, choices)
+        float_ends = inference_type == "float32"
+        ranges = quantize_activations(graph, samples.batches, choices, float_ends)
     else:
         keep_float(graph)
         if precision == DYNAMIC_RANGE:

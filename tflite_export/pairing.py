@@ -105,7 +105,7 @@ def pair(model: keras.Model, file: ModelFile, data: Any, limit: int) -> Pair:
         graph = freeze(model, samples.specs, samples.structure)
     trained = trained_layers(model)
     try:
-        layout = choose_ranges(graph, choices)
+        layout = choose_ranges(graph, choices, float_ends=float_ends(file))
         choices.finish()
     except ValueError as error:
         raise refuse(file, str(error)) from error
@@ -133,6 +133,11 @@ def pair(model: keras.Model, file: ModelFile, data: Any, limit: int) -> Pair:
         samples,
         changed,
     )
+
+
+def float_ends(file: ModelFile) -> bool:
+    """Returns whether a file was exported with float inputs and outputs."""
+    return not any(t.dtype == np.int8 for t in [*file.inputs, *file.outputs])
 
 
 def refuse(file: ModelFile, why: str) -> ValueError:
