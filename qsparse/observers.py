@@ -58,6 +58,9 @@ class InputQuantizer(Compression):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Return inputs of the same structure, shapes and dtypes."""
+        if training is None:
+            # A model whose `call` takes no `training` learns its ranges in `fit`.
+            training = self.state().fitting
         if isinstance(inputs, list | tuple):
             pairs = [self._one(x, i, training) for i, x in enumerate(inputs)]
             if training:

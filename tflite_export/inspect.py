@@ -24,6 +24,8 @@ class Inspection:
         size_bytes: its size.
         layers: one entry per layer with weights.
         metadata: the `qsparse` entry of a .tflite, the recipe of a .keras; or None.
+        unfinished: what the model of a .keras lacks of what its recipe asks for; None
+            if it lacks nothing.
     """
 
     path: str
@@ -31,6 +33,7 @@ class Inspection:
     size_bytes: int
     layers: list[LayerInfo]
     metadata: dict[str, Any] | None
+    unfinished: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns everything as JSON-ready values."""
@@ -53,8 +56,15 @@ def inspect_file(path: str | os.PathLike) -> Inspection:
     if path.suffix in (".tflite", ".qsp"):
         return _inspect_tflite(path)
     if path.suffix == ".keras":
-        layers, recipe = read_keras_file(path)
-        return Inspection(str(path), "keras", path.stat().st_size, layers, recipe)
+        file = read_keras_file(path)
+        return Inspection(
+            str(path),
+            "keras",
+            path.stat().st_size,
+            file.layers,
+            file.recipe,
+            unfinished=file.unfinished,
+        )
     raise ValueError(f"{path} is neither a .tflite nor a .qsp nor a .keras file.")
 
 

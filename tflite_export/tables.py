@@ -57,6 +57,8 @@ def inspection_table(found: Inspection) -> Table:
             "Which kernel runs a layer is decided when an exported file is loaded: "
             "inspect the .tflite."
         )
+        if found.unfinished is not None:
+            table.caption = found.unfinished
     for name in header:
         right = name in ("zeros", "MACs")
         table.add_column(name, justify="right" if right else "left", overflow="fold")

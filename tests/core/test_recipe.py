@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from qsparse import NM, SRSTE, Block, Cubic, Recipe
-from qsparse.recipe import step_of
+from qsparse.clock import step_of
 
 
 def test_defaults():
