@@ -2,6 +2,7 @@
 
 import os
 import time
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from qsparse.compressor import compressed_layers, export_mode
 from qsparse.keras_compat import walk_layers
 from qsparse.tflite_export import ethos
 from qsparse.tflite_export.bake import bake_weights
+from qsparse.tflite_export.beside_keras import compare_with_keras
 from qsparse.tflite_export.calibrate import (
     count_sources,
     keep_float,
@@ -21,6 +23,7 @@ from qsparse.tflite_export.choices import Choices
 from qsparse.tflite_export.convert import INFERENCE_TYPES, convert
 from qsparse.tflite_export.data import collect
 from qsparse.tflite_export.export_report import ExportReport
+from qsparse.tflite_export.fidelity import LEAST_SQNR
 from qsparse.tflite_export.files import check_destination, write_whole
 from qsparse.tflite_export.flatbuffer import ModelFile
 from qsparse.tflite_export.freeze import freeze
@@ -32,16 +35,13 @@ from qsparse.tflite_export.weights import LayerMatch, TrainedWeights, restore
 
 FORMAT_VERSION = 1
 INT8, DYNAMIC_RANGE, FLOAT = "int8", "dynamic-range", "float"
-_VERIFIED_SAMPLES = 32
-# Rounding alone stays within a few steps, even through a transformer; a mean this
-# far off is a file that computes something else.
-_BROKEN_LSB = 16.0
+_PARITY_SAMPLES = 32
 
 
 def export(
     model: keras.Model,
     path: str | os.PathLike,
-    representative_data: Any,
+    representative_data: Any = None,
     *,
     batch_size: int = 1,
     inference_type: str | None = None,
@@ -50,6 +50,8 @@ def export(
     quantize: bool = True,
     target: str | None = None,
     calibration_samples: int = 256,
+    verification_samples: int = 64,
+    min_sqnr: float = LEAST_SQNR,
     strict: bool = False,
 ) -> ExportReport:
     """Writes a model as a LiteRT file, int8 by default, and proves that it works.
@@ -57,14 +59,16 @@ def export(
     Compressed layers keep their trained integers and ranges exactly; whatever
     training did not cover gets a range from `representative_data`, so a model that
     was never compressed is quantized too. The file is loaded, run and compared
-    with the model before it is written.
+    with what the model itself predicts before it is written, on samples that are held
+    back from calibration where there are 128 or more.
 
     Args:
         model: a built Keras model: Sequential, functional or subclassed.
         path: where to write, ending in .tflite. Replaced only on success.
         representative_data: typical inputs: an array, a list or dict of arrays for
             several inputs, or an iterable of batches (features or
-            `(features, labels)`) such as a `tf.data.Dataset`.
+            `(features, labels)`) such as a `tf.data.Dataset`. Labels that are
+            classes of the only output give the accuracy of model and file.
         batch_size: static batch of the file.
         inference_type: "int8" for int8 inputs and outputs, "float32" to keep them
             in float. None takes "int8" where the file computes in int8.
@@ -79,7 +83,11 @@ def export(
             trained on their int8 grid stay on it.
         target: "ethos-u85" also checks that every pruned layer obeys 2:4 along its
             input channels, as that NPU needs; None for CPUs.
-        calibration_samples: most samples read from `representative_data`.
+        calibration_samples: most samples that ranges are found on.
+        verification_samples: samples on which the file is compared with the model.
+        min_sqnr: a file is refused if the power of an output of the model is less
+            than this, in dB, above that of its difference from the file; below 25 dB
+            there is a warning. A negative number accepts everything.
         strict: refuse a file in which any compressed layer is not exact, not only
             the pruned ones.
 
@@ -93,16 +101,24 @@ def export(
         RuntimeError: conversion or verification failed; nothing is written.
     """
     started = time.perf_counter()
-    _check_dtypes(model)
+    _check_model(model)
     destination = check_destination(path, ".tflite")
-    _check_arguments(batch_size, calibration_samples)
+    _check_counts(
+        batch_size=batch_size,
+        calibration_samples=calibration_samples,
+        verification_samples=verification_samples,
+    )
     precision = _choose_precision(dynamic_range, quantize)
     _check_weight_bits(weight_bits, precision)
     inference_type = _choose_inference_type(precision, inference_type)
     _check_target(target, precision)
-    samples = collect(
-        model, representative_data, batch_size=batch_size, limit=calibration_samples
+    given = collect(
+        model,
+        representative_data,
+        batch_size=batch_size,
+        limit=calibration_samples + verification_samples,
     )
+    samples, judging = given.hold_back(calibration_samples, verification_samples)
     with export_mode(model, on_grid=quantize):
         graph = freeze(model, samples.specs, samples.structure)
     trained = trained_weights(model, quantize)
@@ -138,15 +154,23 @@ def export(
         }
     )
     contents = file.to_bytes()
-    parity = compare(contents, graph, ranges, samples.batches[:_VERIFIED_SAMPLES])
-    if not parity.mean_lsb <= _BROKEN_LSB:
+    parity = compare(contents, graph, ranges, samples.batches[:_PARITY_SAMPLES])
+    fidelity = compare_with_keras(model, contents, judging)
+    refused = [why for entry in fidelity if (why := entry.failure(min_sqnr))]
+    if refused:
         raise RuntimeError(
-            f"the exported file differs from the model by {parity.mean_lsb:.1f} steps "
-            "of the output scale on average; it was not written. Please report this."
+            f"{' '.join(refused)} It was not written. Give representative_data scaled "
+            "as in training; if they are, pass `min_sqnr=-200` to write the file, and "
+            "let `qsparse verify` show where the difference begins."
         )
+    doubts = [text for entry in fidelity for text in entry.warnings()]
+    if counts["calibrated"]:
+        doubts += given.warnings()
     macs, int8_share = coverage(file)
     raw, zipped = sizes(contents)
     write_whole(destination, contents)
+    for text in doubts:
+        warnings.warn(f"{destination}: {text}", stacklevel=2)
     return ExportReport(
         path=str(destination),
         precision=precision,
@@ -159,13 +183,26 @@ def export(
         int8_share=int8_share,
         ranges=counts,
         parity=parity,
+        fidelity=fidelity,
+        warnings=doubts,
         layers=matches,
         float_ops=float_ops(file) if precision == INT8 else [],
         seconds=time.perf_counter() - started,
     )
 
 
-def _check_dtypes(model: keras.Model) -> None:
+def _check_model(model: Any) -> None:
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            f"model must be a Keras model, got {type(model).__name__}. The order is "
+            "export(model, path, representative_data)."
+        )
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            f"export needs Keras on TensorFlow, and this is {keras.backend.backend()}. "
+            "Save the model (model.save), set KERAS_BACKEND=tensorflow, and export "
+            "what qsparse.load_model gives there."
+        )
     for path, layer in walk_layers(model):
         if layer.compute_dtype == "float64":
             raise ValueError(
@@ -221,8 +258,8 @@ def _check_target(target: str | None, precision: str) -> None:
         )
 
 
-def _check_arguments(batch_size: int, samples: int) -> None:
-    for name, value in (("batch_size", batch_size), ("calibration_samples", samples)):
+def _check_counts(**counts: int) -> None:
+    for name, value in counts.items():
         if not isinstance(value, int | np.integer) or value < 1:
             raise ValueError(f"{name} must be a positive integer, got {value!r}.")
 

@@ -1,5 +1,6 @@
 """An editable frozen TensorFlow graph: the form every export pass works on."""
 
+import contextlib
 import gc
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,6 +27,21 @@ def tensor_name(reference: str) -> str:
 def node_name(tensor: str) -> str:
     """Returns the name of the node that produces `tensor`."""
     return tensor.split(":")[0]
+
+
+@contextlib.contextmanager
+def _unfused() -> Iterator[None]:
+    """Keeps TensorFlow from fusing a convolution with its bias meanwhile.
+
+    On CPUs where it does not use oneDNN, the fused op knows no groups.
+    """
+    options = tf.config.optimizer.get_experimental_options()
+    tf.config.optimizer.set_experimental_options({"remapping": False})
+    try:
+        yield
+    finally:
+        before = options.get("remapping", True)
+        tf.config.optimizer.set_experimental_options({"remapping": before})
 
 
 class Graph:
@@ -183,16 +199,33 @@ class Graph:
             if tensor == old:
                 self.outputs[name] = new
 
-    def function(
-        self,
-        fetches: Callable | None = None,
-        weights: Mapping[str, tf.Tensor | tf.Variable] | None = None,
-    ) -> Callable:
-        """Compiles the graph.
+    def function(self, fetches: Callable | None = None) -> Callable:
+        """Compiles the graph to be run.
 
         Args:
             fetches: called with `get(tensor name) -> tf.Tensor`; what it returns is
                 what the function returns. None returns the outputs by name.
+
+        Returns:
+            A function of one positional argument per input.
+        """
+        compiled = self.traceable(fetches)
+
+        def run(*arguments: Any) -> Any:
+            with _unfused():
+                return compiled(*arguments)
+
+        return run
+
+    def traceable(
+        self,
+        fetches: Callable | None = None,
+        weights: Mapping[str, tf.Tensor | tf.Variable] | None = None,
+    ) -> Callable:
+        """Compiles the graph to be traced into another function or a SavedModel.
+
+        Args:
+            fetches: see `function`.
             weights: where the function finds the `large_constants`; None makes
                 tensors of them.
 
