@@ -146,9 +146,7 @@ _LAYERS: dict[str, Net] = {
     "AdaptiveMaxPooling2D": Net(sites.planes, lambda: layers.AdaptiveMaxPooling2D(4)),
     "AdaptiveMaxPooling3D": Net(sites.volume, lambda: layers.AdaptiveMaxPooling3D(2)),
     "Add": Net(sites.planes, layers.Add, sites.on_two),
-    "AdditiveAttention": Net(
-        sites.steps, layers.AdditiveAttention, sites.as_sequence
-    ),
+    "AdditiveAttention": Net(sites.steps, layers.AdditiveAttention, sites.as_sequence),
     "AlphaDropout": Net(sites.vector, lambda: layers.AlphaDropout(0.2)),
     "Attention": Net(sites.steps, layers.Attention, sites.as_sequence),
     "Average": Net(sites.planes, layers.Average, sites.on_two),
@@ -156,9 +154,7 @@ _LAYERS: dict[str, Net] = {
     "AveragePooling2D": Net(sites.planes, lambda: layers.AveragePooling2D(2)),
     "AveragePooling3D": Net(sites.volume, lambda: layers.AveragePooling3D(2)),
     "BatchNormalization": Net(sites.planes, layers.BatchNormalization),
-    "Bidirectional": Net(
-        sites.steps, lambda: layers.Bidirectional(layers.LSTM(8))
-    ),
+    "Bidirectional": Net(sites.steps, lambda: layers.Bidirectional(layers.LSTM(8))),
     "CategoryEncoding": Net(sites.ids, lambda: layers.CategoryEncoding(256)),
     "Concatenate": Net(sites.planes, layers.Concatenate, sites.on_two),
     "Conv1D": Net(sites.steps, lambda: layers.Conv1D(8, 3)),
@@ -257,9 +253,7 @@ _LAYERS: dict[str, Net] = {
     "ReLU": Net(sites.planes, layers.ReLU),
     "RepeatVector": Net(sites.vector, lambda: layers.RepeatVector(3)),
     "Reshape": Net(sites.planes, lambda: layers.Reshape((16, 32))),
-    "ReversibleEmbedding": Net(
-        sites.ids, lambda: layers.ReversibleEmbedding(256, 8)
-    ),
+    "ReversibleEmbedding": Net(sites.ids, lambda: layers.ReversibleEmbedding(256, 8)),
     "STFTSpectrogram": Net(
         sites.sound,
         lambda: layers.STFTSpectrogram(frame_length=128, fft_length=128),

@@ -150,4 +150,3 @@ def embedded(layer: layers.Layer, x: Any) -> Any:
 def crossed(layer: layers.Layer, x: Any) -> Any:
     """Crosses the first two columns."""
     return layer([x[:, :1], x[:, 1:2]])
-

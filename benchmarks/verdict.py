@@ -11,11 +11,11 @@ REFUSED, UNAVAILABLE, FAULT = "refused", "unavailable", "fault"
 def verdict(trial: Trial, layer: str) -> Row:
     """Returns the row of a trial, ready for JSON.
 
-    "pruned": the layer under trial holds pruned weights, and the file computes in
-    int8; "quantized": the file computes in int8; "float": a part of the file does
-    not; "refused": with a clear message; "unavailable": Keras does not build it here;
-    "fault": it crashed, with a message for developers only, or the file is wrong
-    without a word.
+    "pruned": the layer under trial (or the model) holds pruned weights; "quantized":
+    the file computes in int8; "float": a part of the file does not; "refused": with a
+    clear message; "unavailable": Keras needs a package for it that is not here;
+    "fault": it crashed, with a message for developers only, or the file is far from
+    Keras without a word.
 
     Args:
         trial: the trial.
@@ -40,11 +40,11 @@ def verdict(trial: Trial, layer: str) -> Row:
 def _outcome(trial: Trial, pruned: bool) -> str:
     if trial.error is not None:
         if trial.stage == "build":
-            return UNAVAILABLE
+            return UNAVAILABLE if isinstance(trial.error, ImportError) else FAULT
         return REFUSED if trial.is_clear else FAULT
     far = not trial.sqnr_db >= LEAST_SQNR_DB and not trial.warnings
     if far or not trial.same_as_stock:
         return FAULT
-    if trial.float_ops:
-        return FLOAT
-    return PRUNED if pruned else QUANTIZED
+    if pruned:
+        return PRUNED
+    return FLOAT if trial.float_ops else QUANTIZED

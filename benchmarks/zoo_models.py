@@ -14,7 +14,7 @@ from keras import layers
 
 from benchmarks.material import CLASSES, images, pictures, tokens
 from benchmarks.sites import compiled
-from benchmarks.trial import Arrays, Case
+from benchmarks.trial import Case
 from benchmarks.zoo_configs import APPLICATIONS, BACKBONES, LEFT_OUT
 
 TOKENS = 16
@@ -53,9 +53,7 @@ def unknown_families() -> list[str]:
     """Returns the families of the installed packages that have no entry here."""
     known = {*APPLICATIONS, *BACKBONES, *LEFT_OUT}
     every = application_families() | backbone_families()
-    return sorted(
-        family for family, names in every.items() if not known & {*names}
-    )
+    return sorted(family for family, names in every.items() if not known & {*names})
 
 
 def names() -> list[str]:
@@ -101,7 +99,9 @@ def _with_head(backbone: keras.Model) -> Case:
     model = keras.Model(backbone.input, layers.Dense(CLASSES, name="classifier")(x))
     _settle(model)
     declared = backbone.input
-    named = declared if isinstance(declared, dict) else {t.name: t for t in model.inputs}
+    named = (
+        declared if isinstance(declared, dict) else {t.name: t for t in model.inputs}
+    )
     data = {name: _data(name, tensor) for name, tensor in named.items()}
     ids = any("token_ids" in name for name in named)
     labels = tokens(TOKENS)[1] if ids else images()[1]
