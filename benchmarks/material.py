@@ -8,7 +8,7 @@ import numpy as np
 
 from qsparse.recipes import fashion_mnist
 
-SAMPLES = 96
+SAMPLES = 80
 CLASSES = 12  # ten of Fashion-MNIST; a multiple of four, so that blocks fit
 _TEXT = Path(__file__).parents[1] / "LICENSE"
 

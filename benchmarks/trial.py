@@ -71,8 +71,7 @@ class Trial:
         """What the user reads, in one line; empty if nothing failed."""
         if self.error is None:
             return ""
-        text = " ".join(str(self.error).split())
-        return f"{type(self.error).__name__}: {text}"
+        return f"{type(self.error).__name__}: {_one_line(self.error)}"
 
     @property
     def is_clear(self) -> bool:
@@ -88,7 +87,7 @@ class Trial:
 def attempt(build: Callable[[], Case]) -> Trial:
     """Carries out one trial; exceptions become part of the result."""
     trial = Trial()
-    keras.backend.clear_session()
+    keras.backend.clear_session(free_memory=False)
     keras.utils.set_random_seed(0)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -105,7 +104,13 @@ def _ours(caught: list[warnings.WarningMessage]) -> list[str]:
     """Returns what qsparse warned of; libraries' deprecations are no concern here."""
     foreign = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
     found = [w for w in caught if not issubclass(w.category, foreign)]
-    return list(dict.fromkeys(" ".join(str(w.message).split()) for w in found))
+    return list(dict.fromkeys(_one_line(w.message) for w in found))
+
+
+def _one_line(message: object) -> str:
+    """Returns a text in one line, without the folder the file lay in."""
+    text = re.sub(r"\S*/(?=model\.tflite)", "", str(message))
+    return " ".join(re.sub(r"\x1b\[\d*m", "", text).split())
 
 
 def _carry_out(case: Case, trial: Trial) -> None:
