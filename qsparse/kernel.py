@@ -8,9 +8,9 @@ import numpy as np
 from keras import ops
 
 from qsparse.criteria import magnitude
-from qsparse.keras_compat import autocast_dtype, tensor_of
+from qsparse.keras_compat import autocast_dtype, own_kernel, tensor_of
 from qsparse.layouts import KernelLayout
-from qsparse.observers import InputQuantizer
+from qsparse.observers import InputQuantizer, OutputQuantizer
 from qsparse.quantizers import fake_quantize_weights, integer_weights
 from qsparse.state import Compression, ModelState, compressions
 
@@ -23,6 +23,7 @@ class KernelCompression(Compression):
         path: where the layer lies in the model, for messages.
         layout: the kernel's layout.
         pattern: the pattern of its mask, or None to leave it dense.
+        leaves: whether the layer's output leaves the model.
         state: the model's shared state.
     """
 
@@ -32,6 +33,7 @@ class KernelCompression(Compression):
         path: str,
         layout: KernelLayout,
         pattern: Any,
+        leaves: bool,
         state: ModelState,
     ) -> None:
         super().__init__(state)
@@ -52,6 +54,8 @@ class KernelCompression(Compression):
         self.input_quantizer: InputQuantizer | None = None
         if state.recipe.quantize:
             self.input_quantizer = InputQuantizer(1, state)
+            if leaves:
+                self.output_quantizer = OutputQuantizer(state)
         self._own_regularizer = self._master.regularizer
         if pattern is not None:
             self._master.regularizer = self._regularize
@@ -59,8 +63,7 @@ class KernelCompression(Compression):
 
     @property
     def _master(self) -> keras.Variable:
-        attributes = vars(self.owner())
-        return attributes.get("_kernel", attributes.get("kernel"))
+        return own_kernel(self.owner())
 
     def owner(self) -> keras.layers.Layer:
         """Return the compressed layer; a method for the same reason as `state`."""
@@ -185,14 +188,18 @@ class KernelCompression(Compression):
                 begin to.
         """
         self._frozen = self.layout.kernel(self._canonical_effective(on_grid))
-        if self.input_quantizer is not None:
-            self.input_quantizer.freeze()
+        for quantizer in self._quantizers():
+            quantizer.freeze()
 
     def thaw(self) -> None:
         """Undo `freeze`."""
         self._frozen = None
-        if self.input_quantizer is not None:
-            self.input_quantizer.thaw()
+        for quantizer in self._quantizers():
+            quantizer.thaw()
+
+    def _quantizers(self) -> list[Compression]:
+        both = (self.input_quantizer, self.output_quantizer)
+        return [quantizer for quantizer in both if quantizer is not None]
 
     def select_mask(self, sparsity: float) -> int:
         """Select the mask anew at `sparsity`; return how many weights flipped."""

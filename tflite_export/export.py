@@ -11,6 +11,7 @@ import numpy as np
 
 from qsparse.compressor import compressed_layers, export_mode
 from qsparse.keras_compat import walk_layers
+from qsparse.kernel import changed_by_keras
 from qsparse.tflite_export import ethos
 from qsparse.tflite_export.bake import bake_weights
 from qsparse.tflite_export.beside_keras import compare_with_keras
@@ -208,6 +209,12 @@ def _check_model(model: Any) -> None:
             raise ValueError(
                 f"layer {path!r} computes in float64, which LiteRT does not. Build the "
                 "model in float32 and copy the weights."
+            )
+        changed = changed_by_keras(layer)
+        if changed and layer.quantization_mode is not None:
+            raise ValueError(
+                f"layer {path!r} {changed}, which the converter cannot take: export "
+                "the model as it was before `quantize()`; this writes int8 too."
             )
 
 

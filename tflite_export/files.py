@@ -14,7 +14,8 @@ def check_destination(path: str | os.PathLike, suffix: str) -> Path:
 
     Raises:
         ValueError: it ends otherwise.
-        FileNotFoundError: its folder does not exist.
+        OSError: its folder does not exist or cannot be written to, or a folder has
+            its name.
     """
     target = Path(path)
     if target.suffix != suffix:
@@ -24,7 +25,39 @@ def check_destination(path: str | os.PathLike, suffix: str) -> Path:
             f"the folder {str(target.parent)!r} of path does not exist. Create it "
             "first."
         )
+    if target.is_dir():
+        raise IsADirectoryError(f"{str(path)!r} is a folder. Choose another name.")
+    _check_writable(target.parent)
     return target
+
+
+def check_folder(path: str | os.PathLike) -> Path:
+    """Makes a folder, with those it is in, before the work whose results it gets.
+
+    Args:
+        path: the folder; may exist.
+
+    Raises:
+        OSError: it cannot be made or written to.
+    """
+    folder = Path(path)
+    _check_writable(folder, make=True)
+    return folder
+
+
+def _check_writable(folder: Path, make: bool = False) -> None:
+    """Writes a file and removes it: permissions alone do not tell of a full disk."""
+    try:
+        if make:
+            folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as stream:
+            stream.write(b"qsparse")
+    except OSError as error:
+        raise type(error)(
+            error.errno,
+            f"cannot write to the folder {str(folder)!r}: {error.strerror}. Choose "
+            "another one",
+        ) from error
 
 
 def write_whole(target: Path, contents: bytes) -> None:

@@ -2,11 +2,11 @@
 
 import io
 
-from rich.console import Console
 from rich.table import Table
 
 from qsparse.tflite_export.side_by_side import SIDES
 from qsparse.tflite_export.tensor_parity import TensorParity
+from qsparse.tflite_export.terminal import SafeConsole
 from qsparse.tflite_export.verification import Verification
 
 
@@ -18,7 +18,7 @@ def to_text(found: Verification, width: int = 100) -> str:
         width: columns to use.
     """
     text = io.StringIO()
-    console = Console(file=text, width=width, highlight=False, markup=False)
+    console = SafeConsole(file=text, width=width)
     console.print(_tensor_table(found))
     if found.weights:
         console.print(_weight_table(found))

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qsparse.tflite_export.flatbuffer import CHANNEL_AXIS, ModelFile, Op, Tensor
+from qsparse.tflite_export.flatbuffer import ModelFile
+from qsparse.tflite_export.model_parts import CHANNEL_AXIS, Op, Tensor
 
 _ROUNDING = 0.51  # half a step, and what float32 adds to it
 _FLOAT_ROUNDING = 1e-5  # of the largest weight of a channel, folded in float32
