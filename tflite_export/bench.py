@@ -13,12 +13,18 @@ import numpy as np
 from qsparse.tflite_export.cpu import cpu_name, xnnpack_isa
 from qsparse.tflite_export.flatbuffer import ModelFile
 from qsparse.tflite_export.one_op import cut_out
-from qsparse.tflite_export.runtime import Interpreter, plain_interpreter
+from qsparse.tflite_export.runtime import (
+    MOST_THREADS,
+    Interpreter,
+    plain_interpreter,
+    running,
+)
 from qsparse.tflite_export.source import read_model
 
 VARIANTS = ("xnnpack", "qsparse_dense", "qsparse")
 _SLICE_SECONDS = 0.004  # long against the timer, short against a scheduler's whims
 _WARM_UP = 3
+_MOST_ROUNDS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -84,9 +90,7 @@ def benchmark(
         ValueError: the file is damaged or an argument is wrong.
         FileNotFoundError: no such file, or the delegate is missing.
     """
-    for label, value in (("threads", threads), ("rounds", rounds)):
-        if value < 1:
-            raise ValueError(f"{label} must be at least 1, got {value}.")
+    check_arguments(threads=threads, rounds=rounds)
     file = ModelFile(model)
     name = name or Path(file.name).name
     _, contents = read_model(model)
@@ -99,7 +103,8 @@ def benchmark(
             "qsparse": Interpreter(contents, threads, **delegate_options),
         }
         claimed = _claimed(runners["qsparse"])
-        exact = _prepare(runners, file)
+        with running(file.name):
+            exact = _prepare(runners, file)
         times = measure_interleaved(runners, rounds)
     least = {variant: float(times[variant].min()) for variant in VARIANTS}
     ratio = times["xnnpack"] / times["qsparse"]
@@ -119,6 +124,28 @@ def benchmark(
         exact=exact,
         claimed=claimed,
     )
+
+
+def check_arguments(*, threads: int, rounds: int) -> None:
+    """Checks what does not depend on the file.
+
+    Args:
+        threads: threads to use.
+        rounds: number of turns.
+
+    Raises:
+        ValueError: one of them is out of range; says which.
+    """
+    for label, value, most in (
+        ("threads", threads, MOST_THREADS),
+        ("rounds", rounds, _MOST_ROUNDS),
+    ):
+        if not 1 <= value <= most:
+            raise ValueError(
+                f"{label} must be at least 1, got {value}."
+                if value < 1
+                else f"{label} must be at most {most:,}, got {value}."
+            )
 
 
 def benchmark_layers(
