@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter as Stock
+from ai_edge_litert.interpreter import OpResolverType, load_delegate
 
 import qsparse
 from qsparse.callbacks import PruneThenQuantize
@@ -71,6 +72,51 @@ def test_interpreter_errors_name_the_cause(folder, tmp_path):
         Interpreter(b"what")
     with pytest.raises(ValueError, match="unknown option 'speed'"):
         Interpreter(folder / "m.tflite", speed="high")
+
+
+def test_interpreter_takes_what_its_base_class_takes(folder, test_images):
+    path = folder / "m.tflite"
+    quantized = np.rint(test_images[0][:1] * 255 - 128).astype(np.int8)
+    wanted = run(Stock(model_path=str(path)), quantized)
+    for arguments in (
+        {"model_path": str(path)},
+        {"model_path": path, "num_threads": None, "min_gain": 0},
+        {"model_content": path.read_bytes(), "num_threads": 2},
+        {
+            "model_path": path,
+            "experimental_op_resolver_type": OpResolverType.BUILTIN_REF,
+            "experimental_delegates": [load_delegate(delegate_library())],
+            "experimental_disable_delegate_clustering": True,
+        },
+    ):
+        np.testing.assert_array_equal(run(Interpreter(**arguments), quantized), wanted)
+    kept = Interpreter(
+        path,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        experimental_preserve_all_tensors=True,
+    )
+    np.testing.assert_array_equal(run(kept, quantized), wanted)
+
+
+@pytest.mark.parametrize(
+    "arguments, error, message",
+    [
+        ({}, ValueError, "one of model, model_path and model_content, got 0"),
+        ({"model": "a", "model_path": "b"}, ValueError, "got 2 of them"),
+        ({"model": 3}, TypeError, "a path or the bytes .* got int"),
+        ({"model": "a", "num_threads": 0}, ValueError, "from 1 to 256, got 0"),
+        ({"model": "a", "num_threads": 10**12}, ValueError, "from 1 to 256, got 1000"),
+        ({"model": "a", "num_threads": 1.5}, ValueError, "from 1 to 256, got 1.5"),
+    ],
+)
+def test_wrong_arguments_of_the_interpreter_are_named(
+    arguments, error, message, folder
+):
+    given = {
+        k: folder / "m.tflite" if v in ("a", "b") else v for k, v in arguments.items()
+    }
+    with pytest.raises(error, match=message):
+        Interpreter(**given)
 
 
 def test_missing_library_says_how_to_build_it(folder, monkeypatch):
