@@ -158,13 +158,13 @@ def _check_whole(model: keras.Model) -> None:
 
 
 def _compression(target: Target, state: ModelState) -> Compression:
-    path, layer, pattern = target
+    path, layer, pattern, leaves = target
     if isinstance(layer, QUANTIZABLE):
         layout: Any = kernel_layout(layer)
-        return KernelCompression(layer, path, layout, pattern, state)
+        return KernelCompression(layer, path, layout, pattern, leaves, state)
     if isinstance(layer, NORMS):
         return FrozenStatistics(state)
-    return InputQuantizer(_input_count(layer), state)
+    return InputQuantizer(_input_count(layer), state, leaves)
 
 
 def _input_count(layer: layers.Layer) -> int:
@@ -191,11 +191,12 @@ def _compressed_class(original: Any) -> type:
             return original.from_config(config)
 
         def call(self, *args: Any, **kwargs: Any) -> Any:
-            quantize = getattr(self, CHILD).quantize_inputs
+            child = getattr(self, CHILD)
             if args:
-                return super().call(quantize(args[0]), *args[1:], **kwargs)
-            kwargs[first] = quantize(kwargs[first])
-            return super().call(**kwargs)
+                args = (child.quantize_inputs(args[0]), *args[1:])
+            else:
+                kwargs[first] = child.quantize_inputs(kwargs[first])
+            return child.quantize_outputs(super().call(*args, **kwargs))
 
     class CompressedNorm(Compressed):
         def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from qsparse.tflite_export.cpu import cpu_name, xnnpack_isa
 from qsparse.tflite_export.flatbuffer import ModelFile
 from qsparse.tflite_export.one_op import cut_out
 from qsparse.tflite_export.runtime import (
@@ -36,6 +37,7 @@ class BenchReport:
         rounds: number of turns.
         pinned: whether the process was bound to one core.
         cpu: name of the CPU.
+        xnnpack_isa: instructions that XNNPACK's int8 kernels use on it.
         min_us: variant -> least time of one inference, in microseconds.
         median_us: variant -> median over the rounds, in microseconds.
         speedup_min: ratio of the least times, XNNPACK to ours.
@@ -50,6 +52,7 @@ class BenchReport:
     rounds: int
     pinned: bool
     cpu: str
+    xnnpack_isa: str
     min_us: dict[str, float]
     median_us: dict[str, float]
     speedup_min: float
@@ -112,6 +115,7 @@ def benchmark(
         rounds=rounds,
         pinned=pinned,
         cpu=cpu_name(),
+        xnnpack_isa=xnnpack_isa(),
         min_us=least,
         median_us={v: float(np.median(times[v])) for v in VARIANTS},
         speedup_min=least["xnnpack"] / least["qsparse"],
@@ -159,15 +163,6 @@ def benchmark_layers(
         for op, _ in file.int8_layers()
         if op.name in ("FULLY_CONNECTED", "CONV_2D")
     ]
-
-
-def cpu_name() -> str:
-    """Returns the model name of the CPU, as Linux tells it."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return os.uname().machine
 
 
 @contextlib.contextmanager

@@ -4,11 +4,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import keras
 import numpy as np
 
+from qsparse.tflite_export.beside_keras import predict
 from qsparse.tflite_export.file_run import FileRun
-from qsparse.tflite_export.freeze import name_outputs
 from qsparse.tflite_export.pairing import Pair
 from qsparse.tflite_export.runtime import Interpreter, plain_interpreter
 
@@ -87,7 +86,7 @@ def compare_sides(pair: Pair, labels: dict[str, np.ndarray]) -> tuple[list[Side]
             )
         of_graph = graph(*fed)
         computed = {
-            "keras": _predict(pair, batch),
+            "keras": predict(pair.model, pair.samples, batch),
             "fake_quant": {n: t.numpy() for n, t in of_graph.items()},
             "litert": stock.values(),
             "delegate": ours.values(),
@@ -100,15 +99,6 @@ def compare_sides(pair: Pair, labels: dict[str, np.ndarray]) -> tuple[list[Side]
         for side, outputs in values.items()
     }
     return list(_judge(joined, labels)), wrong
-
-
-def _predict(pair: Pair, batch: list[np.ndarray]) -> dict[str, np.ndarray]:
-    inputs = keras.tree.pack_sequence_as(pair.samples.structure, list(batch))
-    outputs = pair.model(inputs, training=False)
-    return {
-        name: keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32"))
-        for name, tensor in name_outputs(pair.model, outputs).items()
-    }
 
 
 def _judge(

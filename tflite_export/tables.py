@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from qsparse.tflite_export.bench import BenchReport
+from qsparse.tflite_export.cpu import xnnpack_note
 from qsparse.tflite_export.inspect import Inspection
 from qsparse.tflite_export.layer_info import LayerInfo
 from qsparse.tflite_export.plain_text import plain, shorten
@@ -27,7 +28,8 @@ def bench_table(reports: Sequence[BenchReport], title: str) -> Table:
     )
     table = Table(
         title=title,
-        caption=f"{first.cpu}, {where}; microseconds, least and median of "
+        caption=f"{first.cpu}, {where}; XNNPACK runs int8 with "
+        f"{first.xnnpack_isa} on it; microseconds, least and median of "
         f"{first.rounds} interleaved rounds; ratios are medians over the rounds",
     )
     table.add_column("model", overflow="fold")
@@ -100,4 +102,4 @@ def _caption(found: Inspection) -> str:
             "inspect the .tflite."
         )
     share = found.int8_macs / found.macs if found.macs else 1.0
-    return f"{found.macs:,} MACs, {share:.1%} of them in int8"
+    return f"{found.macs:,} MACs, {share:.1%} of them in int8. {xnnpack_note()}"

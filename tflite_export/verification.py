@@ -19,6 +19,7 @@ from qsparse.tflite_export.tensor_parity import (
     first_growth,
 )
 from qsparse.tflite_export.verify import coverage, float_ops
+from qsparse.tflite_export.weights import LOST
 
 # LiteRT's kernels stay within 1 LSB; an op further off than this is another one.
 _BROKEN_LSB = 4
@@ -102,9 +103,9 @@ class Verification:
         """The checks that failed, one sentence each."""
         found = []
         for row in self.weights:
-            if row.tensor is None and row.pattern:
+            if row.state == LOST and row.pattern:
                 found.append(
-                    f"pruned layer {row.layer} has no int8 weights in the file."
+                    f"the file does not have the weights of pruned layer {row.layer}."
                 )
             if row.lost_zeros:
                 found.append(

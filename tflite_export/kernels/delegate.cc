@@ -65,6 +65,10 @@ Status SparseDelegate::Claim(Context* context) {
   // Claiming nodes replaces the plan, so everything is decided first.
   const std::vector<Decision> decisions =
       Planner(context, options_, pool_.get()).Decide(*plan);
+  if (options_.only_plan) {
+    Report(decisions);
+    return litert::kOk;
+  }
   std::map<int32_t, std::vector<const Decision*>> groups;
   for (const Decision& d : decisions) {
     if (d.claimed) groups[d.group].push_back(&d);
