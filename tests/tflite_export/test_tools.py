@@ -7,6 +7,7 @@ import sys
 import zipfile
 
 import h5py
+import keras
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter as Stock
@@ -171,6 +172,20 @@ def test_inspection_of_a_plain_keras_file(folder, tmp_path):
     assert found.metadata is None and len(found.layers) == 5
     assert {layer.pattern for layer in found.layers} == {"dense"}
     assert {layer.int8 for layer in found.layers} == {False}
+
+
+def test_macs_of_a_keras_file_know_transposed_and_channels_first(tmp_path):
+    forward = keras.layers.Conv2D(
+        6, 3, strides=2, data_format="channels_first", name="forward"
+    )
+    back = keras.layers.Conv2DTranspose(5, 3, strides=2, name="back")
+    for layer, shape in ((forward, (None, 4, 9, 7)), (back, (None, 9, 7, 4))):
+        model = keras.Sequential([keras.Input(shape[1:]), layer])
+        model.save(tmp_path / f"{layer.name}.keras")
+    (found,) = inspect_file(tmp_path / "forward.keras").layers
+    assert found.macs == 4 * 3 * (3 * 3 * 4 * 6)
+    (found,) = inspect_file(tmp_path / "back.keras").layers
+    assert found.macs == 9 * 7 * (3 * 3 * 4 * 5)
 
 
 def test_inspection_names_nested_layers(images, tmp_path):
