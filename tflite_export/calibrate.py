@@ -27,8 +27,17 @@ from qsparse.tflite_export.masked_scores import (
     score_tensors,
 )
 from qsparse.tflite_export.neuron_groups import group_neurons
-from qsparse.tflite_export.ranges import Range, choose, kept_from, take_trained
+from qsparse.tflite_export.one_scale import share_ranges
+from qsparse.tflite_export.ranges import (
+    AVERAGES,
+    Range,
+    choose,
+    kept_from,
+    take_trained,
+)
 from qsparse.tflite_export.residuals import float_sums, scale_channels
+from qsparse.tflite_export.reversals import to_slices
+from qsparse.tflite_export.safe_scales import widen
 from qsparse.tflite_export.simplify import simplify
 from qsparse.tflite_export.smoothing import smooth
 
@@ -68,8 +77,11 @@ def quantize_activations(
     _insert(graph, known, layout.exempt)
     missing = {t: r for t, r in layout.ranges.items() if t not in known}
     measured = _measure(graph, missing, layout.gates, batches)
-    insert_ranges(graph, measured, layout.exempt)
     ranges = {**known, **measured}
+    share_ranges(graph, ranges)
+    for tensor in widen(graph, ranges) & known.keys():
+        _set_limits(graph, tensor, ranges[tensor])
+    insert_ranges(graph, {t: ranges[t] for t in measured}, layout.exempt)
     if not float_ends:
         warn_of_lost_features(graph, layout.uneven, ranges, batches)
     return ranges
@@ -112,6 +124,7 @@ def choose_ranges(
     fixed = trained.fixed
     integers = list(trained_weights)
     simplify(graph, fixed)
+    to_slices(graph)
     factor_masks(graph)
     uneven = uneven_inputs(graph)
     joins = float_joins(graph) if float_ends else set()
@@ -166,7 +179,7 @@ def insert_ranges(
     """
     limit_constant_masks(graph, ranges)
     _insert(graph, ranges, exempt)
-    _round_average_pools(graph)
+    _round_averages(graph)
     bake_biases(graph)
 
 
@@ -286,12 +299,7 @@ def _insert(
         exempt: tensor -> nodes that go on reading it as it is.
     """
     for tensor, entry in ranges.items():
-        limits = [
-            graph.add_constant(
-                f"{node_name(tensor)}/range_{end}", np.asarray(value, np.float32)
-            )
-            for end, value in (("low", entry.low), ("high", entry.high))
-        ]
+        limits = _limits(graph, tensor, entry)
         name = graph.add_node(
             f"{node_name(tensor)}/fake_quant",
             FAKE_QUANT,
@@ -303,16 +311,31 @@ def _insert(
     graph.refresh()
 
 
-def _round_average_pools(graph: Graph) -> None:
-    """Rounds what leaves an average pool to the scale of what enters it.
+def _limits(graph: Graph, tensor: str, entry: Range) -> list[str]:
+    return [
+        graph.add_constant(
+            f"{node_name(tensor)}/range_{end}", np.asarray(value, np.float32)
+        )
+        for end, value in (("low", entry.low), ("high", entry.high))
+    ]
+
+
+def _set_limits(graph: Graph, tensor: str, entry: Range) -> None:
+    for node in list(graph.nodes.values()):
+        if node.op == FAKE_QUANT and node.input[0] == tensor:
+            node.input[1:] = _limits(graph, tensor, entry)
+
+
+def _round_averages(graph: Graph) -> None:
+    """Rounds what leaves an average to the scale of what enters it.
 
     That is how LiteRT computes it.
     """
     for node in list(graph.nodes.values()):
-        if node.op != "AvgPool":
+        if node.op not in AVERAGES:
             continue
         before = graph.nodes[node_name(node.input[0])]
-        while before.op == "AvgPool" or kept_from(graph, before) is not None:
+        while before.op in AVERAGES or kept_from(graph, before) is not None:
             source = kept_from(graph, before) or before.input[0]
             before = graph.nodes[node_name(source)]
         if before.op != FAKE_QUANT:
