@@ -19,6 +19,7 @@ from qsparse.tflite_export.float_ends import (
     warn_of_lost_features,
 )
 from qsparse.tflite_export.graph import FAKE_QUANT, Graph, node_name
+from qsparse.tflite_export.kept_apart import keep_apart
 from qsparse.tflite_export.masked_scores import (
     factor_masks,
     least_score,
@@ -49,7 +50,6 @@ _SHUT = 1e-3  # greatest magnitude behind a gate that is shut
 def quantize_activations(
     graph: Graph,
     batches: Iterable[list[np.ndarray]],
-    trained_weights: Iterable[np.ndarray] = (),
     choices: Choices | None = None,
     float_ends: bool = False,
 ) -> dict[str, Range]:
@@ -62,8 +62,6 @@ def quantize_activations(
     Args:
         graph: a frozen graph; changed in place.
         batches: representative samples, one list of inputs per batch.
-        trained_weights: int8 weights of compressed layers, (outputs, rest); they
-            stay on their grid, all other weights are rounded to one.
         choices: takes down what else is decided from the batches.
         float_ends: whether inputs and outputs of the file are float.
 
@@ -72,7 +70,7 @@ def quantize_activations(
     """
     batches = list(batches)
     choices = Choices() if choices is None else choices
-    layout = choose_ranges(graph, trained_weights, choices, batches, float_ends)
+    layout = choose_ranges(graph, choices, batches, float_ends)
     known = {t: r for t, r in layout.ranges.items() if r.source != "calibrated"}
     _insert(graph, known, layout.exempt)
     missing = {t: r for t, r in layout.ranges.items() if t not in known}
@@ -106,7 +104,6 @@ class Layout:
 
 def choose_ranges(
     graph: Graph,
-    trained_weights: Iterable[np.ndarray],
     choices: Choices,
     batches: Iterable[list[np.ndarray]] = (),
     float_ends: bool = False,
@@ -115,14 +112,12 @@ def choose_ranges(
 
     Args:
         graph: a frozen graph; changed in place.
-        trained_weights: see `quantize_activations`.
         choices: takes down, or repeats, what is decided from the batches.
         batches: see `quantize_activations`; not needed where choices are repeated.
         float_ends: whether inputs and outputs of the file are float.
     """
     trained = take_trained(graph)
     fixed = trained.fixed
-    integers = list(trained_weights)
     simplify(graph, fixed)
     to_slices(graph)
     factor_masks(graph)
@@ -137,14 +132,14 @@ def choose_ranges(
     ends = affine | joins
     found = find_composites(graph)
     sums = float_sums(graph, found.normalizing, fixed)
-    apart = group_neurons(graph, found.gates, sums, fixed, integers, choices, batches)
+    apart = group_neurons(graph, found.gates, sums, fixed, choices, batches)
     found = find_composites(graph)
     means_to_sums(graph, found)
     sums = float_sums(graph, found.normalizing, fixed) | apart
-    divided = smooth(graph, sums | found.normalizing, fixed, integers, choices, batches)
+    divided = smooth(graph, sums | found.normalizing, fixed, choices, batches)
     channelwise = sums | found.normalizing | divided | ends
-    equalize(graph, channelwise, fixed, integers, choices, batches)
-    correct_biases(graph, bake_weights(graph, integers, apart), choices, batches)
+    equalize(graph, channelwise, fixed, choices, batches)
+    correct_biases(graph, bake_weights(graph, apart), choices, batches)
     multiplied = scale_channels(
         graph, sums, found.normalizing, fixed | apart, choices, batches
     )
@@ -193,6 +188,7 @@ def keep_float(graph: Graph) -> None:
     """
     take_trained(graph)
     simplify(graph, set())
+    keep_apart(graph)
 
 
 def count_sources(ranges: dict[str, Range]) -> dict[str, int]:

@@ -36,7 +36,7 @@ def convert(
         name: tf.Variable(value, trainable=False, name=name)
         for name, value in graph.large_constants().items()
     }
-    module.serve = graph.function(weights=module.weights)
+    module.serve = graph.traceable(weights=module.weights)
     with tempfile.TemporaryDirectory() as folder, quiet() as written:
         try:
             concrete = module.serve.get_concrete_function()

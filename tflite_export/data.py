@@ -1,14 +1,16 @@
 """Representative data in any form Keras users have it -> static batches."""
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+FEW_SAMPLES = 32
+_ENOUGH = 128  # samples of which some can be spared to judge
 _HOW = (
     "Give a numpy array, a list or dict of arrays (several inputs), or an iterable "
     "of batches such as a tf.data.Dataset."
@@ -23,11 +25,70 @@ class Samples:
         specs: input name -> static spec, in the order of the flattened structure.
         structure: what the model's call takes, the leaves being input names.
         batches: per batch one array per input, shape and dtype as `specs`.
+        labels: what the data gave beside the features, one entry per sample of the
+            batches; None if it gave nothing, or no single array.
     """
 
     specs: dict[str, tf.TensorSpec]
     structure: Any
     batches: list[list[np.ndarray]]
+    labels: np.ndarray | None = None
+
+    @property
+    def count(self) -> int:
+        """Number of samples in the batches."""
+        return sum(len(batch[0]) for batch in self.batches)
+
+    def part(self, indices: Sequence[int]) -> "Samples":
+        """Returns the samples of some of the batches."""
+        batches = [self.batches[i] for i in indices]
+        labels = self.labels
+        if labels is not None:
+            size = len(self.batches[0][0])
+            rows = [labels[i * size : (i + 1) * size] for i in indices]
+            labels = np.concatenate(rows) if rows else labels[:0]
+        return replace(self, batches=batches, labels=labels)
+
+    def hold_back(self, calibrate: int, verify: int) -> "tuple[Samples, Samples]":
+        """Splits the samples in those that ranges come from, and those that judge.
+
+        One batch in eight is held back, so that a file is judged on samples its
+        ranges have not seen; of fewer than 128 samples none can be spared.
+
+        Args:
+            calibrate: most samples of the first part.
+            verify: samples wanted in the second; where too few can be held back, it
+                is filled up from the first.
+        """
+        total, size = len(self.batches), len(self.batches[0][0])
+        wanted = max(verify // size, 1)
+        share = 8 if self.count >= _ENOUGH else total + 1
+        held = list(range(share - 1, total, share))[:wanted]
+        rest = [i for i in range(total) if i not in set(held)]
+        rest = rest[: max(calibrate // size, 1)]
+        fill = rest[: max(wanted - len(held), 0)]
+        return self.part(rest), self.part(held + fill)
+
+    def few(self) -> Iterator[str]:
+        """Yields a sentence if ranges from so few samples are often too narrow."""
+        if self.count < FEW_SAMPLES:
+            yield (
+                f"representative_data holds {self.count} samples; ranges found on "
+                f"fewer than {FEW_SAMPLES} are often too narrow. Give 100 to 500 "
+                "typical ones."
+            )
+
+    def constant(self) -> Iterator[str]:
+        """Yields a sentence for each float input that never changes."""
+        for position, name in enumerate(self.specs):
+            arrays = [batch[position] for batch in self.batches]
+            first = arrays[0].flat[0] if arrays[0].size else 0
+            if arrays[0].dtype.kind == "f" and all((a == first).all() for a in arrays):
+                yield (
+                    f"representative_data of input {name!r} are {first:g} everywhere: "
+                    "neither a range nor an error can be found on them. Give real "
+                    "samples, scaled as in training."
+                )
 
 
 def collect(
@@ -56,8 +117,9 @@ def collect(
         raise TypeError(f"representative_data must not be None. {_HOW}")
     expected, names = _declared_inputs(model)
     chunks = []
+    labels: list[np.ndarray] | None = []
     count = 0
-    for features, whole in _feature_batches(data, expected):
+    for features, target, whole in _feature_batches(data, expected):
         structure, flat = _match(model, features, expected, names)
         tensors = expected or [None] * len(flat)
         flat = [_as_batch(a, t, whole) for a, t in zip(flat, tensors, strict=True)]
@@ -68,6 +130,7 @@ def collect(
                 f"samples: {sorted(sizes)}."
             )
         chunks.append([array[: limit - count] for array in flat])
+        labels = _more_labels(labels, target, len(flat[0]), limit - count)
         count += len(chunks[-1][0])
         if count >= limit:
             break
@@ -81,9 +144,11 @@ def collect(
                 f"representative_data of input {name!r} holds NaN or infinite "
                 "values; ranges cannot be calibrated on them."
             )
+    known = np.concatenate(labels) if labels else None
     if count < batch_size:
         fill = np.arange(batch_size) % count
         arrays = [array[fill] for array in arrays]
+        known = None if known is None else known[fill]
         count = batch_size
     specs = {
         name: tf.TensorSpec((batch_size, *array.shape[1:]), array.dtype, name)
@@ -93,7 +158,23 @@ def collect(
         [array[start : start + batch_size] for array in arrays]
         for start in range(0, count - batch_size + 1, batch_size)
     ]
-    return Samples(specs, structure, batches)
+    used = len(batches) * batch_size
+    return Samples(specs, structure, batches, None if known is None else known[:used])
+
+
+def _more_labels(
+    labels: list[np.ndarray] | None, target: Any, count: int, limit: int
+) -> list[np.ndarray] | None:
+    """Returns the labels so far and those of one more chunk; None if some have none."""
+    if labels is None or target is None or not _is_array(target):
+        return None
+    target = np.asarray(target)
+    if count == 1 and (not target.ndim or len(target) != 1):
+        target = target[None]  # an unbatched dataset
+    shapes = {part.shape[1:] for part in [*labels, target]}
+    if not target.ndim or len(target) != count or len(shapes) > 1:
+        return None
+    return [*labels, target[:limit]]
 
 
 def _declared_inputs(model: keras.Model) -> tuple[list | None, Any]:
@@ -121,19 +202,21 @@ def _is_array(value: Any) -> bool:
     return hasattr(value, "shape") and hasattr(value, "dtype")
 
 
-def _feature_batches(data: Any, expected: list | None) -> Iterable[tuple[Any, bool]]:
-    """Yields (features, came as one whole array) for every form of `data`."""
+def _feature_batches(
+    data: Any, expected: list | None
+) -> Iterator[tuple[Any, Any, bool]]:
+    """Yields (features, labels or None, came as one whole array) for every form."""
     if _is_array(data) or isinstance(data, Mapping):
-        yield data, True
+        yield data, None, True
         return
     if isinstance(data, list | tuple):
         arrays = all(_is_array(value) for value in data)
         inputs = len(expected) if expected else None
         if arrays and data and inputs in (None, len(data)):
-            yield (data if inputs != 1 else data[0]), True
+            yield (data if inputs != 1 else data[0]), None, True
             return
         if arrays and isinstance(data, tuple) and inputs == 1:
-            yield data[0], True  # (features, labels)
+            yield data[0], data[1], True  # (features, labels)
             return
         if arrays and inputs and inputs > 1:
             raise ValueError(
@@ -147,7 +230,9 @@ def _feature_batches(data: Any, expected: list | None) -> Iterable[tuple[Any, bo
         )
     for batch in data:
         # As in `model.fit`: a tuple is (features, labels, weights).
-        yield (batch[0] if isinstance(batch, tuple) and batch else batch), False
+        pair = isinstance(batch, tuple) and batch
+        labels = batch[1] if pair and len(batch) > 1 else None
+        yield (batch[0] if pair else batch), labels, False
 
 
 def _match(
@@ -210,6 +295,7 @@ def _as_batch(array: Any, tensor: Any, whole: bool) -> np.ndarray:
         raise ValueError(
             f"representative_data for input {tensor.name!r} has shape "
             f"{array.shape}; the model takes {shape}, with the batch first."
+            + (" Are these labels?" if array.ndim == 1 < len(shape) - 1 else "")
         )
     dtype = keras.backend.standardize_dtype(tensor.dtype)
     return array.astype("float32" if dtype in ("float16", "bfloat16") else dtype)

@@ -2,16 +2,19 @@
 
 import os
 import time
+import warnings
 from dataclasses import replace
 from typing import Any
 
 import keras
 import numpy as np
 
-from qsparse.compressor import compressed_layers, export_mode
+from qsparse.compressor import export_mode
 from qsparse.keras_compat import walk_layers
+from qsparse.kernel import changed_by_keras
 from qsparse.tflite_export import ethos
 from qsparse.tflite_export.bake import bake_weights
+from qsparse.tflite_export.beside_keras import coarse_inputs, compare_with_keras
 from qsparse.tflite_export.calibrate import (
     count_sources,
     keep_float,
@@ -21,27 +24,40 @@ from qsparse.tflite_export.choices import Choices
 from qsparse.tflite_export.convert import INFERENCE_TYPES, convert
 from qsparse.tflite_export.data import collect
 from qsparse.tflite_export.export_report import ExportReport
+from qsparse.tflite_export.fidelity import LEAST_SQNR
 from qsparse.tflite_export.files import check_destination, write_whole
 from qsparse.tflite_export.flatbuffer import ModelFile
 from qsparse.tflite_export.freeze import freeze
 from qsparse.tflite_export.int4 import to_int4
 from qsparse.tflite_export.ranges import Range
 from qsparse.tflite_export.tensor_map import map_tensors
+from qsparse.tflite_export.unlike_training import unlike_training
 from qsparse.tflite_export.verify import compare, coverage, float_ops, sizes
-from qsparse.tflite_export.weights import LayerMatch, TrainedWeights, restore
+from qsparse.tflite_export.weights import (
+    FOLDED,
+    FOUND,
+    IN_FLOAT,
+    IN_LOOP,
+    UNUSED,
+    LayerMatch,
+    restore,
+    trained_layers,
+)
 
 FORMAT_VERSION = 1
 INT8, DYNAMIC_RANGE, FLOAT = "int8", "dynamic-range", "float"
-_VERIFIED_SAMPLES = 32
-# Rounding alone stays within a few steps, even through a transformer; a mean this
-# far off is a file that computes something else.
-_BROKEN_LSB = 16.0
+_PARITY_SAMPLES = 32
+_CHANGED = (
+    "A layer is 'changed' if its own `call`, or what calls it, computes other weights "
+    "from its kernel; 'in a loop' if it is called in a scan or an RNN cell; 'lost' if "
+    "the converter made something else of it (please report that)."
+)
 
 
 def export(
     model: keras.Model,
     path: str | os.PathLike,
-    representative_data: Any,
+    representative_data: Any = None,
     *,
     batch_size: int = 1,
     inference_type: str | None = None,
@@ -50,6 +66,8 @@ def export(
     quantize: bool = True,
     target: str | None = None,
     calibration_samples: int = 256,
+    verification_samples: int = 64,
+    min_sqnr: float = LEAST_SQNR,
     strict: bool = False,
 ) -> ExportReport:
     """Writes a model as a LiteRT file, int8 by default, and proves that it works.
@@ -57,14 +75,16 @@ def export(
     Compressed layers keep their trained integers and ranges exactly; whatever
     training did not cover gets a range from `representative_data`, so a model that
     was never compressed is quantized too. The file is loaded, run and compared
-    with the model before it is written.
+    with what the model itself predicts before it is written, on samples that are held
+    back from calibration where there are 128 or more.
 
     Args:
         model: a built Keras model: Sequential, functional or subclassed.
         path: where to write, ending in .tflite. Replaced only on success.
         representative_data: typical inputs: an array, a list or dict of arrays for
             several inputs, or an iterable of batches (features or
-            `(features, labels)`) such as a `tf.data.Dataset`.
+            `(features, labels)`) such as a `tf.data.Dataset`. Labels that are
+            classes of the only output give the accuracy of model and file.
         batch_size: static batch of the file.
         inference_type: "int8" for int8 inputs and outputs, "float32" to keep them
             in float. None takes "int8" where the file computes in int8.
@@ -79,7 +99,11 @@ def export(
             trained on their int8 grid stay on it.
         target: "ethos-u85" also checks that every pruned layer obeys 2:4 along its
             input channels, as that NPU needs; None for CPUs.
-        calibration_samples: most samples read from `representative_data`.
+        calibration_samples: most samples that ranges are found on.
+        verification_samples: samples on which the file is compared with the model.
+        min_sqnr: a file is refused if the power of an output of the model is less
+            than this, in dB, above that of its difference from the file; below 25 dB
+            there is a warning. A negative number accepts everything.
         strict: refuse a file in which any compressed layer is not exact, not only
             the pruned ones.
 
@@ -93,33 +117,38 @@ def export(
         RuntimeError: conversion or verification failed; nothing is written.
     """
     started = time.perf_counter()
-    _check_dtypes(model)
+    _check_model(model)
     destination = check_destination(path, ".tflite")
-    _check_arguments(batch_size, calibration_samples)
+    _check_counts(
+        batch_size=batch_size,
+        calibration_samples=calibration_samples,
+        verification_samples=verification_samples,
+    )
     precision = _choose_precision(dynamic_range, quantize)
     _check_weight_bits(weight_bits, precision)
     inference_type = _choose_inference_type(precision, inference_type)
     _check_target(target, precision)
-    samples = collect(
-        model, representative_data, batch_size=batch_size, limit=calibration_samples
+    given = collect(
+        model,
+        representative_data,
+        batch_size=batch_size,
+        limit=calibration_samples + verification_samples,
     )
+    samples, judging = given.hold_back(calibration_samples, verification_samples)
     with export_mode(model, on_grid=quantize):
         graph = freeze(model, samples.specs, samples.structure)
-    trained = trained_weights(model, quantize)
+    trained = trained_layers(model)
     ranges: dict[str, Range] = {}
     choices = Choices()
     if precision == INT8:
         float_ends = inference_type == "float32"
-        integers = [layer.by_channel() for layer in trained]
-        ranges = quantize_activations(
-            graph, samples.batches, integers, choices, float_ends
-        )
+        ranges = quantize_activations(graph, samples.batches, choices, float_ends)
     else:
         keep_float(graph)
         if precision == DYNAMIC_RANGE:
-            bake_weights(graph, [layer.by_channel() for layer in trained])
+            bake_weights(graph)
     file = ModelFile(convert(graph, inference_type, quantize_weights=quantize))
-    matches = restore(file, trained, float_too=precision != INT8)
+    matches = restore(file, graph, trained, in_int8=precision == INT8)
     _check_found(matches, strict)
     if weight_bits == 4:
         rounded = to_int4(file)
@@ -141,15 +170,26 @@ def export(
         }
     )
     contents = file.to_bytes()
-    parity = compare(contents, graph, ranges, samples.batches[:_VERIFIED_SAMPLES])
-    if not parity.mean_lsb <= _BROKEN_LSB:
+    parity = compare(contents, graph, ranges, samples.batches[:_PARITY_SAMPLES])
+    fidelity = compare_with_keras(model, contents, judging)
+    refused = [why for entry in fidelity if (why := entry.failure(min_sqnr))]
+    if refused:
         raise RuntimeError(
-            f"the exported file differs from the model by {parity.mean_lsb:.1f} steps "
-            "of the output scale on average; it was not written. Please report this."
+            f"{' '.join(refused)} It was not written. Give representative_data scaled "
+            "as in training; if they are, pass `min_sqnr=-200` to write the file, and "
+            "let `qsparse verify` show where the difference begins."
         )
+    doubts = [text for entry in fidelity for text in entry.warnings()]
+    doubts += coarse_inputs(file, judging)
+    doubts += unlike_training(graph, ranges, samples.batches)
+    doubts += given.constant()
+    if counts["calibrated"]:
+        doubts += given.few()
     macs, int8_share = coverage(file)
     raw, zipped = sizes(contents)
     write_whole(destination, contents)
+    for text in doubts:
+        warnings.warn(f"{destination}: {text}", stacklevel=2)
     return ExportReport(
         path=str(destination),
         precision=precision,
@@ -162,18 +202,37 @@ def export(
         int8_share=int8_share,
         ranges=counts,
         parity=parity,
+        fidelity=fidelity,
+        warnings=doubts,
         layers=matches,
         float_ops=float_ops(file) if precision == INT8 else [],
         seconds=time.perf_counter() - started,
     )
 
 
-def _check_dtypes(model: keras.Model) -> None:
+def _check_model(model: Any) -> None:
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            f"model must be a Keras model, got {type(model).__name__}. The order is "
+            "export(model, path, representative_data)."
+        )
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            f"export needs Keras on TensorFlow, and this is {keras.backend.backend()}. "
+            "Save the model (model.save), set KERAS_BACKEND=tensorflow, and export "
+            "what qsparse.load_model gives there."
+        )
     for path, layer in walk_layers(model):
         if layer.compute_dtype == "float64":
             raise ValueError(
                 f"layer {path!r} computes in float64, which LiteRT does not. Build the "
                 "model in float32 and copy the weights."
+            )
+        changed = changed_by_keras(layer)
+        if changed and layer.quantization_mode is not None:
+            raise ValueError(
+                f"layer {path!r} {changed}, which the converter cannot take: export "
+                "the model as it was before `quantize()`; this writes int8 too."
             )
 
 
@@ -224,38 +283,24 @@ def _check_target(target: str | None, precision: str) -> None:
         )
 
 
-def _check_arguments(batch_size: int, samples: int) -> None:
-    for name, value in (("batch_size", batch_size), ("calibration_samples", samples)):
+def _check_counts(**counts: int) -> None:
+    for name, value in counts.items():
         if not isinstance(value, int | np.integer) or value < 1:
             raise ValueError(f"{name} must be a positive integer, got {value!r}.")
 
 
-def trained_weights(model: keras.Model, quantize: bool = True) -> list[TrainedWeights]:
-    """Returns what training fixed in each compressed layer of a model.
-
-    Args:
-        model: a built Keras model.
-        quantize: whether the weights are those of the int8 grid.
-    """
-    trained = []
-    for layer in compressed_layers(model):
-        if quantize:
-            values, _ = layer.integer_weights()
-        else:
-            values = layer.effective_weights(on_grid=False)
-        mask = layer.mask()
-        if mask is not None:
-            mask = np.asarray(mask, bool).reshape(values.shape)
-        pattern = None if layer.pattern is None else str(layer.pattern)
-        trained.append(TrainedWeights(layer.path_in_model, values, mask, pattern))
-    return trained
-
-
 def _check_found(matches: list[LayerMatch], strict: bool) -> None:
-    lost = [m.path for m in matches if m.tensor is None and (strict or m.pattern)]
-    if lost:
-        raise RuntimeError(
-            f"the converted file has no exact weights for {lost}, so their zeros "
-            "cannot be verified; it was not written. If the model does not use these "
-            "layers when it predicts, exclude them from the recipe."
-        )
+    """Refuses a file in which the zeros, or with `strict` the weights, are not proven.
+
+    A layer that the model does not use when it predicts has lost nothing.
+    """
+    nothing_lost = (FOUND, IN_FLOAT, UNUSED, FOLDED)
+    wrong = [m for m in matches if m.state not in nothing_lost]
+    wrong = [m for m in wrong if strict or (m.pattern and m.state != IN_LOOP)]
+    if not wrong:
+        return
+    found = "; ".join(f"{m.path!r} is {m.state}" for m in wrong)
+    raise RuntimeError(
+        f"the weights of {len(wrong)} layers cannot be proven in the converted file, "
+        f"which was not written: {found}. {_CHANGED} Exclude them from the recipe."
+    )

@@ -4,9 +4,10 @@ import io
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from qsparse.tflite_export.fidelity import Fidelity
+from qsparse.tflite_export.terminal import SafeConsole
 from qsparse.tflite_export.verify import Parity
 from qsparse.tflite_export.weights import LayerMatch
 
@@ -27,7 +28,11 @@ class ExportReport:
         int8_share: share of the MACs done in int8, 0 to 1.
         ranges: number of activation ranges by source: "trained", "calibrated" or
             "fixed" (by LiteRT, e.g. softmax).
-        parity: difference from the fake-quantized model.
+        parity: difference from the fake-quantized graph, which has been through the
+            same passes as the file.
+        fidelity: difference from what the Keras model predicts, output by output.
+        warnings: what to know before the file is trusted; also warned of when it was
+            written.
         layers: one entry per compressed layer.
         float_ops: ops with MACs that are not int8, and loops.
         seconds: how long the export took.
@@ -44,6 +49,8 @@ class ExportReport:
     int8_share: float
     ranges: dict[str, int]
     parity: Parity
+    fidelity: list[Fidelity]
+    warnings: list[str]
     layers: list[LayerMatch]
     float_ops: list[str]
     seconds: float
@@ -64,12 +71,14 @@ class ExportReport:
 
     def __str__(self) -> str:
         text = io.StringIO()
-        console = Console(file=text, width=100, highlight=False)
+        console = SafeConsole(file=text, width=100)
         console.print(_summary(self))
         if self.layers:
             console.print(_layer_table(self.layers))
         for name in self.float_ops:
-            console.print(f"not int8: {name}", markup=False)
+            console.print(f"not int8: {name}")
+        for warning in self.warnings:
+            console.print(f"WARNING: {warning}")
         return text.getvalue().rstrip()
 
 
@@ -82,7 +91,8 @@ def _summary(report: ExportReport) -> Table:
         "precision": report.precision,
         "int8": f"{report.int8_share:.1%} of {report.macs:,} MACs",
         "ranges": ranges,
-        "against the model": f"at most {parity.max_lsb:.0f} LSB, "
+        **_against_keras(report.fidelity),
+        "against its own graph": f"at most {parity.max_lsb:.0f} LSB, "
         f"{parity.off_by_more:.2%} of the outputs off by more than 1 "
         f"({parity.samples} batches)",
         "compressed layers": f"{len(report.layers)}",
@@ -92,13 +102,23 @@ def _summary(report: ExportReport) -> Table:
     return table
 
 
+def _against_keras(outputs: list[Fidelity]) -> dict[str, str]:
+    if len(outputs) == 1:
+        return {"against the Keras model": str(outputs[0])}
+    return {f"against Keras: {entry.output}": str(entry) for entry in outputs}
+
+
 def _layer_table(layers: list[LayerMatch]) -> Table:
     table = Table()
     for name in ("layer", "pattern", "sparsity", "weights", "notes"):
         table.add_column(name)
     for match in layers:
         found = match.tensor is not None
-        notes = []
+        notes = ["computed in float"] if match.state == "in float" else []
+        if match.vanished:
+            notes.append(f"{match.vanished} channels vanish behind a factor of zero")
+        if match.coarse:
+            notes.append(f"{match.coarse} channels on a coarser grid, for their bias")
         if match.flipped:
             notes.append(f"{match.flipped} channels negated by BatchNormalization")
         if match.regridded:
@@ -107,7 +127,7 @@ def _layer_table(layers: list[LayerMatch]) -> Table:
             match.path,
             match.pattern or "dense",
             f"{match.sparsity:.1%}" if found else "-",
-            match.dtype or "not found",
+            match.dtype or match.state,
             "; ".join(notes),
         )
     return table

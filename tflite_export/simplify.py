@@ -232,4 +232,5 @@ def _fold_affine(graph: Graph, fixed: set[str]) -> bool:
 def _scale_weights(graph: Graph, op: Node, factor: np.ndarray) -> None:
     weights = graph.value(op.input[1])
     factor = over_weights(op, weights, factor)
-    op.input[1] = graph.add_constant(f"{op.name}/scaled", weights * factor)
+    scaled = weights * factor
+    op.input[1] = graph.add_constant(f"{op.name}/scaled", scaled, like=op.input[1])
