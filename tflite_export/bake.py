@@ -13,8 +13,6 @@ from qsparse.tflite_export.simplify import (
     over_weights,
 )
 
-_MOST_BIAS = 2.0**30 - 1  # what the converter makes of int32
-
 
 def bake_weights(graph: Graph, floating: Container[str] = ()) -> dict[str, np.ndarray]:
     """Rounds constant weights to the int8 grid the converter will choose.
@@ -73,36 +71,10 @@ def _bake_bias(graph: Graph, node: Node) -> None:
     rows = by_channel(head, graph.value(head.input[1]))
     step = np.abs(rows).max(axis=1).astype(np.float64) / 127 * (high - low) / 255
     bias = graph.value(node.input[1])
-    _drop_hopeless(graph, node, head, step, max(-low, high))
     # Where all weights are zero, the converter finds a fine scale of its own.
     rounded = np.rint(bias / np.where(step > 0, step, 1)) * step
     baked = np.where(step > 0, rounded, bias).astype(bias.dtype)
     node.input[1] = graph.add_constant(f"{node.name}/int32", baked)
-
-
-def _drop_hopeless(
-    graph: Graph, node: Node, head: Node, step: np.ndarray, largest: float
-) -> None:
-    """Leaves only the bias to a channel whose bias int32 cannot hold on its step.
-
-    The converter would coarsen its weights until it can. They move the output, which
-    has to reach the bias, by less than half a step anyway; those that may move it by
-    more are left to the converter.
-
-    Args:
-        graph: the graph; changed in place.
-        node: the BiasAdd.
-        head: the layer with the weights.
-        step: of the sums of each channel.
-        largest: greatest magnitude of the layer's input.
-    """
-    weights = graph.value(head.input[1])
-    moved = np.abs(by_channel(head, weights)).sum(axis=1) * largest
-    bias = np.abs(graph.value(node.input[1]))
-    gone = (bias > step * _MOST_BIAS) & (moved < bias / 255 / 2) & (moved > 0)
-    if gone.any():
-        kept = over_weights(head, weights, np.where(gone, 0, 1).astype(weights.dtype))
-        head.input[1] = graph.add_constant(f"{head.name}/biased", weights * kept)
 
 
 def _break_splat(graph: Graph, node: Node) -> None:

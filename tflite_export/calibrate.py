@@ -16,7 +16,6 @@ from qsparse.tflite_export.float_ends import (
     float_joins,
     leading_affine,
     uneven_inputs,
-    warn_of_lost_features,
 )
 from qsparse.tflite_export.graph import FAKE_QUANT, Graph, node_name
 from qsparse.tflite_export.kept_apart import keep_apart
@@ -80,8 +79,6 @@ def quantize_activations(
     for tensor in widen(graph, ranges) & known.keys():
         _set_limits(graph, tensor, ranges[tensor])
     insert_ranges(graph, {t: ranges[t] for t in measured}, layout.exempt)
-    if not float_ends:
-        warn_of_lost_features(graph, layout.uneven, ranges, batches)
     return ranges
 
 
@@ -93,13 +90,11 @@ class Layout:
         ranges: tensor -> range; those to calibrate are still empty.
         exempt: tensor -> nodes that read it unrounded.
         gates: the gated activations.
-        uneven: inputs whose channels the model brings to one size.
     """
 
     ranges: dict[str, Range]
     exempt: dict[str, set[str]]
     gates: list[Gate]
-    uneven: set[str]
 
 
 def choose_ranges(
@@ -155,7 +150,7 @@ def choose_ranges(
     interior = found.interior | sums | multiplied | joins
     rounded = set() if float_ends else _read_by(graph, affine) & inputs
     ranges = choose(graph, trained.ranges, interior, floating, rounded)
-    return Layout(ranges, exempt, found.gates, uneven)
+    return Layout(ranges, exempt, found.gates)
 
 
 def _read_by(graph: Graph, nodes: set[str]) -> set[str]:
