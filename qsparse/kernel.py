@@ -11,9 +11,9 @@ import numpy as np
 from keras import ops
 
 from qsparse.criteria import magnitude
-from qsparse.keras_compat import autocast_dtype, tensor_of
+from qsparse.keras_compat import autocast_dtype, own_kernel, tensor_of
 from qsparse.layouts import KernelLayout
-from qsparse.observers import InputQuantizer
+from qsparse.observers import InputQuantizer, OutputQuantizer
 from qsparse.quantizers import fake_quantize_weights, integer_weights
 from qsparse.state import Compression, ModelState, compressions
 
@@ -42,6 +42,7 @@ class KernelCompression(Compression):
         path: where the layer lies in the model, for messages.
         layout: the kernel's layout.
         pattern: the pattern of its mask, or None to leave it dense.
+        leaves: whether the layer's output leaves the model.
         state: the model's shared state.
     """
 
@@ -51,36 +52,48 @@ class KernelCompression(Compression):
         path: str,
         layout: KernelLayout,
         pattern: Any,
+        leaves: bool,
         state: ModelState,
     ) -> None:
         super().__init__(state)
         self._owner: Any = weakref.ref(layer)
         self.path_in_model = path
         self.layout = layout
-        self.pattern = pattern
+        self.pattern: Any = None
         self.frozen: FrozenKernel | None = None
         self._stand_in: Any = None
+        self._leaves = leaves
         self.mask_variable: Any = None
-        if pattern is not None:
+        self.input_quantizer: InputQuantizer | None = None
+        self.output_quantizer: OutputQuantizer | None = None
+        self._own_regularizer = self._master.regularizer
+        self.take_on(pattern)
+        self.built = True
+
+    def take_on(self, pattern: Any) -> None:
+        """Add what the recipe in force asks for and this layer does not have yet.
+
+        Args:
+            pattern: the pattern of its mask, or None to leave the mask as it is.
+        """
+        if pattern is not None and self.pattern is None:
+            self.pattern = pattern
             self.mask_variable = self.add_weight(
                 name="mask",
-                shape=layout.shape,
+                shape=self.layout.shape,
                 dtype="bool",
                 initializer="ones",
                 trainable=False,
             )
-        self.input_quantizer: InputQuantizer | None = None
-        if state.recipe.quantize:
-            self.input_quantizer = InputQuantizer(1, state)
-        self._own_regularizer = self._master.regularizer
-        if pattern is not None:
             self._master.regularizer = self._regularize
-        self.built = True
+        if self.state().recipe.quantize and self.input_quantizer is None:
+            self.input_quantizer = InputQuantizer(1, self.state())
+            if self._leaves:
+                self.output_quantizer = OutputQuantizer(self.state())
 
     @property
     def _master(self) -> keras.Variable:
-        attributes = vars(self.owner())
-        return attributes.get("_kernel", attributes.get("kernel"))
+        return own_kernel(self.owner())
 
     def owner(self) -> keras.layers.Layer:
         """Return the compressed layer; a method for the same reason as `state`."""
@@ -133,6 +146,10 @@ class KernelCompression(Compression):
             lambda: fake_quantize_weights(kernel, axes),
             lambda: kernel,
         )
+
+    def values(self) -> np.ndarray:
+        """Return the dense master weights as Keras holds them, in their own dtype."""
+        return self._master.numpy()
 
     def master(self) -> np.ndarray:
         """Return the dense master weights `(taps, inputs, outputs)`, float32.
@@ -202,14 +219,18 @@ class KernelCompression(Compression):
             None if integers is None else kernel(integers),
             None if mask is None else kernel(mask),
         )
-        if self.input_quantizer is not None:
-            self.input_quantizer.freeze()
+        for quantizer in self._quantizers():
+            quantizer.freeze()
 
     def thaw(self) -> None:
         """Undo `freeze`."""
         self.frozen = None
-        if self.input_quantizer is not None:
-            self.input_quantizer.thaw()
+        for quantizer in self._quantizers():
+            quantizer.thaw()
+
+    def _quantizers(self) -> list[Compression]:
+        both = (self.input_quantizer, self.output_quantizer)
+        return [quantizer for quantizer in both if quantizer is not None]
 
     @contextmanager
     def standing_in(self, kernel: Any) -> Iterator[None]:

@@ -11,9 +11,10 @@ import numpy as np
 
 from qsparse.compressor import export_mode
 from qsparse.keras_compat import walk_layers
+from qsparse.kernel import changed_by_keras
 from qsparse.tflite_export import ethos
 from qsparse.tflite_export.bake import bake_weights
-from qsparse.tflite_export.beside_keras import compare_with_keras
+from qsparse.tflite_export.beside_keras import coarse_inputs, compare_with_keras
 from qsparse.tflite_export.calibrate import (
     count_sources,
     keep_float,
@@ -31,6 +32,7 @@ from qsparse.tflite_export.freeze import freeze
 from qsparse.tflite_export.int4 import to_int4
 from qsparse.tflite_export.ranges import Range
 from qsparse.tflite_export.tensor_map import map_tensors
+from qsparse.tflite_export.unlike_training import unlike_training
 from qsparse.tflite_export.verify import compare, coverage, float_ops, sizes
 from qsparse.tflite_export.weights import (
     FOLDED,
@@ -140,7 +142,8 @@ def export(
     ranges: dict[str, Range] = {}
     choices = Choices()
     if precision == INT8:
-        ranges = quantize_activations(graph, samples.batches, choices)
+        float_ends = inference_type == "float32"
+        ranges = quantize_activations(graph, samples.batches, choices, float_ends)
     else:
         keep_float(graph)
         if precision == DYNAMIC_RANGE:
@@ -180,8 +183,11 @@ def export(
             "let `qsparse verify` show where the difference begins."
         )
     doubts = [text for entry in fidelity for text in entry.warnings()]
+    doubts += coarse_inputs(file, judging)
+    doubts += unlike_training(graph, ranges, samples.batches)
+    doubts += given.constant()
     if counts["calibrated"]:
-        doubts += given.warnings()
+        doubts += given.few()
     macs, int8_share = coverage(file)
     raw, zipped = sizes(contents)
     write_whole(destination, contents)
@@ -224,6 +230,12 @@ def _check_model(model: Any) -> None:
             raise ValueError(
                 f"layer {path!r} computes in float64, which LiteRT does not. Build the "
                 "model in float32 and copy the weights."
+            )
+        changed = changed_by_keras(layer)
+        if changed and layer.quantization_mode is not None:
+            raise ValueError(
+                f"layer {path!r} {changed}, which the converter cannot take: export "
+                "the model as it was before `quantize()`; this writes int8 too."
             )
 
 

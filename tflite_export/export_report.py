@@ -4,10 +4,10 @@ import io
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from qsparse.tflite_export.fidelity import Fidelity
+from qsparse.tflite_export.terminal import SafeConsole
 from qsparse.tflite_export.verify import Parity
 from qsparse.tflite_export.weights import LayerMatch
 
@@ -71,14 +71,14 @@ class ExportReport:
 
     def __str__(self) -> str:
         text = io.StringIO()
-        console = Console(file=text, width=100, highlight=False)
+        console = SafeConsole(file=text, width=100)
         console.print(_summary(self))
         if self.layers:
             console.print(_layer_table(self.layers))
         for name in self.float_ops:
-            console.print(f"not int8: {name}", markup=False)
+            console.print(f"not int8: {name}")
         for warning in self.warnings:
-            console.print(f"WARNING: {warning}", markup=False)
+            console.print(f"WARNING: {warning}")
         return text.getvalue().rstrip()
 
 

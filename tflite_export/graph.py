@@ -5,7 +5,7 @@ import gc
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -67,6 +67,19 @@ def _unfused() -> Iterator[None]:
         tf.config.optimizer.set_experimental_options({"remapping": before})
 
 
+class Follower(Protocol):
+    """Knows tensors and nodes of a graph by their names, and must not lose them."""
+
+    def replaced(self, old: str, new: str, readers: set[str]) -> None:
+        """Is told that a node is gone.
+
+        Args:
+            old: the node, and the tensor it computed.
+            new: a tensor with the same values, which takes its place.
+            readers: nodes that read `old` and read `new` now.
+        """
+
+
 class Graph:
     """A frozen inference graph with named inputs and outputs.
 
@@ -114,6 +127,7 @@ class Graph:
         self.blended: dict[str, frozenset[str]] = {}
         self.inputs = dict(inputs)
         self.outputs = {name: tensor_name(t) for name, t in outputs.items()}
+        self._followers: list[Follower] = []
         for node in self.nodes.values():
             data = [tensor_name(i) for i in node.input if not i.startswith("^")]
             del node.input[:]
@@ -246,6 +260,25 @@ class Graph:
         for name, tensor in self.outputs.items():
             if tensor == old:
                 self.outputs[name] = new
+
+    def follow(self, follower: Follower) -> None:
+        """Tells `follower` of every node that `replace` takes out from now on."""
+        self._followers.append(follower)
+
+    def replace(self, node: str, tensor: str) -> None:
+        """Takes out a node whose readers, outputs included, may read `tensor` instead.
+
+        What followers know of the node's tensor goes on to hold for the other.
+
+        Args:
+            node: a node with one output.
+            tensor: canonical name of a tensor with the same values.
+        """
+        readers = {n.name for n in self.nodes.values() if node in n.input}
+        self.rewire(node, tensor)
+        del self.nodes[node]
+        for follower in self._followers:
+            follower.replaced(node, tensor, readers)
 
     def function(self, fetches: Callable | None = None) -> Callable:
         """Compiles the graph to be run.

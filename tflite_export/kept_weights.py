@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from qsparse.tflite_export.flatbuffer import ModelFile, Op, Tensor
+from qsparse.tflite_export.flatbuffer import ModelFile
+from qsparse.tflite_export.model_parts import Op, Tensor
 from qsparse.tflite_export.pairing import Pair, refuse
 from qsparse.tflite_export.simplify import by_channel
 from qsparse.tflite_export.weights import (

@@ -17,10 +17,11 @@ from qsparse.tflite_export.calibrate import choose_ranges, insert_ranges
 from qsparse.tflite_export.choices import Choices
 from qsparse.tflite_export.data import Samples, collect
 from qsparse.tflite_export.export import INT8
-from qsparse.tflite_export.flatbuffer import ModelFile, Tensor
+from qsparse.tflite_export.flatbuffer import ModelFile
 from qsparse.tflite_export.freeze import freeze
 from qsparse.tflite_export.graph import Graph
 from qsparse.tflite_export.keras_file import read_keras_file
+from qsparse.tflite_export.model_parts import Tensor
 from qsparse.tflite_export.ranges import Range
 from qsparse.tflite_export.regions import LayerNames, Region, find_region
 from qsparse.tflite_export.tensor_map import in_order
@@ -104,7 +105,7 @@ def pair(model: keras.Model, file: ModelFile, data: Any, limit: int) -> Pair:
         graph = freeze(model, samples.specs, samples.structure)
     trained = trained_layers(model)
     try:
-        layout = choose_ranges(graph, choices)
+        layout = choose_ranges(graph, choices, float_ends=float_ends(file))
         choices.finish()
     except ValueError as error:
         raise refuse(file, str(error)) from error
@@ -132,6 +133,11 @@ def pair(model: keras.Model, file: ModelFile, data: Any, limit: int) -> Pair:
         samples,
         changed,
     )
+
+
+def float_ends(file: ModelFile) -> bool:
+    """Returns whether a file was exported with float inputs and outputs."""
+    return not any(t.dtype == np.int8 for t in [*file.inputs, *file.outputs])
 
 
 def refuse(file: ModelFile, why: str) -> ValueError:

@@ -93,8 +93,7 @@ def _drop_neutral(graph: Graph) -> None:
             continue
         neutral = 1 if node.op in ("Mul", "RealDiv") else 0
         if np.all(graph.value(pair[1]) == neutral):
-            graph.rewire(node.name, pair[0])
-            del graph.nodes[node.name]
+            graph.replace(node.name, pair[0])
 
 
 def channel_count(graph: Graph, node: Node) -> int | None:

@@ -19,8 +19,9 @@ import keras
 import numpy as np
 
 from qsparse.compressor import compressed_layers
-from qsparse.tflite_export.flatbuffer import CHANNEL_AXIS, ModelFile, Op, Tensor
+from qsparse.tflite_export.flatbuffer import ModelFile
 from qsparse.tflite_export.graph import Graph, Node
+from qsparse.tflite_export.model_parts import CHANNEL_AXIS, Op, Tensor
 from qsparse.tflite_export.simplify import WEIGHTED, by_channel
 
 _ROUNDING = 0.51  # half a step, and what float32 adds to it
