@@ -130,8 +130,9 @@ def _row(
     state: ModelState,
 ) -> LayerCoverage:
     child = compression_of(layer)
-    compressed = isinstance(child, KernelCompression) and own_kernel(layer) is variable
-    mask = child.canonical_mask() if compressed else None
+    compressed, mask = False, None
+    if isinstance(child, KernelCompression) and own_kernel(layer) is variable:
+        compressed, mask = True, child.canonical_mask()
     reason = ""
     if mask is None:
         # A layer may have become prunable since: its weights train again, say.

@@ -150,14 +150,15 @@ class Survey:
                 prune = self.why_not_pruned(path, layer) is None
                 if prune or recipe.quantize:
                     pattern = recipe.pattern if prune else None
-                    found.append(Target(path, layer, pattern, self._leaves(layer)))
+                    found.append(Target(path, layer, pattern, self.leaves(layer)))
             elif isinstance(layer, INT8_JOINS) and recipe.quantize:
-                found.append(Target(path, layer, None, self._leaves(layer)))
+                found.append(Target(path, layer, None, self.leaves(layer)))
             elif isinstance(layer, NORMS) and recipe.freezes_statistics():
                 found.append(Target(path, layer, None, False))
         return found
 
-    def _leaves(self, layer: layers.Layer) -> bool:
+    def leaves(self, layer: layers.Layer) -> bool:
+        """Return whether a layer's output leaves the model and needs its own range."""
         activation = getattr(getattr(layer, "activation", None), "__name__", "")
         # Averages keep the scale of what they average, and a sum of columns in one
         # range may spoil the small ones: these are calibrated, as ever.

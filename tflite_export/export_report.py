@@ -114,7 +114,11 @@ def _layer_table(layers: list[LayerMatch]) -> Table:
         table.add_column(name)
     for match in layers:
         found = match.tensor is not None
-        notes = []
+        notes = ["computed in float"] if match.state == "in float" else []
+        if match.vanished:
+            notes.append(f"{match.vanished} channels vanish behind a factor of zero")
+        if match.coarse:
+            notes.append(f"{match.coarse} channels on a coarser grid, for their bias")
         if match.flipped:
             notes.append(f"{match.flipped} channels negated by BatchNormalization")
         if match.regridded:
@@ -123,7 +127,7 @@ def _layer_table(layers: list[LayerMatch]) -> Table:
             match.path,
             match.pattern or "dense",
             f"{match.sparsity:.1%}" if found else "-",
-            match.dtype or "not found",
+            match.dtype or match.state,
             "; ".join(notes),
         )
     return table

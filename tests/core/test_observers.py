@@ -59,7 +59,7 @@ def test_the_union_is_learned_in_a_traced_step_too():
 
 
 def test_a_tensor_that_stops_keeps_its_range():
-    """A moving average with zeros would be at 3 * 2^-40 by then, far below the floor."""
+    """A moving average with zeros would be at 3 * 2^-40 by then, below the floor."""
     model = learning(keras.Sequential([keras.Input((2,)), layers.Dense(4, name="a")]))
     model(np.array([[-1.0, 3.0]], np.float32), training=True)
     for _ in range(40):
