@@ -318,4 +318,10 @@ def _as_batch(array: Any, tensor: Any, whole: bool) -> np.ndarray:
             + (" Are these labels?" if array.ndim == 1 < len(shape) - 1 else "")
         )
     dtype = keras.backend.standardize_dtype(tensor.dtype)
+    if dtype == "string":
+        raise ValueError(
+            f"input {tensor.name!r} takes strings, which LiteRT does not. Apply the "
+            "layer that reads them (StringLookup, TextVectorization) to the data "
+            "before the model, and export the model that takes its output."
+        )
     return array.astype("float32" if dtype in ("float16", "bfloat16") else dtype)

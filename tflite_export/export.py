@@ -12,6 +12,7 @@ import numpy as np
 from qsparse.compressor import export_mode
 from qsparse.keras_compat import walk_layers
 from qsparse.kernel import changed_by_keras
+from qsparse.phases import report_unfinished
 from qsparse.tflite_export import ethos
 from qsparse.tflite_export.bake import bake_weights
 from qsparse.tflite_export.beside_keras import coarse_inputs, compare_with_keras
@@ -106,7 +107,7 @@ def export(
             than this, in dB, above that of its difference from the file; below 25 dB
             there is a warning. A negative number accepts everything.
         strict: refuse a file in which any compressed layer is not exact, not only
-            the pruned ones.
+            the pruned ones, and a model whose recipe was not carried out.
 
     Returns:
         What was written, and how close it is to the model.
@@ -119,6 +120,7 @@ def export(
     """
     started = time.perf_counter()
     _check_model(model)
+    report_unfinished(model, strict)
     destination = check_destination(path, ".tflite")
     _check_counts(
         batch_size=batch_size,
