@@ -299,11 +299,6 @@ def _as_batch(array: Any, tensor: Any, whole: bool) -> np.ndarray:
     array = np.asarray(array)
     if tensor is None:
         return array
-    if keras.backend.standardize_dtype(tensor.dtype) == "string":
-        raise ValueError(
-            f"input {tensor.name!r} takes strings, and a file takes numbers only. Look "
-            "them up outside of the file, and export the model that takes the indices."
-        )
     shape = tuple(tensor.shape)
     if not whole and array.ndim == len(shape) - 1:
         array = array[None]  # an unbatched dataset
