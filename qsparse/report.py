@@ -7,8 +7,8 @@ import keras
 
 from qsparse.keras_compat import own_kernel
 from qsparse.kernel import KernelCompression
-from qsparse.state import Compression, ModelState, compression_of, state_of
-from qsparse.targets import Survey, weight_matrices
+from qsparse.state import ModelState, compression_of, state_of
+from qsparse.targets import Survey
 
 
 @dataclass(frozen=True)
@@ -111,14 +111,7 @@ def coverage(model: keras.Model) -> Coverage:
             "it with a callback of qsparse.callbacks."
         )
     survey = Survey(model, state.recipe)
-    rows, seen = [], set()
-    for path, layer in [(model.name, model), *survey.layers]:
-        if isinstance(layer, Compression | ModelState):
-            continue
-        for variable in weight_matrices(layer):
-            if id(variable) not in seen:
-                seen.add(id(variable))
-                rows.append(_row(path, layer, variable, survey, state))
+    rows = (_row(*entry, survey, state) for entry in survey.matrices())
     return Coverage(tuple(rows))
 
 

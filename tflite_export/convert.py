@@ -64,6 +64,14 @@ def _explain(message: str) -> str:
             "function that uses it out of the exported model and apply it to the "
             "output."
         )
+    # The converter dumps its program; the op and its place stand in it.
+    place = re.search(r'fused\["(\w+):", "(?:frozen/)?([^"@]+)', message)
+    if place:
+        return (
+            f"the LiteRT converter refuses {place[1]} of {place[2]!r}. Take that "
+            "layer out of the exported model and apply it to its input or output, or "
+            "try dynamic_range=True or quantize=False, which leave it in float."
+        )
     lines = [line for line in message.splitlines() if line.strip()]
     shown = " ".join(lines)[:_LONGEST_MESSAGE]
     return f"the LiteRT converter refused the model: {shown}"

@@ -53,8 +53,8 @@ def _find(file: ModelFile, graph: Graph, tensor: str, entry: Range) -> str | Non
     named = [t for t in fitting if t.name == source] or named
     if not named and len(fitting) > 1:
         return None
-    shape = _plain(graph.shapes[tensor])
-    return min(named or fitting, key=lambda t: (_plain(t.shape) != shape, t.index)).name
+    shape = plain(graph.shapes[tensor])
+    return min(named or fitting, key=lambda t: (plain(t.shape) != shape, t.index)).name
 
 
 def _fits(tensor: Tensor, size: int, entry: Range) -> bool:
@@ -93,5 +93,6 @@ def _input_name(file: ModelFile, graph: Graph, tensor: str) -> str | None:
     return None
 
 
-def _plain(shape: tuple[int, ...]) -> tuple[int, ...]:
+def plain(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Returns a shape without its axes of size one."""
     return tuple(size for size in shape if size != 1)

@@ -8,6 +8,7 @@ import pytest
 from keras import layers
 
 import qsparse
+from qsparse.tflite_export.convert import _explain
 from tests.tflite_export import models
 
 
@@ -134,3 +135,14 @@ def test_float64_is_refused_by_name(tmp_path):
     )
     with pytest.raises(ValueError, match="'wide' computes in float64"):
         qsparse.export(model, tmp_path / "m.tflite", np.zeros((2, 4), np.float32))
+
+
+def test_what_the_converter_dumps_is_read_for_the_user():
+    dump = (
+        '<unknown>:0: error: loc(callsite(fused["OneHot:", '
+        '"frozen/net_1/codes_1/one_hot@__inference_run_5"] at fused[...])): '
+        "'tfl.one_hot' op operand #2 must be tensor of 32-bit integer values"
+    )
+    said = _explain(dump)
+    assert said.startswith("the LiteRT converter refuses OneHot of 'net_1/codes_1/")
+    assert "loc(" not in said and "dynamic_range=True" in said
