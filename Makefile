@@ -6,7 +6,7 @@ SOURCES := $(shell find qsparse callbacks recipes tflite_export \
 	\( -name '*.py' -o -name '*.cc' -o -name '*.h' -o -name '*.inc' -o -name 'CMakeLists.txt' -o -name '*.cmake' \
 	-o -name '*.map' \))
 
-.PHONY: demo test lint bench bench-kernels bench-models bench-export bench-arm example build-fuzz fuzz-kernels \
+.PHONY: demo test lint bench bench-kernels bench-models bench-export bench-arm example build-fuzz fuzz-kernels fuzz-graphs \
 	valgrind-kernels test-arm test-pretrained layers-table zoo-table clean
 .DEFAULT_GOAL := test
 
@@ -56,6 +56,16 @@ build-fuzz: $(VENV)/requirements
 
 fuzz-kernels: build-fuzz
 	$(FUZZ) --seconds $(SECONDS) --seed $(SEED)
+
+# Whole graphs beside plain LiteRT, random ones and changed exports. FIRST=5000 goes on
+# where a run stopped; files with a fault are kept in build/graph_fuzz.
+GRAPHS ?= 10000
+MUTANTS ?= 10000
+FIRST ?= 0
+
+fuzz-graphs: $(VENV)/installed
+	$(BIN)/python -m tests.kernels.graph_fuzz --graphs $(GRAPHS) --mutants $(MUTANTS) \
+		--seed $(SEED) --first $(FIRST)
 
 # Valgrind knows nothing of AVX-512 and AVX-VNNI.
 valgrind-kernels: build-fuzz

@@ -50,6 +50,7 @@ std::string CheckAbi(Context* context, IntArray** plan) {
       context->tensors_size > kMaxTensors || context->get_execution_plan == nullptr ||
       context->get_node_and_registration == nullptr ||
       context->replace_node_subsets_with_delegate_kernels == nullptr ||
+      context->preview_delegate_partitioning == nullptr ||
       context->resize_tensor == nullptr || context->report_error == nullptr) {
     return "context";
   }

@@ -66,7 +66,7 @@ std::unique_ptr<Chain> Chain::Create(std::vector<ChainNode> nodes,
   }
   chain->ChoosePlanes(nodes);
   if (!chain->PlanLayers(nodes) || !chain->MakeSteps(nodes) ||
-      !chain->AssignBuffers()) {
+      !chain->AssignBuffers() || !chain->HasPlaces()) {
     return nullptr;
   }
   chain->PackWeights(nodes, all_blocks);
@@ -157,8 +157,8 @@ bool Chain::FindTensors(const std::vector<ChainNode>& nodes,
   for (const int32_t name : inputs) inputs_.push_back(add_tensor(name));
   for (size_t i = 0; i < nodes.size(); ++i) {
     const ChainNode& node = nodes[i];
+    if (node.broadcasts() || IndexOf(node.output) >= 0) return false;
     const int32_t output = add_tensor(node.output);
-    if (tensors_[output].producer >= 0) return false;
     tensors_[output].producer = static_cast<int32_t>(i);
     for (int side = 0; side < node.input_count(); ++side) {
       const int32_t input = IndexOf(node.inputs[side]);
@@ -361,6 +361,21 @@ bool Chain::AssignBuffers() {
     if (buffers_.back() == nullptr) return false;
   }
   return true;
+}
+
+// Whether every tensor that a step reads or writes lies somewhere: in a buffer, or in
+// rows of the caller.
+bool Chain::HasPlaces() const {
+  const auto has_place = [this](int32_t tensor) {
+    if (tensor < 0) return true;
+    const Tensor& t = tensors_[tensor];
+    if (t.in_planes) return t.buffer >= 0;
+    return t.producer < 0 || t.is_output;
+  };
+  return std::all_of(steps_.begin(), steps_.end(), [&](const Step& step) {
+    return has_place(step.inputs[0]) && has_place(step.inputs[1]) &&
+           has_place(step.output);
+  });
 }
 
 }  // namespace qsparse

@@ -17,14 +17,16 @@
 #include "plane_layer.h"
 #include "planes.h"
 #include "pool.h"
+#include "runnable.h"
 #include "thread_pool.h"
 
 namespace qsparse {
 
-class Chain {
+class Chain final : public Runnable {
  public:
-  // Nodes in an order they can run in. Null when the shapes do not fit each other or
-  // the buffers would be too large. `inputs` and `outputs` are rows of the caller.
+  // Nodes in an order they can run in. Null when the shapes do not fit each other, the
+  // buffers would be too large, or nobody reads a tensor that is no output. `inputs` and
+  // `outputs` are rows of the caller.
   static std::unique_ptr<Chain> Create(std::vector<ChainNode> nodes,
                                        const std::vector<int32_t>& inputs,
                                        const std::vector<int32_t>& outputs, Isa isa,
@@ -33,11 +35,11 @@ class Chain {
   // Whether Create would succeed, were there memory; packs nothing.
   static bool Fits(std::vector<ChainNode> nodes, Isa isa, ThreadPool* pool);
 
-  // Rows in the order of Create. Allocates nothing. One call at a time per object.
-  void Run(const int8_t* const* inputs, int8_t* const* outputs);
+  // Rows in the order of Create.
+  void Run(const int8_t* const* inputs, int8_t* const* outputs) override;
 
-  size_t input_bytes(size_t i) const;
-  size_t output_bytes(size_t i) const;
+  size_t input_bytes(size_t i) const override;
+  size_t output_bytes(size_t i) const override;
 
  private:
   struct Tensor {
@@ -86,6 +88,7 @@ class Chain {
   void AddTransfer(Kind kind, int32_t tensor);
   void RunStep(const Step& step) const;
   bool AssignBuffers();
+  bool HasPlaces() const;
 
   uint8_t* Planes(const Tensor& tensor) const {
     return buffers_[tensor.buffer].get();

@@ -3,6 +3,7 @@
 #define QSPARSE_CHAIN_NODE_H_
 
 #include <cstdint>
+#include <vector>
 
 #include "add.h"
 #include "kernel.h"
@@ -20,10 +21,14 @@ struct ChainNode {
   Layer layer;                     // borders and windows have no weights
   const Kernel* kernel = nullptr;  // of a layer
   AddScales scales = {};           // of a sum
+  std::vector<int32_t> dims[2];    // of a sum's inputs
+  std::vector<int32_t> output_dims;  // of a sum
   int32_t border = -128;           // outside the image of a border or window
 
   bool is_add() const { return kind == Kind::kAdd; }
   bool is_layer() const { return kind == Kind::kLayer; }
+  // No kernel is made for that: only PlainNodes run it.
+  bool broadcasts() const { return dims[0] != dims[1]; }
   int input_count() const { return is_add() ? 2 : 1; }
 };
 

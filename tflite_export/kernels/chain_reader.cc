@@ -13,8 +13,7 @@ std::string ReadChainNode(const litert::Context& context, const GraphNode& node,
   switch (node.op) {
     case Op::kAdd:
       read->kind = ChainNode::Kind::kAdd;
-      return ReadAddition(context, node, shapes, &read->scales, &read->layer,
-                          output_dims);
+      return ReadAddition(context, node, shapes, read, output_dims);
     case Op::kPad:
       read->kind = ChainNode::Kind::kPad;
       reason = ReadPad(context, node, shapes, &read->layer, output_dims);

@@ -9,6 +9,7 @@
 #include "operation_kernel.h"
 #include "planner.h"
 #include "subgraph_kernel.h"
+#include "unread_kernel.h"
 
 namespace qsparse {
 namespace {
@@ -17,17 +18,11 @@ using litert::Context;
 using litert::IntArray;
 using litert::Status;
 
-// A chain is claimed in one call, everything else node by node: what lies between two
-// calls stays in the runtime's arena.
-Status ClaimGroup(Context* context, litert::Delegate* delegate,
-                  const std::vector<const Decision*>& group) {
-  std::vector<int32_t> array = {static_cast<int32_t>(group.size())};
-  for (const Decision* d : group) array.push_back(d->node);
-  const bool is_operation = IsOperation(group[0]->op);
+Status Replace(Context* context, litert::Delegate* delegate,
+               const litert::Registration& registration, std::vector<int32_t> nodes) {
+  nodes.insert(nodes.begin(), static_cast<int32_t>(nodes.size()));
   return context->replace_node_subsets_with_delegate_kernels(
-      context,
-      is_operation ? OperationKernelRegistration() : SubgraphKernelRegistration(),
-      reinterpret_cast<const IntArray*>(array.data()), delegate);
+      context, registration, reinterpret_cast<const IntArray*>(nodes.data()), delegate);
 }
 
 }  // namespace
@@ -63,18 +58,34 @@ Status SparseDelegate::Claim(Context* context) {
   StartPool(*context);
 
   // Claiming nodes replaces the plan, so everything is decided first.
-  const std::vector<Decision> decisions =
-      Planner(context, options_, pool_.get()).Decide(*plan);
+  Planner planner(context, options_, pool_.get());
+  const std::vector<Decision> decisions = planner.Decide(*plan);
   if (options_.only_plan) {
     Report(*context, decisions);
     return litert::kOk;
   }
-  std::map<int32_t, std::vector<const Decision*>> groups;
+  struct Group {
+    bool is_operation = false;
+    std::vector<int32_t> nodes;
+  };
+  std::map<int32_t, Group> groups;
   for (const Decision& d : decisions) {
-    if (d.claimed) groups[d.group].push_back(&d);
+    if (!d.claimed) continue;
+    groups[d.group].is_operation = IsOperation(d.op);
+    groups[d.group].nodes.push_back(d.node);
   }
+  if (!groups.empty() && !planner.dead_ends().empty()) {
+    const Status status =
+        Replace(context, &abi_, UnreadKernelRegistration(), planner.dead_ends());
+    if (status != litert::kOk) return status;
+  }
+  // A chain is claimed in one call, everything else node by node: what lies between two
+  // calls stays in the runtime's arena.
   for (const auto& [number, group] : groups) {
-    const Status status = ClaimGroup(context, &abi_, group);
+    const Status status = Replace(context, &abi_,
+                                  group.is_operation ? OperationKernelRegistration()
+                                                     : SubgraphKernelRegistration(),
+                                  group.nodes);
     if (status != litert::kOk) return status;
   }
   Report(*context, decisions);

@@ -20,7 +20,7 @@ struct Candidate {
   double alone = 0;              // ours, by itself, on whatever kernel is best; 0: cannot
   bool in_chain = true;          // false: only ever by itself
   int32_t level = 0;             // how often paths to it enter and leave candidates
-  bool output_leaves = false;    // read by a node that is no candidate, or by nobody
+  bool output_leaves = false;    // read by a node that is no candidate, or an output
 };
 
 struct Groups {

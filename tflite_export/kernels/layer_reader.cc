@@ -62,6 +62,15 @@ std::string ReadBias(const NodeTensors& t, Layer* layer) {
     return "bias is not one int32 per output";
   }
   if (!IsConstant(*t.bias, bytes)) return "bias is not constant";
+  const AffineQuantization* const affine = Affine(*t.bias);
+  if (affine != nullptr) {
+    const int32_t* const zeros = affine->zero_point->data();
+    // XNNPACK leaves such a layer to the runtime, which rounds differently.
+    if (std::any_of(zeros, zeros + affine->zero_point->size,
+                    [](int32_t z) { return z != 0; })) {
+      return "bias is not symmetric";
+    }
+  }
   std::memcpy(layer->bias.data(), t.bias->data, bytes);
   return "";
 }

@@ -100,6 +100,7 @@ struct Node {
 };
 
 struct Context;
+struct DelegateParams;
 
 struct Registration {
   void* (*init)(Context* context, const char* buffer, size_t length);
@@ -137,6 +138,12 @@ struct Context {
       Context* context, Registration registration, const IntArray* nodes,
       Delegate* delegate);
   int32_t recommended_num_threads;
+  const void* not_used[8];
+  Status (*resize_tensor_explicit)(Context* context, Tensor* tensor, int32_t dims,
+                                   const int32_t* shape);
+  // The runtime keeps what it hands out until the next call.
+  Status (*preview_delegate_partitioning)(Context* context, const IntArray* nodes,
+                                          DelegateParams** partitions, int32_t* count);
 };
 
 struct Delegate {
@@ -202,6 +209,7 @@ static_assert(sizeof(Registration) == 88);
 static_assert(offsetof(Registration, builtin_code) == 40);
 static_assert(sizeof(Delegate) == 56 && offsetof(Delegate, flags) == 40);
 static_assert(offsetof(Context, recommended_num_threads) == 72);
+static_assert(offsetof(Context, preview_delegate_partitioning) == 152);
 static_assert(sizeof(AddParams) == 8 && sizeof(PoolParams) == 40);
 static_assert(sizeof(SoftmaxParams) == 4 && sizeof(BatchMatmulParams) == 3);
 static_assert(sizeof(FullyConnectedParams) == 16 && sizeof(ConvParams) == 28);

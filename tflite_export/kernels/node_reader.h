@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "add.h"
+#include "chain_node.h"
 #include "layer.h"
 #include "litert_abi.h"
 
@@ -68,9 +68,9 @@ class Shapes {
 // `output_dims` receives the shape the output must have.
 std::string ReadLayer(const litert::Context& context, const GraphNode& node,
                       Shapes* shapes, Layer* layer, std::vector<int32_t>* output_dims);
-// `shape` receives the images, or rows, that are added.
+// Everything of a sum but its kind and the names of its tensors.
 std::string ReadAddition(const litert::Context& context, const GraphNode& node,
-                         Shapes* shapes, AddScales* scales, Layer* shape,
+                         Shapes* shapes, ChainNode* sum,
                          std::vector<int32_t>* output_dims);
 
 // A border of zeros, or the largest value of a window, as a Layer without weights.

@@ -18,20 +18,18 @@ using litert::Status;
 struct OperationKernel {
   SparseDelegate* delegate = nullptr;
   GraphNode node;
-  bool is_read = false;  // by anybody
   std::unique_ptr<Operation> operation;
 };
 
 void* Init(Context* context, const char* buffer, size_t) {
   const auto* params = reinterpret_cast<const litert::DelegateParams*>(buffer);
   if (params == nullptr || params->nodes_to_replace == nullptr ||
-      params->nodes_to_replace->size != 1 || params->output_tensors == nullptr) {
+      params->nodes_to_replace->size != 1) {
     return nullptr;
   }
   const int32_t index = params->nodes_to_replace->data()[0];
   auto kernel = std::make_unique<OperationKernel>();
   kernel->delegate = static_cast<SparseDelegate*>(params->delegate->data);
-  kernel->is_read = params->output_tensors->size > 0;
   Node* node = nullptr;
   litert::Registration* registration = nullptr;
   Op op;
@@ -49,7 +47,6 @@ void Free(Context*, void* buffer) { delete static_cast<OperationKernel*>(buffer)
 Status Prepare(Context* context, Node* node) {
   auto* kernel = static_cast<OperationKernel*>(node->user_data);
   if (kernel == nullptr) return Fail(context, "kernel was not initialized");
-  if (!kernel->is_read) return litert::kOk;
   kernel->operation = nullptr;
   Shapes shapes;
   OperationShape shape;
@@ -65,7 +62,6 @@ Status Prepare(Context* context, Node* node) {
 
 Status Invoke(Context* context, Node* node) {
   auto* kernel = static_cast<OperationKernel*>(node->user_data);
-  if (kernel != nullptr && !kernel->is_read) return litert::kOk;
   if (kernel == nullptr || kernel->operation == nullptr) {
     return Fail(context, "not prepared");
   }

@@ -9,9 +9,33 @@ namespace qsparse {
 
 using litert::Tensor;
 
+namespace {
+
+// As numpy does it. False where the shapes do not go together.
+bool Broadcast(const std::vector<int32_t>& a, const std::vector<int32_t>& b,
+               std::vector<int32_t>* result) {
+  const std::vector<int32_t>& longer = a.size() < b.size() ? b : a;
+  const std::vector<int32_t>& shorter = a.size() < b.size() ? a : b;
+  *result = longer;
+  const size_t missing = longer.size() - shorter.size();
+  for (size_t i = 0; i < shorter.size(); ++i) {
+    int32_t& dim = (*result)[missing + i];
+    if (dim == 1) {
+      dim = shorter[i];
+    } else if (shorter[i] != 1 && shorter[i] != dim) {
+      return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
 std::string ReadAddition(const litert::Context& context, const GraphNode& node,
-                         Shapes* shapes, AddScales* scales, Layer* shape,
+                         Shapes* shapes, ChainNode* sum,
                          std::vector<int32_t>* output_dims) {
+  AddScales* const scales = &sum->scales;
+  Layer* const shape = &sum->layer;
   if (node.params == nullptr) return "operator options are missing";
   Tensor output;
   if (!shapes->Find(context, node.output, &output)) return "tensor index out of range";
@@ -36,12 +60,15 @@ std::string ReadAddition(const litert::Context& context, const GraphNode& node,
     scales->ratio[i] = q.scale / output_scale;
     scales->input_zero_point[i] = q.zero_point;
     const int32_t* dims = input.dims->data();
-    if (i == 0) {
-      output_dims->assign(dims, dims + input.dims->size);
-    } else if (!SameDims(*input.dims, *output_dims)) {
-      return "broadcasts";
-    }
+    sum->dims[i].assign(dims, dims + input.dims->size);
   }
+  if (!Broadcast(sum->dims[0], sum->dims[1], output_dims)) return "shapes do not match";
+  int64_t count = 1;
+  for (const int32_t dim : *output_dims) {
+    count *= dim;
+    if (count > kMaxElements) return "unknown or huge shape";
+  }
+  sum->output_dims = *output_dims;
   if (!CanAdd(*scales)) return "scales too far apart";
   shape->channels = shape->outputs = output_dims->back();
   shape->batch = 1;

@@ -10,6 +10,7 @@
 #include "chain_reader.h"
 #include "cost_model.h"
 #include "cpu.h"
+#include "graph_check.h"
 #include "kernel_choice.h"
 #include "operation_reader.h"
 #include "packed_layer.h"
@@ -47,12 +48,20 @@ bool FindNode(Context* context, int32_t index, Node** node, Op* op) {
 }  // namespace
 
 std::vector<Decision> Planner::Decide(const IntArray& execution_plan) {
+  outputs_ = FindOutputs(context_, execution_plan);
+  dead_ends_ = FindDeadEnds(context_, execution_plan, outputs_);
   for (int32_t i = 0; i < execution_plan.size; ++i) {
     Node* node = nullptr;
     Op op;
     if (FindNode(context_, execution_plan.data()[i], &node, &op)) {
       Read(*node, execution_plan.data()[i], op);
     }
+  }
+  if (!IsWrittenOnce(context_, execution_plan)) {
+    for (Decision& d : decisions_) {
+      if (d.reason.empty()) d.reason = "a tensor is written twice, or once it was read";
+    }
+    return std::move(decisions_);
   }
   JudgeLayers();
   FindSurroundings(execution_plan);
@@ -71,7 +80,9 @@ void Planner::Read(const Node& node, int32_t index, Op op) {
   d.node = index;
   d.op = op;
   GraphNode read;
-  d.reason = ReadGraphNode(index, op, node, &read);
+  d.reason = std::count(dead_ends_.begin(), dead_ends_.end(), index) > 0
+                 ? "no output depends on it"
+                 : ReadGraphNode(index, op, node, &read);
   if (d.reason.empty()) {
     d.output_tensor = read.output;
     d.input_dims = DimsOf(*context_, read.inputs[0]);
@@ -154,6 +165,8 @@ void Planner::ReadOtherNode(const GraphNode& node, Decision* d) {
   std::vector<int32_t> dims;
   d->reason = ReadChainNode(*context_, node, &shapes_, &reading.node, &dims);
   if (!d->reason.empty()) return;
+  if (reading.node.broadcasts()) d->reason = "broadcasts";
+  if (!d->reason.empty()) return;
   d->isa = IsaName(options_.isa);
   d->kernel = "planes";
   if (!options_.chains) {
@@ -217,7 +230,7 @@ void Planner::FindSurroundings(const IntArray& execution_plan) {
     int32_t level;
   };
   std::map<int32_t, Origin> origins;  // of tensors
-  std::set<int32_t> read_by_us, read_by_others;
+  std::set<int32_t> read_by_others;
   for (int32_t i = 0; i < execution_plan.size; ++i) {
     const int32_t index = execution_plan.data()[i];
     Node* node = nullptr;
@@ -231,7 +244,7 @@ void Planner::FindSurroundings(const IntArray& execution_plan) {
     Origin origin = {found != readings.end(), 0};
     for (int32_t k = 0; k < node->inputs->size; ++k) {
       const int32_t input = node->inputs->data()[k];
-      (origin.is_ours ? read_by_us : read_by_others).insert(input);
+      if (!origin.is_ours) read_by_others.insert(input);
       const auto from = origins.find(input);
       if (from == origins.end()) continue;
       const int32_t crossing = from->second.is_ours != origin.is_ours ? 1 : 0;
@@ -245,7 +258,7 @@ void Planner::FindSurroundings(const IntArray& execution_plan) {
   for (Reading& reading : readings_) {
     const int32_t output = reading.candidate.output;
     reading.candidate.output_leaves =
-        read_by_others.count(output) > 0 || read_by_us.count(output) == 0;
+        read_by_others.count(output) > 0 || outputs_.count(output) > 0;
   }
 }
 

@@ -3,6 +3,7 @@
 #define QSPARSE_PLANNER_H_
 
 #include <cstdint>
+#include <set>
 #include <vector>
 
 #include "chain.h"
@@ -22,6 +23,9 @@ class Planner {
 
   // Every node of `execution_plan` that is of a kind the delegate knows, in order.
   std::vector<Decision> Decide(const litert::IntArray& execution_plan);
+
+  // Nodes that no output depends on: to be taken away from XNNPACK if anything is.
+  const std::vector<int32_t>& dead_ends() const { return dead_ends_; }
 
  private:
   // A node that can be taken, and where it stands among the decisions.
@@ -45,6 +49,8 @@ class Planner {
   const Options& options_;
   ThreadPool* const pool_;
   Shapes shapes_;
+  std::set<int32_t> outputs_;  // of the subgraph
+  std::vector<int32_t> dead_ends_;
   std::vector<Decision> decisions_;
   std::vector<Reading> readings_;
 };

@@ -6,13 +6,10 @@
 #include <utility>
 #include <vector>
 
-#include "chain.h"
 #include "chain_reader.h"
 #include "delegate.h"
-#include "kernel_choice.h"
+#include "group_runner.h"
 #include "node_reader.h"
-#include "packed_layer.h"
-#include "pattern.h"
 #include "runtime_calls.h"
 
 namespace qsparse {
@@ -32,21 +29,11 @@ struct SubgraphKernel {
   std::vector<int32_t> inputs;   // activations from outside
   std::vector<int32_t> outputs;  // tensors that are read outside
 
-  // One of the two: a layer by itself may run on any kernel.
-  std::unique_ptr<PackedLayer> layer;
-  std::unique_ptr<Chain> chain;
-  std::vector<std::vector<int32_t>> packed_for;  // shapes of the inputs
+  std::unique_ptr<Runnable> runner;
+  std::vector<std::vector<int32_t>> made_for;  // shapes of the inputs
 
   std::vector<const int8_t*> input_rows;
   std::vector<int8_t*> output_rows;
-
-  bool ready() const { return layer != nullptr || chain != nullptr; }
-  size_t input_bytes(size_t i) const {
-    return layer != nullptr ? layer->input_bytes() : chain->input_bytes(i);
-  }
-  size_t output_bytes(size_t i) const {
-    return layer != nullptr ? layer->output_bytes() : chain->output_bytes(i);
-  }
 };
 
 bool Contains(const std::vector<int32_t>& list, int32_t value) {
@@ -79,6 +66,8 @@ void* Init(Context* context, const char* buffer, size_t) {
   auto kernel = std::make_unique<SubgraphKernel>();
   kernel->delegate = static_cast<SparseDelegate*>(params->delegate->data);
   if (!ReadNodes(context, *params->nodes_to_replace, kernel.get())) return nullptr;
+  const IntArray& outputs = *params->output_tensors;
+  kernel->outputs.assign(outputs.data(), outputs.data() + outputs.size);
   std::vector<int32_t> produced;
   for (const GraphNode& node : kernel->nodes) {
     for (int i = 0; i < node.input_count(); ++i) {
@@ -89,10 +78,8 @@ void* Init(Context* context, const char* buffer, size_t) {
     }
     produced.push_back(node.output);
   }
-  const IntArray& outputs = *params->output_tensors;
-  for (int i = 0; i < outputs.size; ++i) {
-    if (!Contains(produced, outputs.data()[i])) return nullptr;
-    kernel->outputs.push_back(outputs.data()[i]);
+  for (const int32_t output : kernel->outputs) {
+    if (!Contains(produced, output)) return nullptr;
   }
   kernel->input_rows.resize(kernel->inputs.size());
   kernel->output_rows.resize(kernel->outputs.size());
@@ -122,33 +109,9 @@ std::string ReadChain(Context* context, const SubgraphKernel& kernel,
   return "";
 }
 
-// A single layer is free to use kernels that know nothing of planes.
-void Pack(const Options& options, ThreadPool* pool, std::vector<ChainNode> chain,
-          SubgraphKernel* kernel) {
-  if (chain.size() == 1 && chain[0].is_layer()) {
-    const Layer& layer = chain[0].layer;
-    const KernelChoice choice = ChooseKernel(options.cpu, options.isa, layer,
-                                             FindPattern(layer), options.dense,
-                                             options.kernel);
-    kernel->layer = Pack(layer, choice, options.dense, pool);
-    return;
-  }
-  pool->Run(static_cast<int32_t>(chain.size()), [&](int32_t i, int32_t) {
-    ChainNode& node = chain[i];
-    if (!node.is_layer()) return;
-    const Pattern pattern = FindPattern(node.layer);
-    node.kernel = ChoosePlaneKernel(options.cpu, options.isa, node.layer, pattern,
-                                    options.dense)
-                      .planes;
-  });
-  kernel->chain = Chain::Create(std::move(chain), kernel->inputs, kernel->outputs,
-                                options.isa, options.dense, pool);
-}
-
 Status Prepare(Context* context, Node* node) {
   auto* kernel = static_cast<SubgraphKernel*>(node->user_data);
   if (kernel == nullptr) return Fail(context, "kernel was not initialized");
-  if (kernel->outputs.empty()) return litert::kOk;  // nobody reads what it computes
   std::vector<ChainNode> chain;
   std::vector<std::vector<int32_t>> output_dims;
   const std::string reason = ReadChain(context, *kernel, &chain, &output_dims);
@@ -159,14 +122,14 @@ Status Prepare(Context* context, Node* node) {
     const IntArray& dims = *context->tensors[input].dims;
     input_dims.emplace_back(dims.data(), dims.data() + dims.size);
   }
-  if (!kernel->ready() || input_dims != kernel->packed_for) {
+  if (kernel->runner == nullptr || input_dims != kernel->made_for) {
     // Should this fail, a later return to the old shape must pack anew.
-    kernel->layer = nullptr;
-    kernel->chain = nullptr;
+    kernel->runner = nullptr;
     const SparseDelegate& delegate = *kernel->delegate;
-    Pack(delegate.options(), delegate.pool(), std::move(chain), kernel);
-    if (!kernel->ready()) return Fail(context, "layer too large");
-    kernel->packed_for = input_dims;
+    kernel->runner = MakeRunner(chain, kernel->inputs, kernel->outputs,
+                                delegate.options(), delegate.pool());
+    if (kernel->runner == nullptr) return Fail(context, "layer too large");
+    kernel->made_for = input_dims;
   }
   for (size_t i = 0; i < kernel->outputs.size(); ++i) {
     const Status status = Resize(context, kernel->outputs[i], output_dims[i]);
@@ -177,27 +140,22 @@ Status Prepare(Context* context, Node* node) {
 
 Status Invoke(Context* context, Node* node) {
   auto* kernel = static_cast<SubgraphKernel*>(node->user_data);
-  if (kernel != nullptr && kernel->outputs.empty()) return litert::kOk;
-  if (kernel == nullptr || !kernel->ready()) return Fail(context, "not prepared");
+  if (kernel == nullptr || kernel->runner == nullptr) return Fail(context, "not prepared");
   for (size_t i = 0; i < kernel->inputs.size(); ++i) {
     const litert::Tensor& tensor = context->tensors[kernel->inputs[i]];
-    if (tensor.data == nullptr || tensor.bytes != kernel->input_bytes(i)) {
+    if (tensor.data == nullptr || tensor.bytes != kernel->runner->input_bytes(i)) {
       return Fail(context, "input does not hold what was prepared for");
     }
     kernel->input_rows[i] = static_cast<const int8_t*>(tensor.data);
   }
   for (size_t i = 0; i < kernel->outputs.size(); ++i) {
     const litert::Tensor& tensor = context->tensors[kernel->outputs[i]];
-    if (tensor.data == nullptr || tensor.bytes != kernel->output_bytes(i)) {
+    if (tensor.data == nullptr || tensor.bytes != kernel->runner->output_bytes(i)) {
       return Fail(context, "output does not hold what was prepared for");
     }
     kernel->output_rows[i] = static_cast<int8_t*>(tensor.data);
   }
-  if (kernel->layer != nullptr) {
-    kernel->layer->Run(kernel->input_rows[0], kernel->output_rows[0]);
-  } else {
-    kernel->chain->Run(kernel->input_rows.data(), kernel->output_rows.data());
-  }
+  kernel->runner->Run(kernel->input_rows.data(), kernel->output_rows.data());
   return litert::kOk;
 }
 
