@@ -7,125 +7,247 @@ from typing import Any
 import keras
 
 from qsparse.compressor import attach
-from qsparse.keras_compat import (
-    batches_per_update,
-    iterations_of,
-    sync_variables,
-)
-from qsparse.phases import Phases
+from qsparse.keras_compat import running_callbacks, sync_variables, walk_layers
+from qsparse.phases import Phases, report_unfinished
 from qsparse.recipe import Recipe
-from qsparse.report import Coverage
+from qsparse.report import Coverage, coverage
+from qsparse.state import state_of
+from qsparse.targets import QUANTIZABLE
+from qsparse.validate import whole
 
 
 class Compress(keras.callbacks.Callback):
     """Compresses the model while it trains, as its recipe says.
 
-    The clock is the optimizer's iteration count, which every Keras checkpoint
-    carries; a training that `BackupAndRestore` resumes therefore goes on with
-    the same masks, ranges and phases, bit for bit.
+    The clock counts the steps (batches) of `fit`, whatever optimizers they move, and
+    lives in the model: a training that `BackupAndRestore` resumes goes on with the
+    same masks, ranges and phases, bit for bit.
 
-    A recipe is carried out once. Fitting on trains the compressed model, with its
-    masks frozen; `qsparse.strip` it to start over.
+    A recipe is carried out once, in the first call of `fit`, or over several if
+    `total_epochs` or `total_steps` says so. Fitting on trains the compressed model,
+    with its masks frozen; `qsparse.strip` it to start over. A recipe may add to the
+    one that was carried out: `Quantize()` in a second call of `fit` keeps the masks
+    that `Prune()` found in the first.
 
     Adds `phase` (0 dense, 1 sparse, 2 quantized, 3 both), `sparsity` and
     `mask_flips` (share of mask bits that the last selection changed) to `logs`.
     Keras hands one `logs` to its callbacks in order, so list `CSVLogger` and
-    `TensorBoard` after this callback; and list `EarlyStopping` before it, so that
-    it can warn if the weights that are restored come from before a phase.
+    `TensorBoard` after this callback.
+
+    When all callbacks have ended, warns if the recipe was not carried out (weights
+    that `EarlyStopping` restored may come from before a phase), or if no weight
+    moved; raises if the recipe is `strict`.
 
     Args:
         recipe: what to do; see `qsparse.Recipe`.
+        total_steps: steps that shares of training are measured over, in this and
+            the following calls of `fit` together. None: those of this call.
+        total_epochs: the same in epochs, each as long as this call's.
 
-    Attributes:
-        coverage: the `qsparse.Coverage` of the model, from the start of `fit`.
+    Raises:
+        ValueError: if `recipe` is no `Recipe`, a total is not positive, or both are
+            given.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        *,
+        total_steps: int | None = None,
+        total_epochs: int | None = None,
+    ) -> None:
         super().__init__()
+        if not isinstance(recipe, Recipe):
+            raise ValueError(
+                "Compress takes a qsparse.Recipe, as in Compress(Recipe(pattern="
+                f"'block')). Received: {recipe!r}"
+            )
+        totals = {"total_steps": total_steps, "total_epochs": total_epochs}
+        for name, total in totals.items():
+            if total is not None and whole(name, total) < 1:
+                raise ValueError(f"`{name}` must be positive. Received: {total}")
+        if None not in totals.values():
+            raise ValueError("Give either total_steps or total_epochs, not both.")
         self.recipe = recipe
-        self.coverage: Coverage | None = None
-        self._phases: Phases | None = None
-        self._origin: tuple[int, int] | None = None
+        self.total_steps = total_steps
+        self.total_epochs = total_epochs
+        self._coverage: Coverage | None = None
+        self._reset()
 
-    def set_model(self, model: keras.Model) -> None:
+    def _reset(self) -> None:
+        self._phases: Phases | None = None
+        self._first_epoch: int | None = None
+        # Steps of this training: before this epoch, and all.
+        self._before = self._done = 0
+
+    @property
+    def coverage(self) -> Coverage | None:
+        """The `qsparse.Coverage` of the model as it is now; None before `fit`.
+
+        After `qsparse.strip`, the last one that was read.
+        """
+        if self._model is not None and state_of(self.model) is not None:
+            self._coverage = coverage(self.model)
+        return self._coverage
+
+    def set_model(self, model: Any = None) -> None:
         """Attach the recipe, if the model is built.
 
         This happens before any callback's `on_train_begin`, so that
-        `BackupAndRestore` finds the state it has to restore. A subclassed model
-        that was never called is built by its first batch, and attached after it.
+        `BackupAndRestore` finds the state it has to restore. What the first batch
+        builds is attached to after it.
+
+        Raises:
+            ValueError: if this is called on the class, or for two callbacks of the
+                same `fit`; or as `qsparse.attach` does.
         """
+        if not isinstance(self, Compress):
+            raise ValueError(
+                "callbacks=[...] holds a class of qsparse.callbacks. Give an instance, "
+                "with parentheses: PruneThenQuantize()."
+            )
         super().set_model(model)
-        self._phases = None
-        self._origin = None
-        if model.built:
-            self.coverage = attach(model, self.recipe)
+        self._check_alone()
+        self._reset()
+        if state_of(model) is not None or _is_built(model):
+            attach(model, self.recipe)
+
+    def _check_alone(self) -> None:
+        running = running_callbacks()
+        beside = running.callbacks if running is not None else []
+        ours = [type(c).__name__ for c in beside if isinstance(c, Compress)]
+        if len(ours) > 1:
+            raise ValueError(
+                f"callbacks=[...] holds {' and '.join(ours)}, but a model carries one "
+                "recipe at a time. To prune and quantize in one training take "
+                "PruneThenQuantize(), QuantizeThenPrune() or Joint(); to do one after "
+                "the other, call fit twice."
+            )
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        """Note where this training begins; start the clock if all is built."""
-        if self._origin is None:
-            self._origin = (self._iteration(), epoch)
-        if self._phases is None and self.model.built:
-            self._start()
+        """Note where this training begins; start the clock if all is attached."""
+        self._before = self._done
+        if self._first_epoch is None:
+            self._first_epoch = epoch
+            if state_of(self.model) is not None:
+                self._start()
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
         """Select masks and switch phases before the step that uses them."""
         if self._phases is not None:
             sync_variables(self.model)
-            if self._phases.step(self._iteration()):
+            if self._phases.step(self._before + batch):
                 self.model.make_train_function(force=True)
+            self._phases.set_fitting(True)
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Show sparsity and phase; stop at a loss that is not a number."""
+        if self._phases is not None:
+            self._phases.set_fitting(False)
         loss = (logs or {}).get("loss", 0.0)
         if not math.isfinite(loss):
             sync_variables(self.model)
             raise ValueError(
-                f"The loss is {loss} at step {self._iteration()} of model "
+                f"The loss is {loss} at step {self._before + batch + 1} of model "
                 f"'{self.model.name}'. Lower the learning rate, clip gradients, or "
                 "look for NaN in the data."
             )
-        if self._phases is None:
-            sync_variables(self.model)
-            self.coverage = attach(self.model, self.recipe)
-            self.model.make_train_function(force=True)
-            self._start()
+        first = self._done == 0
+        # The last of several steps in one execution may lie beyond the epoch.
+        steps = (self.params or {}).get("steps") or batch + 1
+        self._done = self._before + min(batch + 1, steps)
+        if first:
+            self._attach_to_what_was_built()
         self._show(logs)
+
+    def _attach_to_what_was_built(self) -> None:
+        """After the first batch, which may have built layers."""
+        sync_variables(self.model)
+        if self._phases is None and self._first_epoch:
+            raise ValueError(
+                f"Model '{self.model.name}' goes on training at epoch "
+                f"{self._first_epoch}, but its layers were built by the first batch, "
+                "too late to restore masks and ranges. Call it on a batch before fit."
+            )
+        attach(self.model, self.recipe)
+        if self._phases is None:
+            self._start()
+        elif not self._phases.take_in():
+            return
+        self.model.make_train_function(force=True)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Put sparsity and phase into the epoch's logs."""
         self._show(logs)
 
     def on_train_end(self, logs: dict | None = None) -> None:
-        """Refresh the coverage; warn if the recipe was not carried out."""
+        """Say what is missing, after every other callback has ended."""
+        running = running_callbacks()
+        if running is None:
+            self._finish()
+        else:
+            running.callbacks.append(_AtTheEnd(self._finish))
+
+    def _finish(self) -> None:
         sync_variables(self.model)
-        self.coverage = attach(self.model, self.recipe)
-        unfinished = self._phases.unfinished() if self._phases else None
-        if unfinished:
-            warnings.warn(unfinished, stacklevel=2)
+        unmoved = self._phases.unmoved() if self._phases else None
+        if unmoved is not None:
+            _report(unmoved, self.recipe.strict)
+        staged = self.total_steps is not None or self.total_epochs is not None
+        if not (staged and self._phases and self._phases.remaining):
+            report_unfinished(self.model, self.recipe.strict)
 
     def _start(self) -> None:
         """Start the clock, unless an earlier fit or a checkpoint did."""
         phases = Phases(self.model)
-        iteration, epoch = self._origin
-        phases.start(iteration, self._steps_to_come(epoch))
+        phases.start(self._total_steps())
         self._phases = phases
 
     def _show(self, logs: dict | None) -> None:
         if logs is not None and self._phases is not None:
             logs.update(self._phases.logs())
 
-    def _iteration(self) -> int:
-        return iterations_of(self.model.optimizer)
+    def _total_steps(self) -> int:
+        if self.total_steps is not None:
+            return self.total_steps
+        params = self.params or {}
+        steps: Any = params.get("steps")
+        if steps is not None:
+            epochs = self.total_epochs or params["epochs"] - (self._first_epoch or 0)
+            return epochs * steps
+        if not self.recipe.needs_total_steps():
+            return 0
+        raise ValueError(
+            "The recipe gives phases as shares of training, but the length of "
+            "an epoch is unknown. Pass steps_per_epoch to fit or total_steps to the "
+            "callback, or give prune_from, prune_until and quantize_from as steps "
+            "(integers)."
+        )
 
-    def _steps_to_come(self, first_epoch: int) -> int:
-        steps: Any = self.params.get("steps")
-        if steps is None:
-            if not self.recipe.needs_total_steps():
-                return 0
-            raise ValueError(
-                "The recipe gives phases as shares of training, but the length of "
-                "an epoch is unknown. Pass steps_per_epoch to fit, or give "
-                "prune_from, prune_until and quantize_from as steps (integers)."
-            )
-        batches = (self.params["epochs"] - first_epoch) * steps
-        return batches // batches_per_update(self.model.optimizer)
+
+class _AtTheEnd(keras.callbacks.Callback):
+    """Runs after the callbacks that a user listed.
+
+    Args:
+        action: what to call at the end of training.
+    """
+
+    def __init__(self, action: Any) -> None:
+        super().__init__()
+        self._action = action
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        """Run."""
+        self._action()
+
+
+def _report(problem: str, strict: bool) -> None:
+    if strict:
+        raise ValueError(problem)
+    warnings.warn(problem, stacklevel=2)
+
+
+def _is_built(model: keras.Model) -> bool:
+    """Return whether there is anything to attach to before the first batch."""
+    kernels = [x for _, x in walk_layers(model) if isinstance(x, QUANTIZABLE)]
+    return model.built and (not kernels or any(layer.built for layer in kernels))

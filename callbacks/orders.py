@@ -8,16 +8,66 @@
 | `Prune` | 0% - 50% | - | `S(w)` |
 | `Quantize` | - | 0% | `Q(w)` |
 
-Every keyword of `qsparse.Recipe` may be given to override a setting.
+Every keyword of `qsparse.Recipe` may be given to override a setting, and
+`total_steps` or `total_epochs` of `Compress`.
 """
 
+from dataclasses import fields
+from difflib import get_close_matches
+from numbers import Real
 from typing import Any
 
 from qsparse.callbacks.compress import Compress
 from qsparse.recipe import Recipe
 
+_KEYWORDS = tuple(f.name for f in fields(Recipe))
+_TOTALS = ("total_steps", "total_epochs")
+# What the TensorFlow Model Optimization Toolkit calls it, and what it is here.
+_TFMOT = {
+    "pruning_schedule": "`schedule`, with `sparsity`, `prune_from` and `prune_until`",
+    "initial_sparsity": "`schedule=Cubic(initial=...)`, a share of the final sparsity",
+    "target_sparsity": "`sparsity`, with `schedule='constant'`",
+    "final_sparsity": "`sparsity`",
+    "begin_step": "`prune_from`",
+    "end_step": "`prune_until`",
+    "frequency": "`update_every`",
+    "power": "`schedule=Cubic(power=...)`",
+    "block_size": "`pattern=Block((out, in))`",
+    "block_pooling_type": "nothing: a block's score is the sum of its magnitudes",
+    "sparsity_m_by_n": "`pattern=NM(n, m)`, where n of m weights are kept, not pruned",
+}
 
-class PruneThenQuantize(Compress):
+
+class _Named(Compress):
+    """A named setting: the keywords of a recipe, checked as a caller writes them."""
+
+    def __init__(self, pattern: Any, settings: dict[str, Any]) -> None:
+        name = type(self).__name__
+        if isinstance(pattern, Recipe):
+            raise ValueError(
+                f"{name} makes a recipe of the settings it is given. "
+                "Compress(recipe) carries out one as it is."
+            )
+        if isinstance(pattern, Real) and not isinstance(pattern, bool):
+            raise ValueError(
+                f"The first argument of {name} is the pattern. Give the sparsity by "
+                f"name: {name}(sparsity={pattern})."
+            )
+        for key in settings:
+            if key in _TFMOT:
+                raise ValueError(f"{key!r} of TFMOT is {_TFMOT[key]} in qsparse.")
+            if key not in (*_KEYWORDS, *_TOTALS):
+                close = get_close_matches(key, (*_KEYWORDS, *_TOTALS), 1)
+                raise ValueError(
+                    f"{name} has no keyword {key!r}. "
+                    + (f"Did you mean {close[0]!r}? " if close else "")
+                    + f"It takes {', '.join((*_KEYWORDS, *_TOTALS))}."
+                )
+        totals = {key: settings.pop(key) for key in _TOTALS if key in settings}
+        super().__init__(Recipe(pattern=pattern, **settings), **totals)
+
+
+class PruneThenQuantize(_Named):
     """Prunes first, then trains the sparse model with int8 fake quantization.
 
     Masks are frozen while the model learns to live with int8. With no argument:
@@ -26,7 +76,10 @@ class PruneThenQuantize(Compress):
     Args:
         pattern: see `qsparse.Recipe`, as for every other keyword.
         sparsity: share of zeros in [0, 1) per pruned layer.
-        **settings: any other keyword of `qsparse.Recipe`.
+        **settings: any other keyword of `qsparse.Recipe` or `Compress`.
+
+    Raises:
+        ValueError: on an unknown keyword, or as `qsparse.Recipe` does.
 
     Example:
     ```python
@@ -37,10 +90,10 @@ class PruneThenQuantize(Compress):
     def __init__(
         self, pattern: Any = "block", sparsity: float | None = None, **settings: Any
     ) -> None:
-        super().__init__(Recipe(pattern=pattern, sparsity=sparsity, **settings))
+        super().__init__(pattern, {"sparsity": sparsity, **settings})
 
 
-class QuantizeThenPrune(Compress):
+class QuantizeThenPrune(_Named):
     """Trains with int8 fake quantization from the start, prunes in the middle.
 
     Masks score the quantized weight, and the mask is laid on it: `S(Q(w))`.
@@ -52,10 +105,10 @@ class QuantizeThenPrune(Compress):
     ) -> None:
         phases = {"prune_from": 0.25, "prune_until": 0.75, "quantize_from": 0.0}
         settings = {"order": "Q->S", **phases, **settings}
-        super().__init__(Recipe(pattern=pattern, sparsity=sparsity, **settings))
+        super().__init__(pattern, {"sparsity": sparsity, **settings})
 
 
-class Joint(Compress):
+class Joint(_Named):
     """Prunes and quantizes from the first step: `Q(S(w))` throughout.
 
     Takes the arguments of `PruneThenQuantize`.
@@ -65,26 +118,29 @@ class Joint(Compress):
         self, pattern: Any = "block", sparsity: float | None = None, **settings: Any
     ) -> None:
         settings = {"quantize_from": 0.0, **settings}
-        super().__init__(Recipe(pattern=pattern, sparsity=sparsity, **settings))
+        super().__init__(pattern, {"sparsity": sparsity, **settings})
 
 
-class Prune(Compress):
+class Prune(_Named):
     """Prunes only. Takes the arguments of `PruneThenQuantize`."""
 
     def __init__(
         self, pattern: Any = "block", sparsity: float | None = None, **settings: Any
     ) -> None:
         settings = {"quantize": False, **settings}
-        super().__init__(Recipe(pattern=pattern, sparsity=sparsity, **settings))
+        super().__init__(pattern, {"sparsity": sparsity, **settings})
 
 
-class Quantize(Compress):
+class Quantize(_Named):
     """Trains with int8 fake quantization only, from the first step.
 
     Args:
-        **settings: keywords of `qsparse.Recipe`.
+        **settings: keywords of `qsparse.Recipe` or `Compress`.
+
+    Raises:
+        ValueError: as `PruneThenQuantize` does.
     """
 
     def __init__(self, **settings: Any) -> None:
-        settings = {"pattern": None, "quantize_from": 0.0, **settings}
-        super().__init__(Recipe(**settings))
+        settings = {"quantize_from": 0.0, **settings}
+        super().__init__(settings.pop("pattern", None), settings)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from qsparse.compressor import attach, strip
     from qsparse.estimators import SRSTE, STE, Masked
     from qsparse.patterns import NM, Block, Unstructured
+    from qsparse.phases import unfinished
     from qsparse.recipe import Recipe
     from qsparse.report import Coverage, coverage
     from qsparse.saving import load_model, load_weights
@@ -47,12 +48,14 @@ __all__ = [
     "load_model",
     "load_weights",
     "strip",
+    "unfinished",
 ]
 
 _MODULES = {
     "compressor": ("attach", "strip"),
     "estimators": ("SRSTE", "STE", "Masked"),
     "patterns": ("NM", "Block", "Unstructured"),
+    "phases": ("unfinished",),
     "recipe": ("Recipe",),
     "report": ("Coverage", "coverage"),
     "saving": ("load_model", "load_weights"),

@@ -6,11 +6,14 @@ works for Sequential, functional, nested, subclassed and keras-hub models.
 """
 
 import inspect
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers
 
 from qsparse.keras_compat import (
@@ -18,17 +21,20 @@ from qsparse.keras_compat import (
     drop_compiled_functions,
     impersonate,
     remove_child,
+    unlocked,
     variable_scope,
     walk_layers,
 )
 from qsparse.kernel import KernelCompression, compressed_layers
 from qsparse.layouts import kernel_layout
+from qsparse.merge import contradictions, merged
 from qsparse.norms import FrozenStatistics
 from qsparse.observers import InputQuantizer
 from qsparse.recipe import Recipe
 from qsparse.report import Coverage, coverage
 from qsparse.state import (
     CHILD,
+    SHARED,
     Compression,
     ModelState,
     compression_of,
@@ -37,15 +43,19 @@ from qsparse.state import (
 )
 from qsparse.targets import NORMS, QUANTIZABLE, Target, find_targets
 
+# Share of zeros from which on a plain model is taken for a pruned one.
+_MANY_ZEROS = 0.25
+
 __all__ = ["attach", "compressed_layers", "export_mode", "state_of", "strip"]
 
 
 def attach(model: keras.Model, recipe: Recipe) -> Coverage:
     """Attach `recipe` to a built model, in place.
 
-    Attaching the recipe that the model already carries changes nothing; one that
-    has not begun may be replaced. A model that contains this one, and was called
-    before, has to be compiled anew.
+    Attaching the recipe that the model already carries changes nothing. One that has
+    not begun may be replaced. One that has is added to: a model that was pruned takes
+    on a recipe that quantizes, with its masks as they are, and the other way round. A
+    model that contains this one, and was called before, has to be compiled anew.
 
     Args:
         model: any built Keras model.
@@ -55,8 +65,8 @@ def attach(model: keras.Model, recipe: Recipe) -> Coverage:
         The coverage report: what is compressed, what is not, and why.
 
     Raises:
-        ValueError: if the model is not built, already carries another recipe,
-            shares layers with a model that does, has no layer that the recipe
+        ValueError: if the model is not built, carries a recipe that contradicts this
+            one, shares layers with a model that does, has no layer that the recipe
             can compress, or (`strict=True`) has a layer that the pattern does
             not fit. The model is left untouched.
     """
@@ -65,20 +75,125 @@ def attach(model: keras.Model, recipe: Recipe) -> Coverage:
             f"Model '{model.name}' is not built, so its layers have no weights to "
             "compress. Call it on a batch of data, or give it an Input, first."
         )
+    state = state_of(model)
+    if state is not None:
+        _check_whole(model)
+        if state.begun:
+            return _take_on(model, state, recipe)
     targets = find_targets(model, recipe)
-    if _carries(model, recipe, targets):
-        return coverage(model)
+    missing = [t for t in targets if compression_of(t.layer) is None]
+    if state is None or state.recipe != recipe or missing:
+        if state is None:
+            _warn_of_lost_masks(model, targets)
+        else:
+            strip(model)
+        attach_to(model, recipe, targets, _excluded(model, recipe))
+    return coverage(model)
+
+
+def attach_to(
+    model: keras.Model,
+    recipe: Recipe,
+    targets: list[Target],
+    left_out: list[layers.Layer],
+) -> None:
+    """Attach a recipe to these layers of a plain model, whatever else it covers.
+
+    Args:
+        model: a built model that carries no recipe.
+        recipe: what to do to it.
+        targets: the layers, and which of them are pruned, depth first.
+        left_out: layers that are left alone for good.
+    """
     with variable_scope(model):
         state = ModelState(recipe)
-        children = [_compression(target, state) for target in targets]
-    for target, child in zip(targets, children, strict=True):
-        add_child(target.layer, CHILD, child)
-        target.layer.__class__ = _compressed_class(type(target.layer))
+    state.left_out.update(left_out)
+    _compress(model, state, targets)
+
+
+def _take_on(model: keras.Model, state: ModelState, recipe: Recipe) -> Coverage:
+    """Add to a recipe that has begun what only `recipe` has."""
+    wrong = contradictions(state.recipe, recipe)
+    if wrong:
+        raise ValueError(
+            f"Model '{model.name}', or a part of it, already carries another recipe: "
+            f"{', '.join(wrong)} differ. qsparse.strip(model) bakes it in; zeros are "
+            "ordinary weights then, which a recipe that does not prune lets grow back."
+        )
+    everything = replace(state.recipe, exclude=(), strict=False)
+    late = [
+        target
+        for target in find_targets(model, everything)
+        if compression_of(target.layer) is None and target.layer not in state.left_out
+    ]
+    if late and state.time().step > 0:
+        names = [f"'{target.path}'" for target in late]
+        raise ValueError(
+            f"Model '{model.name}', or a part of it, already carries the recipe, but "
+            f"{', '.join(names[:5])}{', ...' * (len(names) > 5)} could not be "
+            "compressed when it was attached. Build every layer before (call the model "
+            "on a batch), and exclude those to leave alone; a model that has trained "
+            "needs qsparse.strip first."
+        )
+    if late:  # The first step built them.
+        _compress(model, state, late)
+    if merged(state.recipe, recipe) != state.recipe:
+        targets = find_targets(model, recipe)
+        state.recipe = merged(state.recipe, recipe)
+        state.left_out.update(_excluded(model, recipe))
+        _compress(model, state, targets)
+    return coverage(model)
+
+
+def _warn_of_lost_masks(model: keras.Model, targets: list[Target]) -> None:
+    """Warn if a plain model was pruned before: training would undo it unseen.
+
+    Weights that were not pruned are hardly ever exactly zero, unless all of them are.
+    """
+    weights = zeros = 0
+    for target in targets:
+        if isinstance(target.layer, QUANTIZABLE):
+            kernel = target.layer.get_weights()[0]
+            weights += kernel.size
+            zeros += np.count_nonzero(kernel == 0) * bool(kernel.any())
+    if zeros > _MANY_ZEROS * weights:
+        warnings.warn(
+            f"{zeros / weights:.0%} of the weights of model '{model.name}' are zero, "
+            "but it has no masks: it was pruned, and then stripped or loaded by "
+            "keras.models.load_model. Training treats these zeros as ordinary "
+            "weights, which grow back. qsparse.load_model brings masks and ranges.",
+            stacklevel=3,
+        )
+
+
+def _excluded(model: keras.Model, recipe: Recipe) -> list[layers.Layer]:
+    return [layer for path, layer in walk_layers(model) if recipe.excludes(path)]
+
+
+def _compress(model: keras.Model, state: ModelState, targets: list[Target]) -> None:
+    """Give each layer what it lacks of the recipe in force."""
+    with variable_scope(model):
+        children = [
+            compression_of(target.layer) or _compression(target, state)
+            for target in targets
+        ]
+        for target, child in zip(targets, children, strict=True):
+            if child not in state.members:
+                add_child(target.layer, CHILD, child)
+                target.layer.__class__ = _compressed_class(type(target.layer))
+            elif isinstance(child, KernelCompression):
+                with unlocked(child):
+                    child.take_on(target.pattern)
     state.members.update(children)
     # Under a layer, `model.weights` shows the state, whatever kind of model it is.
-    add_child(children[0], "shared", state)
+    # It is the first one, so that a file finds it there again.
+    first, *others = compressions(model)
+    for child in others:
+        if hasattr(child, SHARED):
+            remove_child(child, SHARED)
+    if not hasattr(first, SHARED):
+        add_child(first, SHARED, state)
     drop_compiled_functions(model)
-    return coverage(model)
 
 
 def strip(model: keras.Model) -> keras.Model:
@@ -127,25 +242,6 @@ def export_mode(model: keras.Model, on_grid: bool = True) -> Iterator[None]:
             child.thaw()
 
 
-def _carries(model: keras.Model, recipe: Recipe, targets: list[Target]) -> bool:
-    """Return whether the model carries this recipe; make way for it if it can."""
-    state = state_of(model)
-    if state is None:
-        return False
-    _check_whole(model)
-    missing = [t.path for t in targets if compression_of(t.layer) is None]
-    if state.recipe == recipe and not missing:
-        return True
-    if not state.begun:
-        strip(model)
-        return False
-    raise ValueError(
-        f"Model '{model.name}', or a part of it, already carries another recipe. "
-        "qsparse.strip(model) bakes it in; zeros are ordinary weights then, which a "
-        "recipe that does not prune lets grow back."
-    )
-
-
 def _check_whole(model: keras.Model) -> None:
     """Raise if layers of this model share their recipe with layers outside it."""
     found = set(compressions(model))
@@ -187,7 +283,14 @@ def _compressed_class(original: Any) -> type:
 
         @classmethod
         def from_config(cls, config: dict[str, Any]) -> Any:
-            # A copy made from a configuration is the plain layer.
+            # The text is the same for every layer, so that Python shows it once.
+            warnings.warn(
+                "A copy of a compressed layer, as keras.models.clone_model makes it, "
+                "is the plain layer: mask, ranges and recipe stay behind. To have "
+                "them, save the model and qsparse.load_model the copy; qsparse.strip "
+                "it first if a plain model is meant.",
+                stacklevel=2,
+            )
             return original.from_config(config)
 
         def call(self, *args: Any, **kwargs: Any) -> Any:

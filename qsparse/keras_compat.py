@@ -1,14 +1,18 @@
 """The one file that touches the private API of Keras."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import FrameType
 from typing import Any
 
 import keras
 from keras.src import api_export
 from keras.src.backend.common.variables import AutocastScope, get_autocast_scope
 from keras.src.models.functional import Functional
-from keras.src.saving import object_registration
+from keras.src.saving import object_registration, saving_lib
+from keras.src.saving.keras_saveable import KerasSaveable
+from keras.src.utils import naming
 
 
 def impersonate(cls: type, original: type) -> type:
@@ -32,19 +36,20 @@ def impersonate(cls: type, original: type) -> type:
 
 def add_child(layer: keras.layers.Layer, name: str, child: keras.layers.Layer) -> None:
     """Give a built, and therefore locked, layer a child layer."""
-    with _unlocked(layer):
+    with unlocked(layer):
         setattr(layer, name, child)
 
 
 def remove_child(layer: keras.layers.Layer, name: str) -> None:
     """Undo `add_child`; deleting the attribute alone leaves the child tracked."""
-    with _unlocked(layer):
+    with unlocked(layer):
         layer._tracker.untrack(getattr(layer, name))
         delattr(layer, name)
 
 
 @contextmanager
-def _unlocked(layer: keras.layers.Layer) -> Iterator[None]:
+def unlocked(layer: keras.layers.Layer) -> Iterator[None]:
+    """Return the scope in which a built layer takes new variables and layers."""
     locked = layer._tracker.locked
     layer._tracker.unlock()
     try:
@@ -74,18 +79,19 @@ def sync_variables(model: keras.Model) -> None:
         model.jax_state_sync()
 
 
-def iterations_of(optimizer: keras.optimizers.Optimizer) -> int:
-    """Return how many updates an optimizer has made."""
-    count = optimizer.iterations
-    if isinstance(count, keras.Variable):
-        return int(count.numpy())
-    return int(keras.ops.convert_to_numpy(count))
+def running_callbacks() -> keras.callbacks.CallbackList | None:
+    """Return the list whose callbacks are being called, to be called from one of them.
 
-
-def batches_per_update(optimizer: keras.optimizers.Optimizer) -> int:
-    """Return over how many batches an optimizer accumulates gradients."""
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
-    return inner.gradient_accumulation_steps or 1
+    Keras does not tell a callback what stands beside it. None if something else than
+    `keras.callbacks.CallbackList` calls it.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        owner = frame.f_locals.get("self")
+        if isinstance(owner, keras.callbacks.CallbackList):
+            return owner
+        frame = frame.f_back
+    return None
 
 
 def walk_layers(model: keras.Model) -> list[tuple[str, keras.layers.Layer]]:
@@ -195,3 +201,39 @@ def drop_compiled_functions(model: keras.Model) -> None:
     for name in ("train_function", "test_function", "predict_function"):
         if hasattr(model, name):
             setattr(model, name, None)
+
+
+def saved_paths(model: keras.Model) -> list[tuple[str, keras.layers.Layer]]:
+    """Return `(path, layer)` of every layer, as a weights file names its group.
+
+    Such a path is made of attributes, classes and counts, not of layer names: it is
+    the same for another instance of the model. The walk is that of
+    `saving_lib._save_state`.
+    """
+    found: list[tuple[str, keras.layers.Layer]] = []
+    seen: set[int] = set()
+
+    def visit(item: Any, path: str, containers: set[int]) -> None:
+        if isinstance(item, KerasSaveable):
+            if id(item) in seen:
+                return
+            seen.add(id(item))
+            if isinstance(item, keras.layers.Layer):
+                found.append((path, item))
+            for attribute, child in saving_lib._walk_saveable(item):
+                visit(child, f"{path}/{attribute}", set())
+        elif isinstance(item, list | dict | tuple) and id(item) not in containers:
+            containers.add(id(item))
+            names: dict[str, int] = {}
+            for child in item.values() if isinstance(item, dict) else item:
+                if isinstance(child, KerasSaveable):
+                    name = naming.to_snake_case(child.__class__.__name__)
+                elif isinstance(child, list | dict | tuple):
+                    name = "container"
+                else:
+                    continue
+                name = saving_lib._get_unique_name(name, names)
+                visit(child, f"{path}/{name}", containers)
+
+    visit(model, "", set())
+    return found

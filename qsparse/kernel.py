@@ -59,27 +59,37 @@ class KernelCompression(Compression):
         self._owner: Any = weakref.ref(layer)
         self.path_in_model = path
         self.layout = layout
-        self.pattern = pattern
+        self.pattern: Any = None
         self.frozen: FrozenKernel | None = None
         self._stand_in: Any = None
+        self._leaves = leaves
         self.mask_variable: Any = None
-        if pattern is not None:
+        self.input_quantizer: InputQuantizer | None = None
+        self.output_quantizer: OutputQuantizer | None = None
+        self._own_regularizer = self._master.regularizer
+        self.take_on(pattern)
+        self.built = True
+
+    def take_on(self, pattern: Any) -> None:
+        """Add what the recipe in force asks for and this layer does not have yet.
+
+        Args:
+            pattern: the pattern of its mask, or None to leave the mask as it is.
+        """
+        if pattern is not None and self.pattern is None:
+            self.pattern = pattern
             self.mask_variable = self.add_weight(
                 name="mask",
-                shape=layout.shape,
+                shape=self.layout.shape,
                 dtype="bool",
                 initializer="ones",
                 trainable=False,
             )
-        self.input_quantizer: InputQuantizer | None = None
-        if state.recipe.quantize:
-            self.input_quantizer = InputQuantizer(1, state)
-            if leaves:
-                self.output_quantizer = OutputQuantizer(state)
-        self._own_regularizer = self._master.regularizer
-        if pattern is not None:
             self._master.regularizer = self._regularize
-        self.built = True
+        if self.state().recipe.quantize and self.input_quantizer is None:
+            self.input_quantizer = InputQuantizer(1, self.state())
+            if self._leaves:
+                self.output_quantizer = OutputQuantizer(self.state())
 
     @property
     def _master(self) -> keras.Variable:
@@ -136,6 +146,10 @@ class KernelCompression(Compression):
             lambda: fake_quantize_weights(kernel, axes),
             lambda: kernel,
         )
+
+    def values(self) -> np.ndarray:
+        """Return the dense master weights as Keras holds them, in their own dtype."""
+        return self._master.numpy()
 
     def master(self) -> np.ndarray:
         """Return the dense master weights `(taps, inputs, outputs)`, float32.

@@ -80,21 +80,19 @@ class InputQuantizer(Compression):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Return inputs of the same structure, shapes and dtypes."""
+        if training is None:
+            # A model whose `call` takes no `training` learns its ranges in `fit`.
+            training = self.state().fitting
         several = isinstance(inputs, list | tuple)
         tensors = list(inputs) if several else [inputs]
         if self._frozen is not None:
-            outputs = [self._constant(x, i) for i, x in enumerate(tensors)]
+            pairs = zip(tensors, self._frozen, strict=True)
+            outputs = [_constant(x, *limits) for x, limits in pairs]
         elif training:
             outputs = self._learn(tensors)
         else:
             outputs = [self._predict(x, i) for i, x in enumerate(tensors)]
         return outputs if several else outputs[0]
-
-    def _constant(self, x: Any, index: int) -> Any:
-        low, high = self._frozen[index]
-        if not _is_float(x) or high - low < FLOOR:
-            return x
-        return fake_quantize_activations(x, low, high)
 
     def _predict(self, x: Any, index: int) -> Any:
         if not _is_float(x):
@@ -182,6 +180,12 @@ class OutputQuantizer(InputQuantizer):
 
 def _is_float(x: Any) -> bool:
     return keras.backend.is_float_dtype(x.dtype)
+
+
+def _constant(x: Any, low: np.float32, high: np.float32) -> Any:
+    if not _is_float(x) or high - low < FLOOR:
+        return x
+    return fake_quantize_activations(x, low, high)
 
 
 def _is_known(limits: Any) -> Any:

@@ -1,17 +1,24 @@
 """Phases: what a compressed model does at which training step."""
 
 import math
+import warnings
+import zlib
 
 import keras
 
-from qsparse.kernel import compressed_layers
+from qsparse.clock import Span
+from qsparse.keras_compat import walk_layers
+from qsparse.kernel import KernelCompression, compressed_layers
 from qsparse.norms import FrozenStatistics
-from qsparse.recipe import step_of
+from qsparse.observers import InputQuantizer
+from qsparse.progress import Progress
 from qsparse.state import ModelState, compressions, state_of
 
 
 class Phases:
     """Moves an attached model through its phases.
+
+    A training loop of one's own calls `start` once, and `step` before each step.
 
     Args:
         model: a model that `attach` was called on.
@@ -27,85 +34,117 @@ class Phases:
         state = state_of(model)
         if state is None:
             raise ValueError(f"Model '{model.name}' carries no recipe: attach one.")
+        self._model = model
         self._state: ModelState = state
-        self._pruned = [c for c in compressed_layers(model) if c.pattern is not None]
-        self._weights = sum(math.prod(c.layout.shape) for c in self._pruned)
-        self._norms = [
-            c for c in compressions(model) if isinstance(c, FrozenStatistics)
-        ]
-        self.statistics_frozen = any(norm.active for norm in self._norms)
         self.flip_rate = 0.0
         self.quantizing = bool(state.quantizing.numpy())
-        self.sparsity = self._measured_sparsity()
+        self._first_step = state.time().step + 1
+        self._read_layers()
 
-    def start(self, iteration: int, total_steps: int) -> None:
-        """Start the clock, or let one go on that an earlier fit or a file brought.
+    def _read_layers(self) -> None:
+        children = compressions(self._model)
+        self._layers = [c for c in children if isinstance(c, KernelCompression)]
+        self._pruned = [c for c in self._layers if c.pattern is not None]
+        self._weights = sum(math.prod(c.layout.shape) for c in self._pruned)
+        self._norms = [c for c in children if isinstance(c, FrozenStatistics)]
+        layers = (layer for _, layer in walk_layers(self._model))
+        self._quantizers = [c for c in layers if isinstance(c, InputQuantizer)]
+        self.statistics_frozen = any(norm.active for norm in self._norms)
+        self.sparsity = self._measured_sparsity()
+        self._at_start: list[int] = []
+
+    def take_in(self) -> bool:
+        """Take in what was attached to layers that the first step built.
+
+        Returns:
+            Whether there are any, so that the train function has to be traced anew.
+        """
+        if len(compressed_layers(self._model)) == len(self._layers):
+            return False
+        self._read_layers()
+        self._at_start = [_checksum(c) for c in self._layers]
+        if self._pruned:
+            self._prune(self._first_step, self._state.time().step)
+        return True
+
+    def start(self, total_steps: int) -> None:
+        """Begin with a training: what has not begun begins with its first step.
+
+        What an earlier training or a file brought goes on where it stopped.
 
         Args:
-            iteration: the optimizer's iteration now.
-            total_steps: steps that this training will take; 0 if unknown.
+            total_steps: the steps over which moments that are shares of training are
+                laid out, from here on; 0 if unknown.
 
         Raises:
             ValueError: if a phase would begin after the last step, or pruning end
                 before it begins.
         """
-        if self._state.begun:
-            start, total, last = (int(v) for v in self._state.clock.numpy())
-            if iteration - start < last:
-                # A new optimizer counts from zero again.
-                self._state.clock.assign([iteration - last - 1, total, last])
-            return
-        for name, moment in self._moments().items():
-            if isinstance(moment, int) and moment >= total_steps > 0:
+        self._at_start = [_checksum(c) for c in self._layers]
+        clock, recipe = self._state.time(), self._state.recipe
+        span = Span(clock.step + 1, total_steps)
+        if recipe.pattern is not None and not clock.pruning.begun:
+            self._check_moment("prune_until", total_steps)
+            begin, end = (span.step_of(m) - span.start for m in self._pruning_phase())
+            if begin > end:
                 raise ValueError(
-                    f"`{name}` is step {moment}, but this training ends after "
-                    f"{total_steps} steps. Train longer, or give a share of training "
-                    "as a float in [0, 1]."
+                    "Pruning must not end before it begins: prune_from is step "
+                    f"{begin}, prune_until is step {end} of {total_steps}."
                 )
-        begin, end = self._pruning_phase(total_steps)
-        if begin > end:
+            clock = clock._replace(pruning=span)
+        if recipe.quantize and not clock.quantizing.begun:
+            self._check_moment("quantize_from", total_steps)
+            clock = clock._replace(quantizing=span)
+        self._state.set_time(clock)
+
+    def _check_moment(self, name: str, total: int) -> None:
+        moment = getattr(self._state.recipe, name)
+        if isinstance(moment, int) and moment >= total > 0:
             raise ValueError(
-                f"Pruning must not end before it begins: prune_from is step {begin}, "
-                f"prune_until is step {end} of {total_steps}."
+                f"`{name}` is step {moment}, but this training ends after {total} "
+                "steps. Train longer, give a share of training as a float in [0, 1], "
+                "or, if more calls of fit follow, give the callback total_epochs."
             )
-        self._state.clock.assign([iteration, total_steps, -1])
 
-    def step(self, iteration: int) -> bool:
-        """Bring masks and switches up to the optimizer's `iteration`.
+    def step(self, done: int) -> bool:
+        """Bring masks and switches up to the step that comes now.
 
-        Steps may be skipped (`steps_per_execution`) or repeated (gradient
-        accumulation): masks are selected if any step since the last call asks
-        for it.
+        Steps may be skipped (`steps_per_execution`): masks are selected if any step
+        since the last call asks for it.
+
+        Args:
+            done: how many steps this training has made, 0 before its first one.
 
         Returns:
             Whether the train function has to be traced anew.
         """
-        recipe = self._state.recipe
-        start, total, last = (int(v) for v in self._state.clock.numpy())
-        step = iteration - start
-        if step <= last:
+        recipe, clock = self._state.recipe, self._state.time()
+        step = self._first_step + done
+        if step <= clock.step:
             return False
-        self._state.clock.assign([start, total, step])
+        self._state.set_time(clock._replace(step=step))
         if recipe.quantize:
-            self.quantizing = step >= self._moment(recipe.quantize_from, total)
+            self.quantizing = step >= clock.quantizing.step_of(recipe.quantize_from)
             if self.quantizing != bool(self._state.quantizing.numpy()):
                 self._state.quantizing.assign(self.quantizing)
-        retrace = self._freeze_statistics(step, total)
-        if recipe.pattern is None:
-            return retrace
-        begin, end = self._pruning_phase(total)
-        every = recipe.update_every or min(max((end - begin) // 50, 1), 100)
-        schedule, final = recipe.schedule, recipe.sparsity
-        passed = range(last + 1, step + 1)
-        if any(schedule.refreshes(s, begin, end, every) for s in passed):
-            self.select_masks(schedule.sparsity(step, begin, end, final))
-        return retrace
+        if recipe.pattern is not None:
+            self._prune(clock.step + 1, step)
+        return self._freeze_statistics(step, clock.quantizing)
 
-    def _freeze_statistics(self, step: int, total: int) -> bool:
+    def _prune(self, first: int, last: int) -> None:
+        """Select masks if any step from `first` to `last` asks for it."""
+        recipe, span = self._state.recipe, self._state.time().pruning
+        begin, end = (span.step_of(m) for m in self._pruning_phase())
+        every = recipe.update_every or min(max((end - begin) // 50, 1), 100)
+        schedule, steps = recipe.schedule, range(first, last + 1)
+        if any(schedule.refreshes(step, begin, end, every) for step in steps):
+            self.select_masks(schedule.sparsity(last, begin, end, recipe.sparsity))
+
+    def _freeze_statistics(self, step: int, span: Span) -> bool:
         moment = self._state.recipe.freeze_statistics_from
-        if moment is None or (isinstance(moment, float) and not total):
+        if moment is None or (isinstance(moment, float) and not span.total):
             return False
-        frozen = self.quantizing and step >= self._moment(moment, total)
+        frozen = self.quantizing and step >= span.step_of(moment)
         if frozen == self.statistics_frozen:
             return False
         self.statistics_frozen = frozen
@@ -113,39 +152,51 @@ class Phases:
             norm.active = frozen
         return bool(self._norms)
 
-    def unfinished(self) -> str | None:
-        """Return what the recipe asks for and the model does not have, or None.
+    def _pruning_phase(self) -> tuple[float | int, float | int]:
+        return self._state.recipe.prune_from, self._state.recipe.prune_until
 
-        Either training ended early, or something brought back earlier weights,
-        as `EarlyStopping(restore_best_weights=True)` does.
+    def set_fitting(self, fitting: bool) -> None:
+        """Say whether a step of training runs from here on.
+
+        Models that hand no `training` on to their layers learn ranges meanwhile.
         """
-        recipe = self._state.recipe
-        _, total, last = (int(v) for v in self._state.clock.numpy())
-        late = [n for n, m in self._moments().items() if last < self._moment(m, total)]
+        self._state.fitting = fitting
+
+    @property
+    def remaining(self) -> int:
+        """Steps that the recipe is still laid out over; 0 if unknown."""
+        return self._state.time().remaining
+
+    def progress(self) -> Progress:
+        """Return how far the model has come."""
         self.sparsity = self._measured_sparsity()
-        if not late:
-            return None
-        has = ["int8" if self._state.quantizing.numpy() else "float"]
-        if recipe.pattern is not None:
-            has.append(f"{self.sparsity:.1%} of {recipe.sparsity:.1%} sparse")
-        return (
-            f"The recipe was not carried out: the model is {', '.join(has)}, as of "
-            f"step {last}, which comes before {' and '.join(late)}. Train longer, "
-            "let the phases end earlier, or restore only weights from after them "
-            "(EarlyStopping has start_from_epoch)."
+        limits = [pair for c in self._quantizers for pair in c.ranges.numpy()]
+        return Progress(
+            recipe=self._state.recipe.to_dict(),
+            clock=self._state.time(),
+            quantizing=bool(self._state.quantizing.numpy()),
+            sparsity=self.sparsity,
+            ranges=len(limits),
+            trained=sum(bool(low < high) for low, high in limits),
         )
 
-    def _pruning_phase(self, total: int) -> tuple[int, int]:
-        recipe = self._state.recipe
-        begin = self._moment(recipe.prune_from, total)
-        return begin, self._moment(recipe.prune_until, total)
+    def unmoved(self) -> str | None:
+        """Return what to say if the steps since `start` changed no weight.
 
-    def _moments(self) -> dict[str, float | int]:
-        recipe = self._state.recipe
-        moments = {"quantize_from": recipe.quantize_from} if recipe.quantize else {}
-        if recipe.pattern is not None:
-            moments["prune_until"] = recipe.prune_until
-        return moments
+        A layer that does not train is not expected to.
+        """
+        if self._state.time().step < self._first_step:
+            return None
+        trains = [bool(c.owner().trainable_variables) for c in self._layers]
+        now = [_checksum(c) for c in self._layers]
+        pairs = zip(now, self._at_start, trains, strict=True)
+        if not any(trains) or any(a != b for a, b, trains in pairs if trains):
+            return None
+        return (
+            "Training changed no compressed weight: no optimizer made a step, or its "
+            "steps do not reach these layers. Masks and ranges are those of weights "
+            "that never learned to live with them."
+        )
 
     def select_masks(self, sparsity: float) -> None:
         """Select every mask anew at `sparsity`, in [0, 1)."""
@@ -169,7 +220,35 @@ class Phases:
         kept = sum(int(mask.sum()) for mask in masks)
         return 1.0 - kept / self._weights if self._weights else 0.0
 
-    @staticmethod
-    def _moment(moment: float | int, total: int) -> int:
-        step = step_of(moment, total)
-        return min(step, total - 1) if total else step
+
+def unfinished(model: keras.Model) -> str | None:
+    """Return what a model lacks of what its recipe asks for, in sentences.
+
+    None if the recipe was carried out, or if the model carries none.
+    """
+    if state_of(model) is None:
+        return None
+    return Phases(model).progress().shortfall()
+
+
+def report_unfinished(model: keras.Model, strict: bool, stacklevel: int = 3) -> None:
+    """Warn if a model that is taken for finished is not.
+
+    Args:
+        model: any model.
+        strict: raise instead.
+        stacklevel: as of `warnings.warn`, counted from here.
+
+    Raises:
+        ValueError: if `strict`, and the recipe was not carried out.
+    """
+    problem = unfinished(model)
+    if problem is None:
+        return
+    if strict:
+        raise ValueError(problem)
+    warnings.warn(problem, stacklevel=stacklevel)
+
+
+def _checksum(layer: KernelCompression) -> int:
+    return zlib.crc32(layer.values().tobytes())

@@ -217,8 +217,3 @@ def matches(entry: str, path: str) -> bool:
     names = path.split("/")
     places = ["/".join(names[: i + 1]) for i in range(len(names))]
     return any(fnmatch(place, entry) for place in places + names)
-
-
-def step_of(moment: Moment, total: int) -> int:
-    """Return the step of a moment in a training of `total` steps."""
-    return round(moment * total) if isinstance(moment, float) else moment

@@ -8,20 +8,20 @@ training goes on exactly where it stopped.
 
 import json
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import h5py
 import keras
 
-from qsparse.compressor import attach
-from qsparse.keras_compat import walk_layers
-from qsparse.recipe import Recipe, matches
-from qsparse.state import CHILD
-from qsparse.targets import NORMS, find_targets
+from qsparse.compressor import attach, attach_to, strip
+from qsparse.keras_compat import saved_paths, walk_layers
+from qsparse.phases import report_unfinished
+from qsparse.recipe import Recipe
+from qsparse.state import CHILD, SHARED, state_of
+from qsparse.targets import NORMS, QUANTIZABLE, Survey, Target
 
-_RECIPE = f"/{CHILD}/shared/vars/recipe"
+_RECIPE = f"/{CHILD}/{SHARED}/vars/recipe"
 _RECIPE_LIMIT = 1 << 20
 
 
@@ -36,9 +36,9 @@ def read_recipe(path: str | Path) -> Recipe | None:
     recipes, layers = _read(path)
     if len(recipes) > 1 or (layers and not recipes):
         raise ValueError(
-            f"'{path}' holds {layers} compressed layers and {len(recipes)} recipes. "
-            "Save the model that the recipe was attached to, or qsparse.strip it "
-            "before a part of it is saved; plain Keras loads this file as it is."
+            f"'{path}' holds {len(layers)} compressed layers and {len(recipes)} "
+            "recipes. Save the model that the recipe was attached to, or qsparse.strip "
+            "it before a part of it is saved; plain Keras loads this file as it is."
         )
     try:
         return Recipe.from_dict(json.loads(recipes[0])) if recipes else None
@@ -49,24 +49,30 @@ def read_recipe(path: str | Path) -> Recipe | None:
 def load_model(path: str | Path, **kwargs: Any) -> keras.Model:
     """Load a `.keras` file, with its compression attached if it carries one.
 
+    Warns if the recipe was not carried out when the file was written. Do not use
+    `keras.models.load_model` to train on: it gives a plain model, in which the zeros
+    are ordinary weights that grow back, and nothing of qsparse runs that could say so.
+
     Args:
         path: a file written by `model.save`.
         **kwargs: passed on to `keras.models.load_model`.
 
     Raises:
-        ValueError: if the file cannot be read, or only a part of the model in it
-            was compressed.
+        ValueError: if the file cannot be read.
     """
     recipe = read_recipe(path)
     model = keras.models.load_model(path, **kwargs)
     if recipe is not None:
         _attach_as_saved(model, recipe, path)
         model.load_weights(path)
+        report_unfinished(model, strict=False)
     return model
 
 
 def load_weights(model: keras.Model, path: str | Path) -> keras.Model:
     """Load a `.weights.h5` file, attaching the recipe it carries if needed.
+
+    Warns if the recipe was not carried out when the file was written.
 
     Args:
         model: a built model of the architecture that was saved.
@@ -74,38 +80,71 @@ def load_weights(model: keras.Model, path: str | Path) -> keras.Model:
 
     Raises:
         ValueError: if the file cannot be read, carries another recipe than the
-            model does, or only a part of the model in it was compressed.
+            model does, or belongs to a model of another architecture.
     """
     recipe = read_recipe(path)
     if recipe is not None:
         _attach_as_saved(model, recipe, path)
     model.load_weights(path)
+    if recipe is not None:
+        report_unfinished(model, strict=False)
     return model
 
 
 def _attach_as_saved(model: keras.Model, recipe: Recipe, path: str | Path) -> None:
-    paths = [place for place, _ in walk_layers(model)]
-    known = (e for e in recipe.exclude if any(matches(e, place) for place in paths))
-    recipe = replace(recipe, exclude=tuple(known))
-    targets = find_targets(model, recipe)
-    # A normalization has nothing of its own to store.
-    wanted = sum(not isinstance(t.layer, NORMS) for t in targets)
+    """Compress the layers that the file holds compressed, and no others.
+
+    The file knows them by where they lie. Names that `exclude` gives may belong to
+    other layers in this process, where Keras counted them anew.
+    """
     saved = _read(path).layers
-    if saved != wanted:
+    places = {f"{place}/{CHILD}": layer for place, layer in saved_paths(model)}
+    pruned = {places[p]: mask for p, mask in saved.items() if p in places}
+    survey = Survey(model, recipe)
+    unfit = [layer.name for layer in pruned if _unfit(survey, layer)]
+    if len(pruned) < len(saved) or unfit:
+        lost = unfit or [p.removesuffix(f"/{CHILD}") for p in saved if p not in places]
         raise ValueError(
-            f"'{path}' holds {saved} compressed layers, but its recipe covers {wanted} "
-            "layers of this model: only a part of it was compressed. Build or load the "
-            "model with plain Keras, qsparse.attach the recipe to that part, then call "
-            "model.load_weights."
+            f"'{path}' holds {len(saved)} compressed layers, and this model has no "
+            f"such layer for {', '.join(map(repr, lost[:5]))}. Build the model that "
+            "was saved, with every layer built."
         )
-    attach(model, recipe)
+    targets, left_out = [], []
+    for place, layer in walk_layers(model):
+        if layer in pruned:
+            pattern = recipe.pattern if pruned[layer] else None
+            targets.append(Target(place, layer, pattern, survey.leaves(layer)))
+        elif isinstance(layer, NORMS) and not recipe.excludes(place):
+            # A normalization has nothing of its own to store.
+            if recipe.freezes_statistics():
+                targets.append(Target(place, layer, None, False))
+        else:
+            left_out.append(layer)
+    state = state_of(model)
+    if state is not None and state.begun:
+        attach(model, recipe)
+        return
+    if state is not None:
+        strip(model)
+    attach_to(model, recipe, targets, left_out)
+
+
+def _unfit(survey: Survey, layer: keras.layers.Layer) -> bool:
+    """Return whether a layer cannot be what was saved compressed."""
+    kernel = isinstance(layer, QUANTIZABLE)
+    return not layer.built or (kernel and survey.why_untouched(layer) is not None)
 
 
 class _Contents(NamedTuple):
-    """What a weights file holds of ours: recipes, and compressed layers."""
+    """What a weights file holds of ours.
+
+    Attributes:
+        recipes: the recipes, as JSON.
+        layers: the path of each compressed layer's child -> whether it has a mask.
+    """
 
     recipes: list[bytes]
-    layers: int
+    layers: dict[str, bool]
 
 
 def _read(path: str | Path) -> _Contents:
@@ -125,18 +164,18 @@ def _read(path: str | Path) -> _Contents:
 
 def _contents(weights: h5py.File) -> _Contents:
     recipes: list[bytes] = []
-    layers: set[str] = set()
+    layers: dict[str, bool] = {}
 
     def visit(name: str, item: Any) -> None:
         if not isinstance(item, h5py.Dataset):
             return
         group = f"/{name}".rpartition("/vars/")[0]
         if group.endswith(f"/{CHILD}"):
-            layers.add(group)
+            layers[group] = layers.get(group, False) or name.endswith("/mask")
         if f"/{name}".endswith(_RECIPE):
             if item.dtype.kind != "u" or item.nbytes > _RECIPE_LIMIT:
                 raise ValueError(f"'{name}' is no recipe")
             recipes.append(item[()].tobytes())
 
     weights.visititems(visit)
-    return _Contents(recipes, len(layers))
+    return _Contents(recipes, layers)

@@ -13,10 +13,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from qsparse.clock import Clock
 from qsparse.keras_compat import walk_layers
 from qsparse.recipe import Recipe
 
 CHILD = "qsparse"
+SHARED = "shared"
 
 
 class ModelState(keras.layers.Layer):
@@ -24,25 +26,28 @@ class ModelState(keras.layers.Layer):
 
     Attributes:
         recipe: the `Recipe` in force.
-        clock: int32 `(3,)`: the optimizer's iteration at which compression
-            began (-1: it has not), the total steps of that training (0: unknown),
-            and the last step that was seen to.
+        clock: int32 `(5,)`: a `Clock`, as `Clock.to_list` writes it.
         quantizing: bool scalar, whether fake quantization is on.
+        fitting: whether a step of `fit` runs now. It is read where a model is called
+            that hands no `training` on to its layers, when that call is traced.
         members: the compressions that share this state, as far as they exist.
+        left_out: layers that a recipe could compress, and was told to leave.
     """
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(name="state", trainable=False)
         self.recipe = recipe
+        self.fitting = False
         self.members: weakref.WeakSet[Compression] = weakref.WeakSet()
+        self.left_out: weakref.WeakSet[keras.layers.Layer] = weakref.WeakSet()
         self.clock = self.add_weight(
             name="clock",
-            shape=(3,),
+            shape=(5,),
             dtype="int32",
             initializer="zeros",
             trainable=False,
         )
-        self.clock.assign([-1, 0, -1])
+        self.set_time(Clock())
         self.quantizing = self.add_weight(
             name="quantizing",
             shape=(),
@@ -52,10 +57,19 @@ class ModelState(keras.layers.Layer):
         )
         self.built = True
 
+    def time(self) -> Clock:
+        """Return what the clock shows."""
+        prunes, quantizes = self.recipe.pattern is not None, self.recipe.quantize
+        return Clock.from_saved(self.clock.numpy(), prunes, quantizes)
+
+    def set_time(self, clock: Clock) -> None:
+        """Set the clock."""
+        self.clock.assign(clock.to_list())
+
     @property
     def begun(self) -> bool:
         """Whether the clock runs: started here, or restored from a file."""
-        return bool(self.clock.numpy()[0] >= 0)
+        return self.time().begun
 
     def save_own_variables(self, store: Any) -> None:
         """Store the recipe beside the variables, so that a file explains itself."""
@@ -87,7 +101,8 @@ class ModelState(keras.layers.Layer):
                     "(qsparse.load_weights does), or start from its stripped weights."
                 )
         if "clock" in store:
-            self.clock.assign(store["clock"])
+            prunes, quantizes = self.recipe.pattern is not None, self.recipe.quantize
+            self.set_time(Clock.from_saved(store["clock"], prunes, quantizes))
             self.quantizing.assign(store["quantizing"])
 
 

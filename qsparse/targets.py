@@ -86,6 +86,7 @@ class Survey:
 
     def __init__(self, model: keras.Model, recipe: Recipe) -> None:
         self.layers = walk_layers(model)
+        self._model = model
         self._recipe = recipe
         self._leaving = {id(layer) for layer in output_layers(model)}
         # Why whole parts of the model are left alone: layer -> reason.
@@ -101,6 +102,21 @@ class Survey:
     def _leave_alone(self, parent: layers.Layer, reason: str) -> None:
         for _, layer in walk_layers(parent):
             self._apart.setdefault(id(layer), reason)
+
+    def matrices(self) -> list[tuple[str, layers.Layer, keras.Variable]]:
+        """Return `(path, layer, weights)` of all weights that count, each once.
+
+        Of several layers that hold one variable, as a wrapper may, it is the one
+        that can be compressed.
+        """
+        found: dict[int, tuple[str, layers.Layer, keras.Variable]] = {}
+        for path, layer in [(self._model.name, self._model), *self.layers]:
+            for variable in weight_matrices(layer):
+                _, owner, _ = found.get(id(variable), (path, None, variable))
+                better = isinstance(layer, QUANTIZABLE) > isinstance(owner, QUANTIZABLE)
+                if owner is None or better:
+                    found[id(variable)] = path, layer, variable
+        return list(found.values())
 
     def why_untouched(self, layer: layers.Layer) -> str | None:
         """Return why a layer can be neither pruned nor quantized, or None."""
@@ -150,14 +166,15 @@ class Survey:
                 prune = self.why_not_pruned(path, layer) is None
                 if prune or recipe.quantize:
                     pattern = recipe.pattern if prune else None
-                    found.append(Target(path, layer, pattern, self._leaves(layer)))
+                    found.append(Target(path, layer, pattern, self.leaves(layer)))
             elif isinstance(layer, INT8_JOINS) and recipe.quantize:
-                found.append(Target(path, layer, None, self._leaves(layer)))
+                found.append(Target(path, layer, None, self.leaves(layer)))
             elif isinstance(layer, NORMS) and recipe.freezes_statistics():
                 found.append(Target(path, layer, None, False))
         return found
 
-    def _leaves(self, layer: layers.Layer) -> bool:
+    def leaves(self, layer: layers.Layer) -> bool:
+        """Return whether a layer's output leaves the model and needs its own range."""
         activation = getattr(getattr(layer, "activation", None), "__name__", "")
         # Averages keep the scale of what they average, and a sum of columns in one
         # range may spoil the small ones: these are calibrated, as ever.
@@ -171,16 +188,15 @@ class Survey:
         none; nor are embeddings and depthwise convolutions, where no pattern fits.
         """
         found = []
-        for path, layer in self.layers:
-            matrices = [v for v in weight_matrices(layer) if "embedding" not in v.name]
-            if not matrices or isinstance(layer, _NO_PRODUCTS):
+        for path, layer, variable in self.matrices():
+            if isinstance(layer, _NO_PRODUCTS) or "embedding" in variable.name:
                 continue
             if self._recipe.excludes(path) or _why_frozen(layer) is not None:
                 continue
             reason = self.why_not_pruned(path, layer)
             if reason is not None:
                 found.append(f"'{path}': {reason}")
-        return found
+        return list(dict.fromkeys(found))
 
 
 def find_targets(model: keras.Model, recipe: Recipe) -> list[Target]:
@@ -234,11 +250,10 @@ def _check_exclusions(model: keras.Model, recipe: Recipe, survey: Survey) -> Non
 
 def _reasons(survey: Survey) -> list[str]:
     reasons = []
-    for path, layer in survey.layers:
-        if weight_matrices(layer):
-            why = survey.why_untouched(layer) or survey.why_not_pruned(path, layer)
-            reasons.append(f"'{path}': {why}")
-    return reasons[:20]
+    for path, layer, _ in survey.matrices():
+        why = survey.why_untouched(layer) or survey.why_not_pruned(path, layer)
+        reasons.append(f"'{path}': {why}")
+    return list(dict.fromkeys(reasons))[:20]
 
 
 def _why_frozen(layer: layers.Layer) -> str | None:

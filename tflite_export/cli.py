@@ -107,6 +107,12 @@ def _parser() -> argparse.ArgumentParser:
         "--max-lsb", type=float, help="fail if any tensor is further off than this"
     )
     verify.add_argument(
+        "--min-sqnr",
+        type=float,
+        default=10.0,
+        help="fail if an output is further from the Keras model than this, in dB",
+    )
+    verify.add_argument(
         "--samples", type=int, default=32, help="samples to compare tensors on"
     )
     verify.add_argument(
@@ -197,6 +203,7 @@ def _verify(options: argparse.Namespace) -> int:
             samples=options.samples,
             accuracy_samples=options.accuracy_samples,
             max_lsb=options.max_lsb,
+            min_sqnr=options.min_sqnr,
         )
     from qsparse.tflite_export.html_report import to_html
     from qsparse.tflite_export.verification_text import to_text

@@ -13,10 +13,13 @@ def check_destination(path: str | os.PathLike, suffix: str) -> Path:
         suffix: what it has to end in, with the dot.
 
     Raises:
+        TypeError: it is no path.
         ValueError: it ends otherwise.
         OSError: its folder does not exist or cannot be written to, or a folder has
             its name.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"path must be a path, got {type(path).__name__}.")
     target = Path(path)
     if target.suffix != suffix:
         raise ValueError(f"path must end in {suffix}, got {str(path)!r}.")

@@ -29,6 +29,8 @@ class Inspection:
             None in a .keras file.
         int8_macs: those done in int8; None in a .keras file.
         problem: why LiteRT cannot prepare a .tflite file; None if it can.
+        unfinished: what the model of a .keras lacks of what its recipe asks for; None
+            if it lacks nothing.
     """
 
     path: str
@@ -39,6 +41,7 @@ class Inspection:
     macs: int | None = None
     int8_macs: int | None = None
     problem: str | None = None
+    unfinished: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns everything as JSON-ready values."""
@@ -64,8 +67,15 @@ def inspect_file(path: str | os.PathLike) -> Inspection:
     if path.suffix in (".tflite", ".qsp"):
         return _inspect_tflite(path)
     if path.suffix == ".keras":
-        layers, recipe = read_keras_file(path)
-        return Inspection(str(path), "keras", path.stat().st_size, layers, recipe)
+        file = read_keras_file(path)
+        return Inspection(
+            str(path),
+            "keras",
+            path.stat().st_size,
+            file.layers,
+            file.recipe,
+            unfinished=file.unfinished,
+        )
     raise ValueError(f"{path} is neither a .tflite nor a .qsp nor a .keras file.")
 
 

@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import h5py
+import ml_dtypes
 import numpy as np
 
+from qsparse.clock import Clock
+from qsparse.progress import Progress
 from qsparse.tflite_export.detect import detect_pattern
 from qsparse.tflite_export.layer_info import LayerInfo
 
@@ -29,8 +32,22 @@ class _Configured(NamedTuple):
     input_shape: list[int | None] | None
 
 
-def read_keras_file(path: Path) -> tuple[list[LayerInfo], dict[str, Any] | None]:
-    """Returns the layers with a kernel, and the recipe they were trained with.
+class KerasFile(NamedTuple):
+    """What a .keras file holds.
+
+    Attributes:
+        layers: the layers with a kernel.
+        recipe: the recipe they were trained with, or None.
+        unfinished: what the model lacks of what the recipe asks for, or None.
+    """
+
+    layers: list[LayerInfo]
+    recipe: dict[str, Any] | None
+    unfinished: str | None
+
+
+def read_keras_file(path: Path) -> KerasFile:
+    """Reads layers and recipe.
 
     Args:
         path: a file written by `model.save`.
@@ -66,7 +83,10 @@ def _values(item: h5py.Dataset) -> np.ndarray:
         raise ValueError(
             f"{item.name} claims {item.nbytes:,} bytes but stores {stored:,}"
         )
-    return item[...]
+    values = item[...]
+    # HDF5 has no such type; Keras stores its bytes.
+    short = item.attrs.get("dtype") == "bfloat16" and values.dtype.itemsize == 2
+    return values.view(ml_dtypes.bfloat16) if short else values
 
 
 def _layers(
@@ -94,18 +114,23 @@ def _layers(
     return found
 
 
-def _read_weights(
-    file: h5py.File, configured: dict[str, _Configured]
-) -> tuple[list[LayerInfo], dict[str, Any] | None]:
-    recipe = None
+def _read_weights(file: h5py.File, configured: dict[str, _Configured]) -> KerasFile:
+    state: h5py.Group | None = None
+    ranges: list[np.ndarray] = []
+    kept_in_masks = weights_in_masks = 0
     found: list[tuple[LayerInfo, bool]] = []
 
     def visit(name: str, item: Any) -> None:
-        nonlocal recipe
+        nonlocal state, kept_in_masks, weights_in_masks
         if not isinstance(item, h5py.Dataset) or name.startswith("optimizer"):
             return
         if name.endswith(f"{_CHILD}/shared/vars/recipe"):
-            recipe = json.loads(_values(item).tobytes())
+            state = item.parent
+        if f"/{_CHILD}/" in name and name.endswith("/vars/ranges"):
+            ranges.extend(_values(item))
+        if name.endswith(f"/{_CHILD}/vars/mask"):
+            kept_in_masks += int(np.count_nonzero(_values(item)))
+            weights_in_masks += item.size
         group, _, last = name.rpartition("/vars/")
         if last != "0" or item.ndim < 2:
             return
@@ -128,9 +153,20 @@ def _read_weights(
         found.append((info, child is not None))
 
     file.visititems(visit)
-    quantized = isinstance(recipe, dict) and bool(recipe.get("quantize"))
-    layers = [replace(info, int8=quantized and mine) for info, mine in found]
-    return layers, recipe if isinstance(recipe, dict) else None
+    if state is None:
+        return KerasFile([info for info, _ in found], None, None)
+    recipe = json.loads(_values(state["recipe"]).tobytes())
+    prunes, quantizes = recipe["pattern"] is not None, bool(recipe["quantize"])
+    progress = Progress(
+        recipe=recipe,
+        clock=Clock.from_saved(_values(state["clock"]), prunes, quantizes),
+        quantizing=bool(_values(state["quantizing"])),
+        sparsity=1.0 - kept_in_masks / max(weights_in_masks, 1),
+        ranges=len(ranges),
+        trained=sum(bool(low < high) for low, high in ranges),
+    )
+    layers = [replace(info, int8=quantizes and mine) for info, mine in found]
+    return KerasFile(layers, recipe, progress.shortfall())
 
 
 def _positions(layer: _Configured) -> int | None:

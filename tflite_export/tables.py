@@ -97,7 +97,7 @@ def _cells(layer: LayerInfo, width: int, exported: bool) -> list[str]:
 
 def _caption(found: Inspection) -> str:
     if found.macs is None or found.int8_macs is None:
-        return (
+        return found.unfinished or (
             "Which kernel runs a layer is decided when an exported file is loaded: "
             "inspect the .tflite."
         )

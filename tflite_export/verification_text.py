@@ -25,6 +25,8 @@ def to_text(found: Verification, width: int = 100) -> str:
     console.print(_side_table(found))
     for line in summary(found):
         console.print(line)
+    for warning in found.warnings:
+        console.print(f"WARNING: {warning}")
     for failure in found.failures:
         console.print(f"FAILED: {failure}")
     return text.getvalue().rstrip()
@@ -33,7 +35,8 @@ def to_text(found: Verification, width: int = 100) -> str:
 def summary(found: Verification) -> list[str]:
     """Returns the findings, one sentence each."""
     work = found.work
-    lines = [growth_sentence(found)]
+    lines = [f"{f.output} against Keras: {f}." for f in found.fidelity]
+    lines.append(growth_sentence(found))
     if found.inexact:
         names = ", ".join(place(entry) for entry in found.inexact[:5])
         lines.append(f"Off by more than rounding on their own: {names}.")
@@ -117,10 +120,10 @@ def _weight_table(found: Verification) -> Table:
             row.layer,
             row.pattern or "dense",
             f"{row.weights:,}",
-            f"{row.zeros / max(row.weights, 1):.1%}" if known else "not int8",
+            f"{row.zeros / max(row.weights, 1):.1%}" if known else row.state,
             f"{row.masked:,}",
-            f"{row.lost_zeros}" if known else "?",
-            f"{row.changed}" if known else "?",
+            f"{row.lost_zeros}" if known else "-",
+            f"{row.changed}" if known else "-",
         )
     return table
 

@@ -7,7 +7,7 @@ import pytest
 
 from qsparse import NM, SRSTE, Block, Cubic, Recipe
 from qsparse.callbacks import PruneThenQuantize
-from qsparse.recipe import step_of
+from qsparse.clock import step_of
 
 
 def test_defaults():
