@@ -6,10 +6,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-
 from qsparse.tflite_export.bench import benchmark
 from qsparse.tflite_export.tables import bench_table
+from qsparse.tflite_export.terminal import SafeConsole
 
 _SPARSITY = 0.75
 _BLOCK = (4, 4)
@@ -64,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
     ]
     (folder / "layers.json").write_text(json.dumps(rows, indent=2) + "\n")
     title = f"4x4 blocks, {_SPARSITY:.0%} zeros"
-    Console().print(bench_table(reports, title))
+    SafeConsole().print(bench_table(reports, title))
     return 0
 
 
