@@ -7,7 +7,7 @@ SOURCES := $(shell find qsparse callbacks recipes tflite_export \
 	-o -name '*.map' \))
 
 .PHONY: demo test lint bench bench-kernels bench-models bench-export bench-arm example build-fuzz fuzz-kernels \
-	valgrind-kernels test-arm test-pretrained clean
+	valgrind-kernels test-arm test-pretrained layers-table zoo-table clean
 .DEFAULT_GOAL := test
 
 $(VENV)/requirements: requirements/dev.txt
@@ -102,6 +102,16 @@ test-pretrained: $(VENV)/installed
 # There is no ARM machine to time on: counts instructions and predicts from them.
 bench-arm: $(VENV)/installed
 	$(BIN)/python -m tests.arm.bench --output bench/arm.json
+
+# What becomes of every layer of keras.layers, and of one model of each family of
+# keras.applications and keras-hub: docs/layers.md and docs/zoo.md. A run that was
+# stopped goes on where it was; ARGS="--again Conv*" does some anew.
+layers-table: $(VENV)/installed
+	$(BIN)/python -m benchmarks.layers_table --rows bench/layers.jsonl \
+		--page docs/layers.md $(ARGS)
+
+zoo-table: $(VENV)/installed
+	$(BIN)/python -m benchmarks.zoo_table --rows bench/zoo.jsonl --page docs/zoo.md $(ARGS)
 
 clean:
 	rm -rf build dist demo bench $(VENV)

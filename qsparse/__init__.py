@@ -9,9 +9,11 @@ report = qsparse.export(model, "model.tflite", representative_data=x[:200])
 ```
 
 Every public name is imported when it is first used, so that the runtime and the
-command line start without Keras and TensorFlow.
+command line start without Keras and TensorFlow; the packages `qsparse.callbacks`,
+`qsparse.recipes` and `qsparse.tflite_export` too.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -61,13 +63,21 @@ _MODULES = {
     "tflite_export.export": ("export",),
 }
 _HOMES = {name: home for home, names in _MODULES.items() for name in names}
+_PACKAGES = ("callbacks", "recipes", "tflite_export")
 
 
 def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return import_module(f"qsparse.{name}")
     if name not in _HOMES:
-        raise AttributeError(f"module 'qsparse' has no attribute {name!r}")
+        # With its name and place, Python adds what it may have been meant to be.
+        raise AttributeError(
+            f"module 'qsparse' has no attribute {name!r}",
+            name=name,
+            obj=sys.modules[__name__],
+        )
     return getattr(import_module(f"qsparse.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted({*globals(), *__all__, *_PACKAGES})

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 from keras.src import api_export
 from keras.src.backend.common.variables import AutocastScope, get_autocast_scope
+from keras.src.models.functional import Functional
 from keras.src.saving import object_registration, saving_lib
 from keras.src.saving.keras_saveable import KerasSaveable
 from keras.src.utils import naming
@@ -111,6 +112,69 @@ def walk_layers(model: keras.Model) -> list[tuple[str, keras.layers.Layer]]:
 
     visit(model, "")
     return found
+
+
+def weights_of_its_own(layer: keras.layers.Layer) -> list[keras.Variable]:
+    """Return the variables that a layer itself made to be trained, frozen or not.
+
+    Weights that Keras has quantized are among them; statistics are not.
+    """
+    quantized = [
+        v for v in layer._non_trainable_variables if v.dtype in ("int8", "uint8")
+    ]
+    return [*layer._trainable_variables, *quantized]
+
+
+def own_kernel(layer: keras.layers.Layer) -> keras.Variable | None:
+    """Return the variable of a layer's kernel, whatever its property makes of it."""
+    attributes = vars(layer)
+    return attributes.get("_kernel", attributes.get("kernel"))
+
+
+def _graph_of(model: keras.Model) -> Functional | None:
+    """Return the graph of a functional or Sequential model; a subclassed has none."""
+    graph = getattr(model, "_functional", model)
+    return graph if isinstance(graph, Functional) else None
+
+
+def held_beside(model: keras.Model) -> list[keras.Model]:
+    """Return the models that a model holds, but not in a graph known to use them."""
+    graph = _graph_of(model)
+    used = [] if graph is None else [graph, *graph.operations]
+    children = model._flatten_layers(include_self=False, recursive=False)
+    return [
+        child
+        for child in children
+        if isinstance(child, keras.Model) and not any(child is u for u in used)
+    ]
+
+
+def output_layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """Return the layers whose outputs leave a model, as far as its graph tells.
+
+    Reshaping is looked through, and so are models that stand last in this one.
+    """
+    graph = _graph_of(model)
+    found: list[keras.layers.Layer] = []
+    for tensor in [] if graph is None else graph.outputs:
+        operation = tensor._keras_history.operation
+        while isinstance(operation, keras.layers.Reshape | keras.layers.Flatten):
+            node = operation._inbound_nodes[tensor._keras_history.node_index]
+            tensor = node.input_tensors[0]
+            operation = tensor._keras_history.operation
+        if isinstance(operation, keras.Model):
+            found += output_layers(operation)
+        elif isinstance(operation, keras.layers.Layer):
+            found.append(operation)
+    return found
+
+
+def running_call(layer: keras.layers.Layer) -> Any:
+    """Return what stands for the outermost `Layer.__call__` that is running.
+
+    To be asked within a call; the object dies with that call.
+    """
+    return layer._get_call_context()
 
 
 def tensor_of(variable: Any) -> Any:

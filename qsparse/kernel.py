@@ -1,6 +1,9 @@
 """The kernel of one compressed layer: mask, integers, effective weights."""
 
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -8,11 +11,27 @@ import numpy as np
 from keras import ops
 
 from qsparse.criteria import magnitude
-from qsparse.keras_compat import autocast_dtype, tensor_of
+from qsparse.keras_compat import autocast_dtype, own_kernel, tensor_of
 from qsparse.layouts import KernelLayout
-from qsparse.observers import InputQuantizer
+from qsparse.observers import InputQuantizer, OutputQuantizer
 from qsparse.quantizers import fake_quantize_weights, integer_weights
 from qsparse.state import Compression, ModelState, compressions
+
+
+@dataclass(frozen=True)
+class FrozenKernel:
+    """A kernel as an export takes it; arrays have the shape it has in the layer.
+
+    Attributes:
+        values: what the layer computes with, float32.
+        integers: int8, each channel of `values` a multiple of them; None where the
+            values are on no grid.
+        mask: bool, True where kept; None if the layer is not pruned.
+    """
+
+    values: np.ndarray
+    integers: np.ndarray | None
+    mask: np.ndarray | None
 
 
 class KernelCompression(Compression):
@@ -23,6 +42,7 @@ class KernelCompression(Compression):
         path: where the layer lies in the model, for messages.
         layout: the kernel's layout.
         pattern: the pattern of its mask, or None to leave it dense.
+        leaves: whether the layer's output leaves the model.
         state: the model's shared state.
     """
 
@@ -32,6 +52,7 @@ class KernelCompression(Compression):
         path: str,
         layout: KernelLayout,
         pattern: Any,
+        leaves: bool,
         state: ModelState,
     ) -> None:
         super().__init__(state)
@@ -39,9 +60,12 @@ class KernelCompression(Compression):
         self.path_in_model = path
         self.layout = layout
         self.pattern: Any = None
-        self._frozen: np.ndarray | None = None
+        self.frozen: FrozenKernel | None = None
+        self._stand_in: Any = None
+        self._leaves = leaves
         self.mask_variable: Any = None
         self.input_quantizer: InputQuantizer | None = None
+        self.output_quantizer: OutputQuantizer | None = None
         self._own_regularizer = self._master.regularizer
         self.take_on(pattern)
         self.built = True
@@ -64,11 +88,12 @@ class KernelCompression(Compression):
             self._master.regularizer = self._regularize
         if self.state().recipe.quantize and self.input_quantizer is None:
             self.input_quantizer = InputQuantizer(1, self.state())
+            if self._leaves:
+                self.output_quantizer = OutputQuantizer(self.state())
 
     @property
     def _master(self) -> keras.Variable:
-        attributes = vars(self.owner())
-        return attributes.get("_kernel", attributes.get("kernel"))
+        return own_kernel(self.owner())
 
     def owner(self) -> keras.layers.Layer:
         """Return the compressed layer; a method for the same reason as `state`."""
@@ -92,8 +117,10 @@ class KernelCompression(Compression):
     def effective_kernel(self) -> Any:
         """Return the kernel that the layer computes with: pruned, quantized."""
         state = self.state()
-        if self._frozen is not None:
-            kernel = ops.convert_to_tensor(self._frozen)
+        if self._stand_in is not None:
+            kernel = self._stand_in
+        elif self.frozen is not None:
+            kernel = ops.convert_to_tensor(self.frozen.values)
         else:
             kernel = self._compressed(tensor_of(self._master), state)
         dtype = autocast_dtype()
@@ -171,22 +198,6 @@ class KernelCompression(Compression):
         mask = self.canonical_mask()
         return None if mask is None else self.layout.litert(mask)
 
-    def effective_weights(self, on_grid: bool) -> np.ndarray:
-        """Return the weights the layer computes with, as they lie in a LiteRT file.
-
-        Args:
-            on_grid: whether they are rounded to int8 even if training did not
-                begin to.
-        """
-        return self.layout.litert(self._canonical_effective(on_grid))
-
-    def _canonical_effective(self, on_grid: bool) -> np.ndarray:
-        if on_grid or bool(self.state().quantizing.numpy()):
-            q, scale = self.canonical_integers()
-            return q.astype(np.float32) * scale
-        mask = self.canonical_mask()
-        return self.master() if mask is None else self.master() * mask
-
     def freeze(self, on_grid: bool = True) -> None:
         """Fix kernel and ranges to what they are now.
 
@@ -196,15 +207,44 @@ class KernelCompression(Compression):
             on_grid: whether the kernel is rounded to int8 even if training did not
                 begin to.
         """
-        self._frozen = self.layout.kernel(self._canonical_effective(on_grid))
-        if self.input_quantizer is not None:
-            self.input_quantizer.freeze()
+        mask, integers = self.canonical_mask(), None
+        if on_grid or bool(self.state().quantizing.numpy()):
+            integers, scale = self.canonical_integers()
+            values = integers.astype(np.float32) * scale
+        else:
+            values = self.master() if mask is None else self.master() * mask
+        kernel = self.layout.kernel
+        self.frozen = FrozenKernel(
+            kernel(values),
+            None if integers is None else kernel(integers),
+            None if mask is None else kernel(mask),
+        )
+        for quantizer in self._quantizers():
+            quantizer.freeze()
 
     def thaw(self) -> None:
         """Undo `freeze`."""
-        self._frozen = None
-        if self.input_quantizer is not None:
-            self.input_quantizer.thaw()
+        self.frozen = None
+        for quantizer in self._quantizers():
+            quantizer.thaw()
+
+    def _quantizers(self) -> list[Compression]:
+        both = (self.input_quantizer, self.output_quantizer)
+        return [quantizer for quantizer in both if quantizer is not None]
+
+    @contextmanager
+    def standing_in(self, kernel: Any) -> Iterator[None]:
+        """Let the layer compute with a tensor in the place of its frozen kernel.
+
+        Args:
+            kernel: of the kernel's shape, float32; an argument of a trace, whose name
+                then says which layer the weights are of.
+        """
+        self._stand_in = kernel
+        try:
+            yield
+        finally:
+            self._stand_in = None
 
     def select_mask(self, sparsity: float) -> int:
         """Select the mask anew at `sparsity`; return how many weights flipped."""

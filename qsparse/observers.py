@@ -2,44 +2,62 @@
 
 A range sits at the *input* of a layer that computes in int8. That is where the
 exported graph needs an int8 tensor, whatever produced it: a convolution with its
-folded BatchNormalization and activation, a pooling layer or a bare addition.
+folded BatchNormalization and activation, a pooling layer or a bare addition. What
+leaves a model is the input of no layer, so a range sits there as well.
 """
 
+import weakref
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from qsparse.keras_compat import tensor_of
+from qsparse.keras_compat import running_call, tensor_of
 from qsparse.quantizers import fake_quantize_activations
 from qsparse.state import Compression, ModelState
+
+# A tensor narrower than this is as good as dead. Its range stays what it was: one
+# that followed it would reach scales XNNPACK refuses, and at last NaN.
+FLOOR = 1e-6
 
 
 class InputQuantizer(Compression):
     """Fake-quantizes the inputs of one layer with trained ranges.
 
-    Ranges are an exponential moving average of the smallest and largest value
-    of each training batch, always include zero, and start with the first batch
-    after quantization is switched on.
+    Ranges are an exponential moving average of the smallest and largest value of
+    each training step, always include zero, and start with the first step after
+    quantization is switched on. A step is one call of the outermost model: a layer
+    that it calls several times sees the union of what these calls bring. A step that
+    brings less than `FLOOR`, as one of zeros, or a value that is not finite, leaves a
+    range alone.
 
     Args:
         count: how many inputs the layer takes.
         state: the model's shared state.
+        leaves: whether the layer's output leaves the model.
     """
 
-    def __init__(self, count: int, state: ModelState) -> None:
+    def __init__(self, count: int, state: ModelState, leaves: bool = False) -> None:
         # Ranges are float32; inputs keep the dtype the model computes in.
         super().__init__(state, autocast=False)
-        self.ranges = self.add_weight(
-            name="ranges",
-            shape=(count, 2),
+        self.ranges = self._limits("ranges", (count, 2))
+        # Of the step that is running: the ranges it began with, and what it has seen.
+        self.step = self._limits("step", (2, count, 2))
+        self._last_call: Any = lambda: None
+        self._frozen: np.ndarray | None = None
+        if leaves:
+            self.output_quantizer = OutputQuantizer(state)
+        self.built = True
+
+    def _limits(self, name: str, shape: tuple[int, ...]) -> keras.Variable:
+        return self.add_weight(
+            name=name,
+            shape=shape,
             initializer="zeros",
             trainable=False,
             aggregation="mean",
         )
-        self._frozen: np.ndarray | None = None
-        self.built = True
 
     def quantize_inputs(self, inputs: Any) -> Any:
         """Fake-quantize what flows into the layer."""
@@ -48,10 +66,14 @@ class InputQuantizer(Compression):
     def freeze(self, on_grid: bool = True) -> None:
         """Fix the ranges to what they are now."""
         self._frozen = self.ranges.numpy()
+        if self.output_quantizer is not None:
+            self.output_quantizer.freeze()
 
     def thaw(self) -> None:
         """Undo `freeze`."""
         self._frozen = None
+        if self.output_quantizer is not None:
+            self.output_quantizer.thaw()
 
     def detach(self) -> None:
         """Nothing stays behind: activations are float again."""
@@ -61,48 +83,125 @@ class InputQuantizer(Compression):
         if training is None:
             # A model whose `call` takes no `training` learns its ranges in `fit`.
             training = self.state().fitting
-        if isinstance(inputs, list | tuple):
-            pairs = [self._one(x, i, training) for i, x in enumerate(inputs)]
-            if training:
-                self.ranges.assign(ops.stack([r for _, r in pairs]))
-            return [x for x, _ in pairs]
-        output, new_range = self._one(inputs, 0, training)
-        if training:
-            self.ranges.assign(new_range[None])
-        return output
-
-    def _one(self, x: Any, index: int, training: bool | None) -> tuple[Any, Any]:
-        state = self.state()
-        old = self.ranges[index]
-        if not keras.backend.is_float_dtype(x.dtype):
-            return x, old
+        several = isinstance(inputs, list | tuple)
+        tensors = list(inputs) if several else [inputs]
         if self._frozen is not None:
-            low, high = self._frozen[index]
-            trained = low < high
-            return (fake_quantize_activations(x, low, high) if trained else x), old
+            pairs = zip(tensors, self._frozen, strict=True)
+            outputs = [_constant(x, *limits) for x, limits in pairs]
+        elif training:
+            outputs = self._learn(tensors)
+        else:
+            outputs = [self._predict(x, i) for i, x in enumerate(tensors)]
+        return outputs if several else outputs[0]
 
-        def quantize() -> tuple[Any, Any]:
-            new = self._moved(old, x) if training else old
-            return fake_quantize_activations(x, new[0], new[1]), new
-
-        known = True if training else old[0] < old[1]
-        on = ops.logical_and(tensor_of(state.quantizing), known)
-        return ops.cond(on, quantize, lambda: (x, old))
-
-    def _moved(self, old: Any, x: Any) -> Any:
-        values = ops.cast(ops.stop_gradient(x), "float32")
-        batch = ops.stack(
-            [ops.minimum(ops.min(values), 0.0), ops.maximum(ops.max(values), 0.0)]
+    def _predict(self, x: Any, index: int) -> Any:
+        if not _is_float(x):
+            return x
+        limits = tensor_of(self.ranges)[index]
+        on = ops.logical_and(tensor_of(self.state().quantizing), _is_known(limits))
+        return ops.cond(
+            on,
+            lambda: fake_quantize_activations(x, limits[0], limits[1]),
+            lambda: x,
         )
+
+    def _learn(self, tensors: list[Any]) -> list[Any]:
+        ranges, step = tensor_of(self.ranges), tensor_of(self.step)
+        before, seen = step[0], step[1]
+        if self._begins_step():
+            before, seen = ranges, ops.zeros_like(ranges)
+        rows = [
+            self._learn_one(x, ranges[i], before[i], seen[i])
+            for i, x in enumerate(tensors)
+        ]
+        outputs, moved, seen = zip(*rows, strict=True)
+        self.ranges.assign(ops.stack(moved))
+        self.step.assign(ops.stack([before, ops.stack(seen)]))
+        return list(outputs)
+
+    def _learn_one(self, x: Any, now: Any, before: Any, seen: Any) -> tuple:
+        """Return what `x` becomes, the new range, and what the step has seen."""
+        if not _is_float(x):
+            return x, now, seen
+
+        def quantize() -> tuple:
+            both = _union(seen, _extremes(x))
+            new = self._moved(before, both)
+            rounded = ops.cond(
+                _is_known(new),
+                lambda: fake_quantize_activations(x, new[0], new[1]),
+                lambda: x,
+            )
+            return rounded, new, both
+
+        quantizing = tensor_of(self.state().quantizing)
+        return ops.cond(quantizing, quantize, lambda: (x, now, seen))
+
+    def _moved(self, before: Any, seen: Any) -> Any:
+        """Return the range after a step that began with `before` and saw `seen`."""
         momentum = self.state().recipe.momentum
-        moved = momentum * old + (1.0 - momentum) * batch
-        return ops.where(old[0] < old[1], moved, batch)
+        moved = momentum * before + (1.0 - momentum) * seen
+        moved = ops.where(_is_known(before), moved, seen)
+        return ops.where(_is_known(seen), moved, before)
+
+    def _begins_step(self) -> bool:
+        """Whether this is the first call within the outermost call that runs."""
+        running = running_call(self)
+        first = self._last_call() is not running
+        self._last_call = weakref.ref(running)
+        return first
 
     def save_own_variables(self, store: Any) -> None:
-        """Store the ranges under their name."""
+        """Store the ranges, and what the last step has seen, under their names."""
         store["ranges"] = self.ranges
+        store["step"] = self.step
 
     def load_own_variables(self, store: Any) -> None:
         """Restore the ranges; a dense checkpoint has none."""
         if "ranges" in store:
             self.ranges.assign(store["ranges"])
+        if "step" in store:
+            self.step.assign(store["step"])
+
+
+class OutputQuantizer(InputQuantizer):
+    """Fake-quantizes what leaves the model, and clips nothing of it in training.
+
+    A clipped logit has no gradient, just where it is furthest off. So the range
+    grows at once to all that a step brings, and shrinks by the moving average.
+
+    Args:
+        state: the model's shared state.
+    """
+
+    def __init__(self, state: ModelState) -> None:
+        super().__init__(1, state)
+
+    def _moved(self, before: Any, seen: Any) -> Any:
+        return _union(super()._moved(before, seen), seen)
+
+
+def _is_float(x: Any) -> bool:
+    return keras.backend.is_float_dtype(x.dtype)
+
+
+def _constant(x: Any, low: float, high: float) -> Any:
+    known = _is_float(x) and high - low >= FLOOR
+    return fake_quantize_activations(x, low, high) if known else x
+
+
+def _is_known(limits: Any) -> Any:
+    return limits[1] - limits[0] >= FLOOR
+
+
+def _union(one: Any, other: Any) -> Any:
+    return ops.stack([ops.minimum(one[0], other[0]), ops.maximum(one[1], other[1])])
+
+
+def _extremes(x: Any) -> Any:
+    """Return the least and greatest value of `x` and 0; zeros if one is not finite."""
+    values = ops.cast(ops.stop_gradient(x), "float32")
+    limits = ops.stack(
+        [ops.minimum(ops.min(values), 0.0), ops.maximum(ops.max(values), 0.0)]
+    )
+    return ops.where(ops.all(ops.isfinite(limits)), limits, ops.zeros_like(limits))

@@ -6,11 +6,15 @@ Every pattern works on scores in canonical form `(taps, inputs, outputs)` (see
 on the host, so that they are equal, bit for bit, on every Keras backend.
 
 Ties are broken by index: of two equal scores the one with the lower flat index
-(C order) is kept. Counts are exact.
+(C order) is kept. Counts are exact. No mask leaves an output without any weight: the
+best tile of every tile of outputs stays, so that a small layer may end with fewer
+zeros than asked for, and never with nothing else.
 """
 
 import math
-from dataclasses import dataclass
+import re
+from dataclasses import InitVar, dataclass
+from numbers import Real
 from typing import Any, Protocol
 
 import numpy as np
@@ -34,17 +38,44 @@ class Pattern(Protocol):
 
 def check_sparsity(sparsity: float | None, pattern: str) -> float:
     """Return `sparsity` if it is a number in [0, 1), else raise."""
-    share = math.nan if sparsity is None else real("sparsity", sparsity)
+    share = math.nan
+    hint = _percent_hint(sparsity)
+    if sparsity is not None and not hint:
+        share = real("sparsity", sparsity)
     if not 0.0 <= share < 1.0:
         raise ValueError(
             f"{pattern} needs `sparsity`, the share of zeros, in [0, 1). "
-            f"Received: sparsity={sparsity}"
+            f"Received: sparsity={sparsity!r}{hint}"
         )
     return share
 
 
+def _percent_hint(sparsity: Any) -> str:
+    """Return what to write instead of "75%" or 75; empty for anything else."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*(%?)\s*", str(sparsity))
+    if not match or not (match[2] or 1 < float(match[1]) < 100):
+        return ""
+    percent = float(match[1])
+    return f". Write {percent / 100:g} for {percent:g}%"
+
+
 def _zeros(share: float, count: int) -> int:
     return int(np.floor(share * count + 0.5))
+
+
+def _kept(tiles: np.ndarray, share: float) -> np.ndarray:
+    """Mark the tiles to keep: the best of every output, and the best of the others.
+
+    Args:
+        tiles: float scores `(taps, inputs, outputs)` in units of tiles.
+        share: how many to drop: exactly `floor(share * size + 0.5)`, or all but
+            `outputs` where that is fewer.
+    """
+    outputs = tiles.shape[2]
+    scores = tiles.reshape(-1, outputs).copy()
+    scores[scores.argmax(axis=0), np.arange(outputs)] = np.inf
+    count = min(_zeros(share, scores.size), scores.size - outputs)
+    return ~_lowest(scores, count).reshape(tiles.shape)
 
 
 def _lowest(scores: np.ndarray, count: int) -> np.ndarray:
@@ -81,12 +112,15 @@ def _expand(tiles: np.ndarray, block: tuple[int, int]) -> np.ndarray:
 def _tile_misfit(
     shape: tuple[int, int, int], block: tuple[int, int], m: int = 1
 ) -> str | None:
-    _, inputs, outputs = shape
+    taps, inputs, outputs = shape
     out, inp = block
     if inputs % (inp * m):
         return f"{inputs} inputs are not divisible by {inp * m}"
     if outputs % out:
         return f"{outputs} outputs are not divisible by {out}"
+    if taps * inputs == inp:
+        each = f"{out} outputs have one {out}x{inp} block" if inp * out > 1 else ""
+        return f"every {each or 'output has one weight'} only, which has to stay"
     return None
 
 
@@ -112,13 +146,15 @@ class Unstructured:
     """
 
     def mask(self, scores: np.ndarray, sparsity: float | None) -> np.ndarray:
-        """Zero exactly `floor(sparsity * size + 0.5)` lowest scores."""
-        share = check_sparsity(sparsity, "Unstructured()")
-        return ~_lowest(scores, _zeros(share, scores.size)).reshape(scores.shape)
+        """Zero exactly `floor(sparsity * size + 0.5)` lowest scores.
+
+        Every output keeps its best weight, so never more than `size - outputs`.
+        """
+        return _kept(scores, check_sparsity(sparsity, "Unstructured()"))
 
     def misfit(self, shape: tuple[int, int, int]) -> str | None:
-        """Fits every shape."""
-        return None
+        """Fits every shape in which an output has more than one weight."""
+        return _tile_misfit(shape, (1, 1))
 
     def final_sparsity(self, sparsity: float | None) -> float:
         """Return the requested sparsity."""
@@ -139,19 +175,28 @@ class Block:
     """
 
     shape: tuple[int, int] = (4, 4)
+    more: InitVar[Any] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, more: Any) -> None:
+        if more is not None:
+            raise ValueError(
+                "Block takes one pair (outputs, inputs). "
+                f"Received: Block({self.shape!r}, {more!r}). "
+                f"Write Block(({self.shape!r}, {more!r}))."
+            )
         object.__setattr__(self, "shape", _check_block(self.shape, "shape"))
 
     def mask(self, scores: np.ndarray, sparsity: float | None) -> np.ndarray:
-        """Zero exactly `floor(sparsity * blocks + 0.5)` blocks of lowest sum."""
-        share = check_sparsity(sparsity, str(self))
+        """Zero exactly `floor(sparsity * blocks + 0.5)` blocks of lowest sum.
+
+        Every `shape[0]` outputs keep their best block, so never more than
+        `blocks - outputs / shape[0]`.
+        """
         tiles = _tile_scores(scores, self.shape)
-        kept = ~_lowest(tiles, _zeros(share, tiles.size)).reshape(tiles.shape)
-        return _expand(kept, self.shape)
+        return _expand(_kept(tiles, check_sparsity(sparsity, str(self))), self.shape)
 
     def misfit(self, shape: tuple[int, int, int]) -> str | None:
-        """Both axes must be divisible by the block."""
+        """Both axes must be divisible by the block, and outputs have several."""
         return _tile_misfit(shape, self.shape)
 
     def final_sparsity(self, sparsity: float | None) -> float:
@@ -220,7 +265,9 @@ class NM:
     def final_sparsity(self, sparsity: float | None) -> float:
         """Return `1 - n/m`; any other requested sparsity is an error."""
         final = 1.0 - self.n / self.m
-        if sparsity is not None and abs(real("sparsity", sparsity) - final) > 1e-9:
+        if sparsity is None:
+            return final
+        if abs(check_sparsity(sparsity, str(self)) - final) > 1e-9:
             raise ValueError(
                 f"{self} fixes the sparsity at {final:g}. Received: "
                 f"sparsity={sparsity}. Leave `sparsity` out or choose another n, m."
@@ -238,4 +285,41 @@ def _lowest_first(scores: np.ndarray, count: int) -> np.ndarray:
     return marked.reshape(scores.shape)
 
 
-PATTERNS = Registry("pattern", {"unstructured": Unstructured, "block": Block, "nm": NM})
+_TILE = r"(\d+)x(\d+)"
+
+
+class _Patterns(Registry):
+    """Patterns also go by what they print: "4x4 blocks", "2:4", "2:4 of 4x4"."""
+
+    def get(self, identifier: Any) -> Any:
+        """Return an instance from an instance, a name, text, or a dict.
+
+        Raises:
+            ValueError: if the identifier is none of these.
+        """
+        if isinstance(identifier, str):
+            identifier = text = identifier.strip().lower()
+            if match := re.fullmatch(rf"{_TILE}( blocks?)?", text):
+                return Block((int(match[1]), int(match[2])))
+            if match := re.fullmatch(rf"(\d+):(\d+)(?: of {_TILE})?", text):
+                n, m, *block = (int(part) for part in match.groups(default="1"))
+                return NM(n, m, (block[0], block[1]))
+            if text == "nm":
+                raise ValueError(
+                    "Pattern 'nm' needs n and m: how many of every m weights stay. "
+                    'Write "2:4" or NM(2, 4).'
+                )
+        if isinstance(identifier, Real):
+            raise ValueError(
+                f"Unknown pattern: {identifier!r} is a number. A share of zeros goes "
+                f"to `sparsity`: write sparsity={identifier!r}."
+            )
+        return super().get(identifier)
+
+    def _allowed(self) -> str:
+        return super()._allowed() + ', or text like "4x4", "16x4", "2:4", "2:4 of 4x4"'
+
+
+PATTERNS = _Patterns(
+    "pattern", {"unstructured": Unstructured, "block": Block, "nm": NM}
+)

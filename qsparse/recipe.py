@@ -1,6 +1,7 @@
 """The recipe: everything that defines how a model is compressed."""
 
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from fnmatch import fnmatch
 from numbers import Integral
 from typing import Any
@@ -12,6 +13,21 @@ from qsparse.validate import real, whole
 
 ORDERS = ("S->Q", "Q->S")
 Moment = float | int
+# What others call our settings; TFMOT's names above all.
+_ELSEWHERE = {
+    "target_sparsity": "`sparsity`",
+    "final_sparsity": "`sparsity`",
+    "initial_sparsity": "`schedule=Cubic(initial)`, a share of the final sparsity",
+    "begin_step": "`prune_from`",
+    "end_step": "`prune_until`",
+    "frequency": "`update_every`",
+    "power": "`schedule=Cubic(power=...)`",
+    "pruning_schedule": "`schedule`, `prune_from` and `prune_until`",
+    "block_size": "`pattern=Block((outputs, inputs))`",
+    "block_pooling_type": "nothing: blocks are scored by their sum of |w|",
+    "m_by_n": '`pattern="2:4"`',
+    "sparsity_m_by_n": '`pattern="2:4"`',
+}
 
 
 def _moment(name: str, moment: Any) -> Moment:
@@ -61,10 +77,16 @@ class Recipe:
         momentum: of the moving average of activation ranges, in [0, 1).
         exclude: shell patterns of names or paths of layers to leave alone, with
             everything inside them.
-        strict: raise if a layer cannot be pruned, instead of reporting it.
+        prune_frozen: whether layers with `trainable=False` are pruned too. They cannot
+            make up for it: a frozen base fell from 100% to 46%. Either way they are
+            quantized; but not a frozen model that no known graph uses, as a teacher.
+        strict: raise if a layer that multiplies by weights cannot be pruned, instead
+            of reporting it. What is excluded or frozen is left on purpose; embeddings
+            and depthwise convolutions have no sums that a pattern could thin out.
 
     Raises:
         ValueError: on any value outside the ranges above.
+        TypeError: on a keyword that is no setting; it names the one that was meant.
     """
 
     pattern: Any = field(default_factory=Block)
@@ -80,7 +102,14 @@ class Recipe:
     update_every: int | None = None
     momentum: float = 0.95
     exclude: tuple[str, ...] = ()
+    prune_frozen: bool = False
     strict: bool = False
+
+    def __new__(cls, *args: Any, **settings: Any) -> "Recipe":
+        """Name the setting that was meant, where a keyword is none."""
+        for unknown in settings.keys() - cls.__dataclass_fields__.keys():
+            raise TypeError(f"Recipe has no setting {_meant(unknown)}")
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         def put(name: str, value: Any) -> None:
@@ -105,7 +134,7 @@ class Recipe:
             raise ValueError(
                 f"`order` must be one of {ORDERS}. Received: order={self.order!r}"
             )
-        for name in ("quantize", "strict"):
+        for name in ("quantize", "prune_frozen", "strict"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(
                     f"`{name}` must be True or False. "
@@ -167,9 +196,20 @@ class Recipe:
         unknown = sorted(set(config) - known)
         if unknown:
             raise ValueError(
-                f"Unknown recipe keys {unknown}; expected some of {sorted(known)}."
+                f"Unknown recipe keys {unknown}: no setting {_meant(unknown[0])}"
             )
         return cls(**config)
+
+
+def _meant(unknown: str) -> str:
+    """Return an unknown setting in quotes, what was meant by it, and all there are."""
+    known = sorted(f.name for f in fields(Recipe))
+    here = _ELSEWHERE.get(unknown)
+    if here is None:
+        close = get_close_matches(unknown, known, 1)
+        here = f"`{close[0]}`" if close else None
+    meant = f": that is {here} here" if here else ""
+    return f"{unknown!r}{meant}. The settings are {', '.join(known)}."
 
 
 def matches(entry: str, path: str) -> bool:

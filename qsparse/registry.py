@@ -33,10 +33,14 @@ class Registry:
         config = dict(identifier) if is_dict else {"name": identifier}
         name = config.pop("name", None)
         if not isinstance(name, str) or name not in self.classes:
-            classes = ", ".join(cls.__name__ for cls in self.classes.values())
+            if any(identifier is cls for cls in self.classes.values()):
+                raise ValueError(
+                    f"A {self.kind} is an instance, not a class. Received: the class "
+                    f"{identifier.__name__}. Write {identifier.__name__}(...)."
+                )
             raise ValueError(
-                f"Unknown {self.kind}: expected one of {sorted(self.classes)} or an "
-                f"instance of {classes}. Received: {identifier!r}"
+                f"Unknown {self.kind}: expected {self._allowed()}. "
+                f"Received: {identifier!r}"
             )
         lists_to_tuples = {
             key: tuple(value) if isinstance(value, list) else value
@@ -46,6 +50,10 @@ class Registry:
             return self.classes[name](**lists_to_tuples)
         except TypeError as error:
             raise ValueError(f"Bad {self.kind} {name!r}: {error}") from error
+
+    def _allowed(self) -> str:
+        classes = ", ".join(cls.__name__ for cls in self.classes.values())
+        return f"one of {sorted(self.classes)} or an instance of {classes}"
 
     def to_dict(self, instance: Any) -> dict[str, Any]:
         """Return a JSON-ready description that `get` understands."""

@@ -5,20 +5,21 @@ from typing import Any
 
 import keras
 
-from qsparse.keras_compat import walk_layers
+from qsparse.keras_compat import own_kernel
 from qsparse.kernel import KernelCompression
-from qsparse.state import compression_of, state_of
-from qsparse.targets import QUANTIZABLE, why_not_pruned
+from qsparse.state import Compression, ModelState, compression_of, state_of
+from qsparse.targets import Survey, weight_matrices
 
 
 @dataclass(frozen=True)
 class LayerCoverage:
-    """One layer with a kernel.
+    """One matrix of weights of one layer; most layers have one, their kernel.
 
     Attributes:
-        path: where it lies in the model.
-        kind: its class name.
-        shape: its kernel's shape.
+        path: where the layer lies in the model.
+        kind: the layer's class name.
+        variable: the name of the weights, like "kernel" or "recurrent_kernel".
+        shape: their shape.
         pattern: the pattern of its mask, or "dense".
         sparsity: share of zeros in the mask, in [0, 1].
         int8: whether it trains with int8 fake quantization.
@@ -27,6 +28,7 @@ class LayerCoverage:
 
     path: str
     kind: str
+    variable: str
     shape: tuple[int, ...]
     pattern: str
     sparsity: float
@@ -35,7 +37,7 @@ class LayerCoverage:
 
     @property
     def weights(self) -> int:
-        """Number of weights in the kernel."""
+        """Number of weights in the matrix."""
         size = 1
         for length in self.shape:
             size *= length
@@ -44,20 +46,24 @@ class LayerCoverage:
 
 @dataclass(frozen=True)
 class Coverage:
-    """Every layer with a kernel, and the totals."""
+    """Every matrix of weights of a model, and the totals.
+
+    A weight counts whatever layer holds it: all that is made to be trained and has
+    two or more axes, but for biases and the vectors of normalizations.
+    """
 
     layers: tuple[LayerCoverage, ...]
 
     @property
     def sparsity(self) -> float:
-        """Share of zeros among all kernels' weights, in [0, 1]."""
+        """Share of zeros among all these weights, in [0, 1]."""
         total = sum(row.weights for row in self.layers)
         zeros = sum(row.weights * row.sparsity for row in self.layers)
         return zeros / total if total else 0.0
 
     @property
     def pruned_share(self) -> float:
-        """Share of all kernels' weights that lie in pruned layers."""
+        """Share of all these weights that lie in pruned layers."""
         total = sum(row.weights for row in self.layers)
         pruned = sum(row.weights for row in self.layers if not row.reason)
         return pruned / total if total else 0.0
@@ -71,24 +77,29 @@ class Coverage:
         }
 
     def __str__(self) -> str:
-        width = max((len(row.path) for row in self.layers), default=5)
+        names = [_name(row) for row in self.layers]
+        width = max(map(len, names), default=5)
         lines = [f"{'layer':{width}}  {'kernel':18} {'pattern':14} sparsity  int8"]
-        for row in self.layers:
+        for name, row in zip(names, self.layers, strict=True):
             shape = "x".join(map(str, row.shape))
             lines.append(
-                f"{row.path:{width}}  {shape:18} {row.pattern:14} "
+                f"{name:{width}}  {shape:18} {row.pattern:14} "
                 f"{row.sparsity:8.1%}  {'yes' if row.int8 else 'no ':4}"
                 + (f" not pruned: {row.reason}" if row.reason else "")
             )
         lines.append(
-            f"{self.sparsity:.1%} of all kernel weights are zero; "
+            f"{self.sparsity:.1%} of all weights are zero; "
             f"{self.pruned_share:.1%} lie in pruned layers."
         )
         return "\n".join(lines)
 
 
+def _name(row: LayerCoverage) -> str:
+    return row.path if row.variable == "kernel" else f"{row.path}/{row.variable}"
+
+
 def coverage(model: keras.Model) -> Coverage:
-    """Return what the attached recipe does to each layer with a kernel.
+    """Return what the attached recipe does to every matrix of weights.
 
     Raises:
         ValueError: if the model carries no recipe.
@@ -99,24 +110,44 @@ def coverage(model: keras.Model) -> Coverage:
             f"Model '{model.name}' carries no recipe. Call qsparse.attach, or train "
             "it with a callback of qsparse.callbacks."
         )
-    rows = []
-    for path, layer in walk_layers(model):
-        if not isinstance(layer, QUANTIZABLE) or not layer.built:
+    survey = Survey(model, state.recipe)
+    rows, seen = [], set()
+    for path, layer in [(model.name, model), *survey.layers]:
+        if isinstance(layer, Compression | ModelState):
             continue
-        child = compression_of(layer)
-        compressed = child if isinstance(child, KernelCompression) else None
-        mask = compressed.canonical_mask() if compressed is not None else None
-        kernel = vars(layer).get("_kernel", vars(layer).get("kernel"))
-        reason = why_not_pruned(layer, path, state.recipe) if mask is None else ""
-        rows.append(
-            LayerCoverage(
-                path=path,
-                kind=type(layer).__name__,
-                shape=tuple(kernel.shape),
-                pattern="dense" if mask is None else str(state.recipe.pattern),
-                sparsity=0.0 if mask is None else 1.0 - float(mask.mean()),
-                int8=compressed is not None and state.recipe.quantize,
-                reason=reason or "",
-            )
-        )
+        for variable in weight_matrices(layer):
+            if id(variable) not in seen:
+                seen.add(id(variable))
+                rows.append(_row(path, layer, variable, survey, state))
     return Coverage(tuple(rows))
+
+
+def _row(
+    path: str,
+    layer: keras.layers.Layer,
+    variable: keras.Variable,
+    survey: Survey,
+    state: ModelState,
+) -> LayerCoverage:
+    child = compression_of(layer)
+    compressed, mask = False, None
+    if isinstance(child, KernelCompression) and own_kernel(layer) is variable:
+        compressed, mask = True, child.canonical_mask()
+    reason = ""
+    if mask is None:
+        # A layer may have become prunable since: its weights train again, say.
+        reason = survey.why_not_pruned(path, layer) or (
+            "it could not be pruned when the recipe was attached"
+            if own_kernel(layer) is variable
+            else f"only the kernel of {type(layer).__name__} is pruned"
+        )
+    return LayerCoverage(
+        path=path,
+        kind=type(layer).__name__,
+        variable=variable.name,
+        shape=tuple(variable.shape),
+        pattern="dense" if mask is None else str(state.recipe.pattern),
+        sparsity=0.0 if mask is None else 1.0 - float(mask.mean()),
+        int8=compressed and state.recipe.quantize,
+        reason=reason,
+    )

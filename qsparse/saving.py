@@ -19,7 +19,7 @@ from qsparse.keras_compat import saved_paths, walk_layers
 from qsparse.phases import report_unfinished
 from qsparse.recipe import Recipe
 from qsparse.state import CHILD, SHARED, state_of
-from qsparse.targets import NORMS, QUANTIZABLE, Target, why_untouched
+from qsparse.targets import NORMS, QUANTIZABLE, Survey, Target
 
 _RECIPE = f"/{CHILD}/{SHARED}/vars/recipe"
 _RECIPE_LIMIT = 1 << 20
@@ -100,7 +100,8 @@ def _attach_as_saved(model: keras.Model, recipe: Recipe, path: str | Path) -> No
     saved = _read(path).layers
     places = {f"{place}/{CHILD}": layer for place, layer in saved_paths(model)}
     pruned = {places[p]: mask for p, mask in saved.items() if p in places}
-    unfit = [layer.name for layer in pruned if _unfit(layer)]
+    survey = Survey(model, recipe)
+    unfit = [layer.name for layer in pruned if _unfit(survey, layer)]
     if len(pruned) < len(saved) or unfit:
         lost = unfit or [p.removesuffix(f"/{CHILD}") for p in saved if p not in places]
         raise ValueError(
@@ -112,11 +113,13 @@ def _attach_as_saved(model: keras.Model, recipe: Recipe, path: str | Path) -> No
     for place, layer in walk_layers(model):
         if layer in pruned:
             pattern = recipe.pattern if pruned[layer] else None
-            targets.append(Target(place, layer, pattern))
+            targets.append(Target(place, layer, pattern, survey.leaves(layer)))
+            if pattern is None:
+                left_out.append(layer)
         elif isinstance(layer, NORMS) and not recipe.excludes(place):
             # A normalization has nothing of its own to store.
             if recipe.freezes_statistics():
-                targets.append(Target(place, layer, None))
+                targets.append(Target(place, layer, None, False))
         else:
             left_out.append(layer)
     state = state_of(model)
@@ -128,10 +131,10 @@ def _attach_as_saved(model: keras.Model, recipe: Recipe, path: str | Path) -> No
     attach_to(model, recipe, targets, left_out)
 
 
-def _unfit(layer: keras.layers.Layer) -> bool:
+def _unfit(survey: Survey, layer: keras.layers.Layer) -> bool:
     """Return whether a layer cannot be what was saved compressed."""
     kernel = isinstance(layer, QUANTIZABLE)
-    return not layer.built or (kernel and why_untouched(layer) is not None)
+    return not layer.built or (kernel and survey.why_untouched(layer) is not None)
 
 
 class _Contents(NamedTuple):

@@ -32,6 +32,7 @@ class ModelState(keras.layers.Layer):
             that hands no `training` on to its layers, when that call is traced.
         members: the compressions that share this state, as far as they exist.
         left_out: layers that a recipe could compress, and was told to leave.
+        seen: layers that were there, and built, when the recipe was attached.
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -40,6 +41,7 @@ class ModelState(keras.layers.Layer):
         self.fitting = False
         self.members: weakref.WeakSet[Compression] = weakref.WeakSet()
         self.left_out: weakref.WeakSet[keras.layers.Layer] = weakref.WeakSet()
+        self.seen: weakref.WeakSet[keras.layers.Layer] = weakref.WeakSet()
         self.clock = self.add_weight(
             name="clock",
             shape=(5,),
@@ -86,6 +88,8 @@ class ModelState(keras.layers.Layer):
         """
         if "recipe" in store:
             saved = json.loads(np.asarray(store["recipe"]).tobytes())
+            # Settings that came later have their defaults in an older file.
+            saved = json.loads(json.dumps(Recipe.from_dict(saved).to_dict()))
             mine = json.loads(json.dumps(self.recipe.to_dict()))
             different = sorted(
                 key
@@ -112,12 +116,18 @@ class _Reference:
 
 
 class Compression(keras.layers.Layer):
-    """The child of a compressed layer: what it does to the layer's inputs.
+    """The child of a compressed layer: what it does to its inputs and outputs.
 
     Args:
         state: the model's shared state.
         **settings: passed on to `keras.layers.Layer`.
+
+    Attributes:
+        output_quantizer: what fake-quantizes the layer's output, where that leaves
+            the model; else None.
     """
+
+    output_quantizer: "Compression | None" = None
 
     def __init__(self, state: ModelState, **settings: Any) -> None:
         super().__init__(name=CHILD, trainable=False, dtype="float32", **settings)
@@ -134,6 +144,11 @@ class Compression(keras.layers.Layer):
     def quantize_inputs(self, inputs: Any) -> Any:
         """Return what the layer computes with instead of `inputs`."""
         raise NotImplementedError
+
+    def quantize_outputs(self, outputs: Any) -> Any:
+        """Return what leaves the layer instead of `outputs`."""
+        quantizer = self.output_quantizer
+        return outputs if quantizer is None else quantizer(outputs)
 
     def freeze(self, on_grid: bool = True) -> None:
         """Fix everything to what it is now, as constants of a traced graph.

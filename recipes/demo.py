@@ -26,7 +26,9 @@ from qsparse.recipes import fashion_mnist
 from qsparse.recipes.evaluate import Predictions, predict, to_float_file
 from qsparse.recipes.plot import draw
 from qsparse.recipes.resnet import resnet
-from qsparse.tflite_export.bench import cpu_name, measure_interleaved, one_core
+from qsparse.tflite_export.bench import measure_interleaved, one_core
+from qsparse.tflite_export.cpu import cpu_name, xnnpack_isa, xnnpack_note
+from qsparse.tflite_export.plain_text import plain
 from qsparse.tflite_export.quiet import quiet
 from qsparse.tflite_export.runtime import Interpreter, plain_interpreter, read_plan
 
@@ -86,7 +88,7 @@ def main(output: str | os.PathLike = "demo", quick: bool = False) -> int:
     to_float_file(dense, files["float_dense"])
     qsparse.export(dense, files["int8_dense"], representative_data=x)
     exported = qsparse.export(sparse, files["int8_sparse"], representative_data=x)
-    console.print(str(exported), highlight=False)
+    console.print(str(exported), highlight=False, markup=False)
 
     predictions = _predict_all(files, x_test)
     ours, stock = predictions["int8_sparse"], predictions["int8_sparse_xnnpack"]
@@ -106,6 +108,7 @@ def main(output: str | os.PathLike = "demo", quick: bool = False) -> int:
         "gzip_bytes": {"int8_sparse": exported.gzip_bytes},
         "training_steps": {"float_dense": steps, "int8_sparse": steps},
         "cpu": cpu_name(),
+        "xnnpack_isa": xnnpack_isa(),
         "isa": sorted({d["isa"] for d in read_plan(files["int8_sparse"])}),
         "quick": quick,
     }
@@ -114,9 +117,11 @@ def main(output: str | os.PathLike = "demo", quick: bool = False) -> int:
     report["seconds"] = time.perf_counter() - started
     (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     console.print(_table(report))
+    console.print(xnnpack_note())
     console.print(_verdict(report), highlight=False)
     results = ["report.json", *([picture.name] if drawn else [])]
-    console.print(f"Results are in {folder}/: {', '.join(results)}", style="dim")
+    where = f"Results are in {plain(folder)}/: {', '.join(results)}"
+    console.print(where, style="dim", markup=False)
     return 0 if report["bit_exact_vs_xnnpack"] else 1
 
 

@@ -57,19 +57,32 @@ def expand_tiles(grid, bo, bi):
     return mask
 
 
-def unstructured_mask(scores, sparsity):
-    """Zero exactly round_half_up(sparsity * size) lowest scores; any shape."""
+def unstructured_mask(scores, sparsity, spare=False):
+    """Zero exactly round_half_up(sparsity * size) lowest scores; any shape.
+
+    ``spare``: along the last axis every output keeps its best score (of equals the
+    one of lowest index), so at most ``size - outputs`` are zeroed.
+    """
     _check_sparsity(sparsity)
+    count, spared = round_half_up(sparsity * scores.size), set()
+    if spare:
+        outputs = scores.shape[-1]
+        flat = [float(s) for s in scores.reshape(-1)]
+        for output in range(outputs):
+            column = range(output, scores.size, outputs)
+            spared.add(min(column, key=lambda i: (-flat[i], i)))
+        count = min(count, scores.size - outputs)
     keep = np.ones(scores.size, bool)
-    for index in _lowest(scores, round_half_up(sparsity * scores.size)):
+    order = [i for i in _lowest(scores, scores.size) if i not in spared]
+    for index in order[:count]:
         keep[index] = False
     return keep.reshape(scores.shape)
 
 
-def block_mask(scores, shape, sparsity):
+def block_mask(scores, shape, sparsity, spare=False):
     """Zero exactly round_half_up(sparsity * blocks) lowest blocks; shape=(bo, bi)."""
     bo, bi = shape
-    grid = unstructured_mask(tile_scores(scores, bo, bi), sparsity)
+    grid = unstructured_mask(tile_scores(scores, bo, bi), sparsity, spare)
     return expand_tiles(grid, bo, bi)
 
 

@@ -14,9 +14,7 @@ from qsparse.tflite_export.simplify import (
 )
 
 
-def bake_weights(
-    graph: Graph, trained: list[np.ndarray], floating: Container[str] = ()
-) -> dict[str, np.ndarray]:
+def bake_weights(graph: Graph, floating: Container[str] = ()) -> dict[str, np.ndarray]:
     """Rounds constant weights to the int8 grid the converter will choose.
 
     With this the graph, run in TensorFlow, is a reference for the file. Layers that
@@ -24,7 +22,6 @@ def bake_weights(
 
     Args:
         graph: a simplified graph.
-        trained: int8 weights (outputs, weights per output) of compressed layers.
         floating: products that compute in float, whose weights stay float.
 
     Returns:
@@ -34,10 +31,10 @@ def bake_weights(
     for node in list(graph.nodes.values()):
         if channel_count(graph, node) is None or node.name in floating:
             continue
+        if graph.is_trained(node.input[1]):
+            continue
         weights = graph.value(node.input[1])
         rows = by_channel(node, weights)
-        if any(rows.shape == q.shape and on_grid(rows, q) for q in trained):
-            continue
         largest = np.abs(rows).max(axis=1)
         scale = np.where(largest > 0, largest, 1) / 127
         scale = over_weights(node, weights, scale).astype(weights.dtype)
@@ -92,13 +89,3 @@ def _break_splat(graph: Graph, node: Node) -> None:
     bias = bias.copy()
     bias[-1] = np.nextafter(bias[-1], np.inf, dtype=bias.dtype)
     node.input[1] = graph.add_constant(f"{node.name}/distinct", bias)
-
-
-def on_grid(rows: np.ndarray, integers: np.ndarray) -> bool:
-    """Whether each row is a multiple of its row of integers."""
-    largest = np.maximum(np.abs(integers).max(axis=1), 1)
-    step = np.abs(rows).max(axis=1) / largest
-    step = np.where(step > 0, step, 1)[:, None]
-    found = np.abs(np.rint(rows / step)).astype(np.int32)
-    gone = (rows == 0).all(axis=1)
-    return bool(((found == np.abs(integers)).all(axis=1) | gone).all())

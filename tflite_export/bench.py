@@ -10,14 +10,21 @@ from typing import Any
 
 import numpy as np
 
+from qsparse.tflite_export.cpu import cpu_name, xnnpack_isa
 from qsparse.tflite_export.flatbuffer import ModelFile
 from qsparse.tflite_export.one_op import cut_out
-from qsparse.tflite_export.runtime import Interpreter, plain_interpreter
+from qsparse.tflite_export.runtime import (
+    MOST_THREADS,
+    Interpreter,
+    plain_interpreter,
+    running,
+)
 from qsparse.tflite_export.source import read_model
 
 VARIANTS = ("xnnpack", "qsparse_dense", "qsparse")
 _SLICE_SECONDS = 0.004  # long against the timer, short against a scheduler's whims
 _WARM_UP = 3
+_MOST_ROUNDS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,7 @@ class BenchReport:
         rounds: number of turns.
         pinned: whether the process was bound to one core.
         cpu: name of the CPU.
+        xnnpack_isa: instructions that XNNPACK's int8 kernels use on it.
         min_us: variant -> least time of one inference, in microseconds.
         median_us: variant -> median over the rounds, in microseconds.
         speedup_min: ratio of the least times, XNNPACK to ours.
@@ -44,6 +52,7 @@ class BenchReport:
     rounds: int
     pinned: bool
     cpu: str
+    xnnpack_isa: str
     min_us: dict[str, float]
     median_us: dict[str, float]
     speedup_min: float
@@ -81,9 +90,7 @@ def benchmark(
         ValueError: the file is damaged or an argument is wrong.
         FileNotFoundError: no such file, or the delegate is missing.
     """
-    for label, value in (("threads", threads), ("rounds", rounds)):
-        if value < 1:
-            raise ValueError(f"{label} must be at least 1, got {value}.")
+    check_arguments(threads=threads, rounds=rounds)
     file = ModelFile(model)
     name = name or Path(file.name).name
     _, contents = read_model(model)
@@ -96,7 +103,8 @@ def benchmark(
             "qsparse": Interpreter(contents, threads, **delegate_options),
         }
         claimed = _claimed(runners["qsparse"])
-        exact = _prepare(runners, file)
+        with running(file.name):
+            exact = _prepare(runners, file)
         times = measure_interleaved(runners, rounds)
     least = {variant: float(times[variant].min()) for variant in VARIANTS}
     ratio = times["xnnpack"] / times["qsparse"]
@@ -107,6 +115,7 @@ def benchmark(
         rounds=rounds,
         pinned=pinned,
         cpu=cpu_name(),
+        xnnpack_isa=xnnpack_isa(),
         min_us=least,
         median_us={v: float(np.median(times[v])) for v in VARIANTS},
         speedup_min=least["xnnpack"] / least["qsparse"],
@@ -115,6 +124,28 @@ def benchmark(
         exact=exact,
         claimed=claimed,
     )
+
+
+def check_arguments(*, threads: int, rounds: int) -> None:
+    """Checks what does not depend on the file.
+
+    Args:
+        threads: threads to use.
+        rounds: number of turns.
+
+    Raises:
+        ValueError: one of them is out of range; says which.
+    """
+    for label, value, most in (
+        ("threads", threads, MOST_THREADS),
+        ("rounds", rounds, _MOST_ROUNDS),
+    ):
+        if not 1 <= value <= most:
+            raise ValueError(
+                f"{label} must be at least 1, got {value}."
+                if value < 1
+                else f"{label} must be at most {most:,}, got {value}."
+            )
 
 
 def benchmark_layers(
@@ -132,15 +163,6 @@ def benchmark_layers(
         for op, _ in file.int8_layers()
         if op.name in ("FULLY_CONNECTED", "CONV_2D")
     ]
-
-
-def cpu_name() -> str:
-    """Returns the model name of the CPU, as Linux tells it."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return os.uname().machine
 
 
 @contextlib.contextmanager

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from qsparse.tflite_export.bench import cpu_name, measure_interleaved, one_core
+from qsparse.tflite_export.bench import measure_interleaved, one_core
 from qsparse.tflite_export.bench_cases import ISAS, Case, all_cases, quick_cases
 from qsparse.tflite_export.bench_tables import TABLE_WIDTH, kernel_table, mean_table
 from qsparse.tflite_export.bench_targets import means
+from qsparse.tflite_export.cpu import cpu_name
 from qsparse.tflite_export.one_op_models import (
     correlated_input,
     fully_connected_model,

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from qsparse.tflite_export.bench import cpu_name, measure_interleaved, one_core
+from qsparse.tflite_export.bench import measure_interleaved, one_core
 from qsparse.tflite_export.bench_split import split
 from qsparse.tflite_export.bench_tables import TABLE_WIDTH, model_table
+from qsparse.tflite_export.cpu import cpu_name
 from qsparse.tflite_export.flatbuffer import ModelFile
 from qsparse.tflite_export.runtime import Interpreter, plain_interpreter, read_plan
 from qsparse.tflite_export.runtimes import Sample, stored_samples

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from qsparse.tflite_export.bench import measure_interleaved, random_values
-from qsparse.tflite_export.flatbuffer import ModelFile, Op
+from qsparse.tflite_export.flatbuffer import ModelFile
+from qsparse.tflite_export.model_parts import Op
 from qsparse.tflite_export.one_op import cut_out
 from qsparse.tflite_export.runtime import Interpreter, plain_interpreter, read_plan
 

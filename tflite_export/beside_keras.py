@@ -1,5 +1,6 @@
 """Runs a file and the Keras model it was made of on the same samples."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -7,8 +8,10 @@ import numpy as np
 
 from qsparse.tflite_export.data import Samples
 from qsparse.tflite_export.fidelity import (
+    FEW_STEPS,
     Fidelity,
     classifying_outputs,
+    coarse_channels,
     judge,
     output_steps,
 )
@@ -52,6 +55,26 @@ def compare_with_keras(
         )
         for name in wanted
     ]
+
+
+def coarse_inputs(file: ModelFile, samples: Samples) -> Iterator[str]:
+    """Yields a sentence for each int8 input with features it cannot tell apart."""
+    inputs, _ = file.signature()
+    for position, name in enumerate(samples.specs):
+        tensor = file.tensors[inputs[name]]
+        array = np.concatenate([batch[position] for batch in samples.batches])
+        if tensor.scales.size != 1 or array.dtype.kind != "f" or array.ndim < 2:
+            continue
+        step = float(tensor.scales[0])
+        few = coarse_channels(array.reshape(-1, array.shape[-1]), step)
+        if few.size and array.shape[-1] > 1:
+            shown = ", ".join(map(str, few[:5])) + (", ..." if few.size > 5 else "")
+            yield (
+                f"input {name!r}: features [{shown}] of {array.shape[-1]} span under "
+                f"{FEW_STEPS} steps of its int8 scale (one step is {step:.4g}), so the "
+                "file hardly sees them. Export with inference_type='float32' and keep "
+                "the normalization in the model, or normalize before the model."
+            )
 
 
 def predict(

@@ -12,7 +12,14 @@ from qsparse.tflite_export.choices import Choices
 from qsparse.tflite_export.composites import Gate, find_composites, means_to_sums
 from qsparse.tflite_export.depthwise import to_depthwise
 from qsparse.tflite_export.equalize import equalize
+from qsparse.tflite_export.float_ends import (
+    float_joins,
+    leading_affine,
+    uneven_inputs,
+    warn_of_lost_features,
+)
 from qsparse.tflite_export.graph import FAKE_QUANT, Graph, node_name
+from qsparse.tflite_export.kept_apart import keep_apart
 from qsparse.tflite_export.masked_scores import (
     factor_masks,
     least_score,
@@ -34,8 +41,8 @@ _SHUT = 1e-3  # greatest magnitude behind a gate that is shut
 def quantize_activations(
     graph: Graph,
     batches: Iterable[list[np.ndarray]],
-    trained_weights: Iterable[np.ndarray] = (),
     choices: Choices | None = None,
+    float_ends: bool = False,
 ) -> dict[str, Range]:
     """Simplifies a frozen graph and puts fake-quant nodes where LiteRT needs them.
 
@@ -46,22 +53,24 @@ def quantize_activations(
     Args:
         graph: a frozen graph; changed in place.
         batches: representative samples, one list of inputs per batch.
-        trained_weights: int8 weights of compressed layers, (outputs, rest); they
-            stay on their grid, all other weights are rounded to one.
         choices: takes down what else is decided from the batches.
+        float_ends: whether inputs and outputs of the file are float.
 
     Returns:
         tensor -> range, in topological order.
     """
     batches = list(batches)
     choices = Choices() if choices is None else choices
-    layout = choose_ranges(graph, trained_weights, choices, batches)
+    layout = choose_ranges(graph, choices, batches, float_ends)
     known = {t: r for t, r in layout.ranges.items() if r.source != "calibrated"}
     _insert(graph, known, layout.exempt)
     missing = {t: r for t, r in layout.ranges.items() if t not in known}
     measured = _measure(graph, missing, layout.gates, batches)
     insert_ranges(graph, measured, layout.exempt)
-    return {**known, **measured}
+    ranges = {**known, **measured}
+    if not float_ends:
+        warn_of_lost_features(graph, layout.uneven, ranges, batches)
+    return ranges
 
 
 @dataclass(frozen=True)
@@ -72,57 +81,72 @@ class Layout:
         ranges: tensor -> range; those to calibrate are still empty.
         exempt: tensor -> nodes that read it unrounded.
         gates: the gated activations.
+        uneven: inputs whose channels the model brings to one size.
     """
 
     ranges: dict[str, Range]
     exempt: dict[str, set[str]]
     gates: list[Gate]
+    uneven: set[str]
 
 
 def choose_ranges(
     graph: Graph,
-    trained_weights: Iterable[np.ndarray],
     choices: Choices,
     batches: Iterable[list[np.ndarray]] = (),
+    float_ends: bool = False,
 ) -> Layout:
     """Simplifies a frozen graph and says which of its tensors get a range.
 
     Args:
         graph: a frozen graph; changed in place.
-        trained_weights: see `quantize_activations`.
         choices: takes down, or repeats, what is decided from the batches.
         batches: see `quantize_activations`; not needed where choices are repeated.
+        float_ends: whether inputs and outputs of the file are float.
     """
-    trained, rounded = take_trained(graph)
-    fixed = set(trained)
-    integers = list(trained_weights)
+    trained = take_trained(graph)
+    fixed = trained.fixed
     simplify(graph, fixed)
     factor_masks(graph)
-    to_depthwise(graph, fixed)
+    uneven = uneven_inputs(graph)
+    joins = float_joins(graph) if float_ends else set()
+    for tensor in joins:
+        trained.drop(tensor)  # every part has one
+    affine = leading_affine(graph) if float_ends else set()
+    to_depthwise(graph, fixed | affine)
+    if not float_ends:
+        affine = leading_affine(graph, uneven)
+    ends = affine | joins
     found = find_composites(graph)
     sums = float_sums(graph, found.normalizing, fixed)
-    apart = group_neurons(graph, found.gates, sums, fixed, integers, choices, batches)
+    apart = group_neurons(graph, found.gates, sums, fixed, choices, batches)
     found = find_composites(graph)
     means_to_sums(graph, found)
     sums = float_sums(graph, found.normalizing, fixed) | apart
-    divided = smooth(graph, sums | found.normalizing, fixed, integers, choices, batches)
-    channelwise = sums | found.normalizing | divided
-    equalize(graph, channelwise, fixed, integers, choices, batches)
-    correct_biases(graph, bake_weights(graph, integers, apart), choices, batches)
+    divided = smooth(graph, sums | found.normalizing, fixed, choices, batches)
+    channelwise = sums | found.normalizing | divided | ends
+    equalize(graph, channelwise, fixed, choices, batches)
+    correct_biases(graph, bake_weights(graph, apart), choices, batches)
     multiplied = scale_channels(
         graph, sums, found.normalizing, fixed | apart, choices, batches
     )
     # What a normalization or a float sum computes is read as it is by float nodes,
     # unless training saw it rounded there.
-    floating = sums | divided | multiplied
+    floating = sums | divided | multiplied | ends
+    inputs = set(graph.inputs.values())
     exempt = {
-        tensor: floating - rounded.get(tensor, set())
+        tensor: floating - trained.readers.get(tensor, set())
         for tensor in graph.nodes
-        if tensor in floating | found.normalizing
+        if tensor in floating | found.normalizing | (inputs if float_ends else set())
     }
-    interior = found.interior | sums | multiplied
-    ranges = choose(graph, trained, interior, floating)
-    return Layout(ranges, exempt, found.gates)
+    interior = found.interior | sums | multiplied | joins
+    rounded = set() if float_ends else _read_by(graph, affine) & inputs
+    ranges = choose(graph, trained.ranges, interior, floating, rounded)
+    return Layout(ranges, exempt, found.gates, uneven)
+
+
+def _read_by(graph: Graph, nodes: set[str]) -> set[str]:
+    return {tensor for name in nodes for tensor in graph.nodes[name].input}
 
 
 def insert_ranges(
@@ -151,6 +175,7 @@ def keep_float(graph: Graph) -> None:
     """
     take_trained(graph)
     simplify(graph, set())
+    keep_apart(graph)
 
 
 def count_sources(ranges: dict[str, Range]) -> dict[str, int]:

@@ -38,18 +38,15 @@ class Path:
     clipped: bool = False
 
 
-def find_paths(
-    graph: Graph, floating: set[str], fixed: set[str], trained: list[np.ndarray]
-) -> list[Path]:
+def find_paths(graph: Graph, floating: set[str], fixed: set[str]) -> list[Path]:
     """Finds every path in a graph, in its order.
 
     Args:
         graph: a simplified graph.
         floating: nodes that compute in float; no path leads through them.
         fixed: tensors with a trained range, which holds for the tensor as it is.
-        trained: int8 weights of compressed layers, which cannot take factors.
     """
-    search = _Search(graph, graph.users(), floating, fixed, trained)
+    search = _Search(graph, graph.users(), floating, fixed)
     found: list[Path] = []
     seen: set[str] = set()
     for node in graph.nodes.values():
@@ -82,7 +79,6 @@ class _Search:
     users: dict[str, list[Node]]
     floating: set[str]
     fixed: set[str]
-    trained: list[np.ndarray]
 
     def path_from(self, node: Node, channels: int) -> Path:
         """Returns the path that begins at a producer, and wherever it joins others.
@@ -207,7 +203,7 @@ class _Search:
         row = which.reshape(-1, which.shape[-1])[0]
         if tensor != node.input[0] or (which != row).any():
             raise _NoPathError
-        if not takes_factors(self.graph, node, len(row), self.trained):
+        if not takes_factors(self.graph, node, len(row)):
             raise _NoPathError
         return row
 

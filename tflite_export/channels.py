@@ -10,10 +10,8 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import tensorflow as tf
 
-from qsparse.tflite_export.bake import on_grid
 from qsparse.tflite_export.graph import Graph, Node, node_name
 from qsparse.tflite_export.simplify import (
-    by_channel,
     channel_count,
     is_transposed,
     over_weights,
@@ -56,13 +54,12 @@ def largest_per_channel(
     return largest
 
 
-def is_free_product(graph: Graph, node: Node, trained: list[np.ndarray]) -> bool:
+def is_free_product(graph: Graph, node: Node) -> bool:
     """Whether this is `x @ weights` with weights that training put on no grid.
 
     Args:
         graph: a simplified graph.
         node: any node.
-        trained: int8 weights (outputs, weights per output) of compressed layers.
     """
     if node.op not in ("MatMul", "BatchMatMulV2") or is_transposed(node):
         return False
@@ -70,7 +67,7 @@ def is_free_product(graph: Graph, node: Node, trained: list[np.ndarray]) -> bool
         return False
     if not graph.is_constant(node.input[1]) or len(graph.shapes[node.input[1]]) != 2:
         return False
-    return _has_free_weights(graph, node, trained)
+    return not graph.is_trained(node.input[1])
 
 
 def keeps_last_axis(graph: Graph, node: Node) -> bool:
@@ -120,16 +117,13 @@ def head_of(graph: Graph, node: Node) -> Node:
     return graph.nodes[node_name(node.input[0])] if node.op == "BiasAdd" else node
 
 
-def takes_factors(
-    graph: Graph, node: Node, inputs: int, trained: list[np.ndarray]
-) -> bool:
+def takes_factors(graph: Graph, node: Node, inputs: int) -> bool:
     """Whether `multiply_inputs` can be done to a node.
 
     Args:
         graph: a simplified graph.
         node: any node.
         inputs: how many channels it reads.
-        trained: see `is_free_product`.
     """
     if channel_count(graph, node) is None:
         return False
@@ -137,8 +131,8 @@ def takes_factors(
         # Where an output has one input, the factor becomes part of its scale.
         alone = node.op == "DepthwiseConv2dNative"
         whole = graph.shapes[node.input[1]][2] == inputs
-        return whole and (alone or _has_free_weights(graph, node, trained))
-    return is_free_product(graph, node, trained)
+        return whole and (alone or not graph.is_trained(node.input[1]))
+    return is_free_product(graph, node)
 
 
 def multiply_inputs(graph: Graph, node: Node, factor: np.ndarray) -> None:
@@ -151,7 +145,9 @@ def multiply_inputs(graph: Graph, node: Node, factor: np.ndarray) -> None:
     """
     # Input channels are the last axis but one of every kind of weights taken here.
     weights = graph.value(node.input[1]) * factor[:, None]
-    node.input[1] = graph.add_constant(f"{node.name}/multiplied", weights)
+    node.input[1] = graph.add_constant(
+        f"{node.name}/multiplied", weights, like=node.input[1]
+    )
 
 
 def divide_outputs(graph: Graph, node: Node, factor: np.ndarray) -> None:
@@ -170,9 +166,6 @@ def divide_outputs(graph: Graph, node: Node, factor: np.ndarray) -> None:
         node.input[1] = graph.add_constant(f"{node.name}/divided", bias)
     weights = graph.value(head.input[1])
     divided = weights / over_weights(head, weights, factor)
-    head.input[1] = graph.add_constant(f"{head.name}/divided", divided)
-
-
-def _has_free_weights(graph: Graph, node: Node, trained: list[np.ndarray]) -> bool:
-    rows = by_channel(node, graph.value(node.input[1]))
-    return not any(rows.shape == q.shape and on_grid(rows, q) for q in trained)
+    head.input[1] = graph.add_constant(
+        f"{head.name}/divided", divided, like=head.input[1]
+    )

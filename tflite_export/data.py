@@ -69,24 +69,25 @@ class Samples:
         fill = rest[: max(wanted - len(held), 0)]
         return self.part(rest), self.part(held + fill)
 
-    def warnings(self) -> Iterator[str]:
-        """Yields what makes these samples a poor choice for calibration."""
+    def few(self) -> Iterator[str]:
+        """Yields a sentence if ranges from so few samples are often too narrow."""
         if self.count < FEW_SAMPLES:
             yield (
                 f"representative_data holds {self.count} samples; ranges found on "
                 f"fewer than {FEW_SAMPLES} are often too narrow. Give 100 to 500 "
                 "typical ones."
             )
+
+    def constant(self) -> Iterator[str]:
+        """Yields a sentence for each float input that never changes."""
         for position, name in enumerate(self.specs):
             arrays = [batch[position] for batch in self.batches]
-            if (
-                arrays[0].dtype.kind == "f"
-                and len({float(f(a)) for a in arrays for f in (np.min, np.max)}) == 1
-            ):
+            first = arrays[0].flat[0] if arrays[0].size else 0
+            if arrays[0].dtype.kind == "f" and all((a == first).all() for a in arrays):
                 yield (
-                    f"representative_data of input {name!r} is {arrays[0].flat[0]:g} "
-                    "everywhere, so no range can be found on it. Give real samples, "
-                    "scaled as in training."
+                    f"representative_data of input {name!r} are {first:g} everywhere: "
+                    "neither a range nor an error can be found on them. Give real "
+                    "samples, scaled as in training."
                 )
 
 
@@ -294,6 +295,7 @@ def _as_batch(array: Any, tensor: Any, whole: bool) -> np.ndarray:
         raise ValueError(
             f"representative_data for input {tensor.name!r} has shape "
             f"{array.shape}; the model takes {shape}, with the batch first."
+            + (" Are these labels?" if array.ndim == 1 < len(shape) - 1 else "")
         )
     dtype = keras.backend.standardize_dtype(tensor.dtype)
     return array.astype("float32" if dtype in ("float16", "bfloat16") else dtype)

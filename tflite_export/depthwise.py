@@ -5,8 +5,10 @@ A convolution sums in int32 and rounds once, to a scale of its own.
 
 import numpy as np
 
-from qsparse.tflite_export.graph import Graph, node_name
+from qsparse.tflite_export.graph import Graph, Node, node_name
 from qsparse.tflite_export.simplify import affine_constant, per_channel
+
+_PRODUCTS = {"Mul", "RealDiv"}
 
 
 def to_depthwise(graph: Graph, fixed: set[str]) -> None:
@@ -46,42 +48,50 @@ def _average_pools(graph: Graph) -> None:
 
 
 def _lone_affine(graph: Graph, fixed: set[str]) -> None:
-    """Turns `x * a + b` per channel into a 1x1 depthwise convolution.
+    """Turns `x * a + b` or `(x - m) / s` per channel into a 1x1 depthwise convolution.
 
-    A BatchNormalization with no convolution before it (pre-activation networks)
-    would otherwise round its product to int8 before the sum.
+    A BatchNormalization with no convolution before it (pre-activation networks), or a
+    Normalization, would otherwise round between its two steps.
     """
     users = graph.users()
     for node in list(graph.nodes.values()):
         pair = affine_constant(graph, node)
-        if node.op not in ("Add", "AddV2", "Sub") or pair is None:
+        if pair is None:
             continue
-        product = graph.nodes[node_name(pair[0])]
-        inner = affine_constant(graph, product)
+        first = graph.nodes[node_name(pair[0])]
+        inner = affine_constant(graph, first)
         shape = graph.shapes[node.name]
         if (
-            product.op != "Mul"
-            or inner is None
-            or product.name in fixed
-            or len(users[product.name]) != 1
+            inner is None
+            or (first.op in _PRODUCTS) == (node.op in _PRODUCTS)
+            or first.name in fixed
+            or len(users[first.name]) != 1
             or len(shape) != 4
             or graph.shapes[inner[0]] != shape
         ):
             continue
-        scale = per_channel(graph, inner, shape[-1])
-        shift = per_channel(graph, pair, shape[-1])
-        if scale is None or shift is None:
+        before = _scale_and_shift(graph, first, inner, shape[-1])
+        after = _scale_and_shift(graph, node, pair, shape[-1])
+        if before is None or after is None:
             continue
-        kernel = graph.add_constant(
-            f"{product.name}/kernel", scale.reshape(1, 1, -1, 1)
-        )
-        product.op = "DepthwiseConv2dNative"
-        product.input[:] = [inner[0], kernel]
-        product.attr["strides"].list.i.extend([1, 1, 1, 1])
-        product.attr["padding"].s = b"VALID"
-        node_bias = -shift if node.op == "Sub" else shift
+        scale, shift = before[0] * after[0], before[1] * after[0] + after[1]
+        kernel = graph.add_constant(f"{first.name}/kernel", scale.reshape(1, 1, -1, 1))
+        first.op = "DepthwiseConv2dNative"
+        first.input[:] = [inner[0], kernel]
+        first.attr["strides"].list.i.extend([1, 1, 1, 1])
+        first.attr["padding"].s = b"VALID"
         node.op = "BiasAdd"
-        node.input[:] = [
-            product.name,
-            graph.add_constant(f"{node.name}/bias", node_bias),
-        ]
+        node.input[:] = [first.name, graph.add_constant(f"{node.name}/bias", shift)]
+
+
+def _scale_and_shift(
+    graph: Graph, node: Node, pair: tuple[str, str], channels: int
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Returns the scale and the shift per channel of an affine node."""
+    value = per_channel(graph, pair, channels)
+    if value is None:
+        return None
+    if node.op in _PRODUCTS:
+        scale = value if node.op == "Mul" else 1 / value
+        return scale, np.zeros_like(value)
+    return np.ones_like(value), -value if node.op == "Sub" else value

@@ -39,7 +39,6 @@ def equalize(
     graph: Graph,
     floating: set[str],
     fixed: set[str],
-    trained: list[np.ndarray],
     choices: Choices,
     batches: Iterable[list[np.ndarray]],
 ) -> None:
@@ -49,11 +48,10 @@ def equalize(
         graph: a simplified graph; changed in place.
         floating: nodes that compute in float.
         fixed: tensors with a trained range, which holds for the tensor as it is.
-        trained: int8 weights of compressed layers, which stay what they are.
         choices: takes down, or repeats, the factors.
         batches: representative samples.
     """
-    paths = find_paths(graph, floating, fixed, trained)
+    paths = find_paths(graph, floating, fixed)
     factors = choices.make(
         [path.channels for path in paths],
         lambda: _factors(graph, paths, batches),

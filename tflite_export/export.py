@@ -9,12 +9,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from qsparse.compressor import compressed_layers, export_mode
+from qsparse.compressor import export_mode
 from qsparse.keras_compat import walk_layers
+from qsparse.kernel import changed_by_keras
 from qsparse.phases import report_unfinished
 from qsparse.tflite_export import ethos
 from qsparse.tflite_export.bake import bake_weights
-from qsparse.tflite_export.beside_keras import compare_with_keras
+from qsparse.tflite_export.beside_keras import coarse_inputs, compare_with_keras
 from qsparse.tflite_export.calibrate import (
     count_sources,
     keep_float,
@@ -31,12 +32,27 @@ from qsparse.tflite_export.freeze import freeze
 from qsparse.tflite_export.int4 import to_int4
 from qsparse.tflite_export.ranges import Range
 from qsparse.tflite_export.tensor_map import map_tensors
+from qsparse.tflite_export.unlike_training import unlike_training
 from qsparse.tflite_export.verify import compare, coverage, float_ops, sizes
-from qsparse.tflite_export.weights import LayerMatch, TrainedWeights, restore
+from qsparse.tflite_export.weights import (
+    FOLDED,
+    FOUND,
+    IN_FLOAT,
+    IN_LOOP,
+    UNUSED,
+    LayerMatch,
+    restore,
+    trained_layers,
+)
 
 FORMAT_VERSION = 1
 INT8, DYNAMIC_RANGE, FLOAT = "int8", "dynamic-range", "float"
 _PARITY_SAMPLES = 32
+_CHANGED = (
+    "A layer is 'changed' if its own `call`, or what calls it, computes other weights "
+    "from its kernel; 'in a loop' if it is called in a scan or an RNN cell; 'lost' if "
+    "the converter made something else of it (please report that)."
+)
 
 
 def export(
@@ -123,18 +139,18 @@ def export(
     samples, judging = given.hold_back(calibration_samples, verification_samples)
     with export_mode(model, on_grid=quantize):
         graph = freeze(model, samples.specs, samples.structure)
-    trained = trained_weights(model, quantize)
+    trained = trained_layers(model)
     ranges: dict[str, Range] = {}
     choices = Choices()
     if precision == INT8:
-        integers = [layer.by_channel() for layer in trained]
-        ranges = quantize_activations(graph, samples.batches, integers, choices)
+        float_ends = inference_type == "float32"
+        ranges = quantize_activations(graph, samples.batches, choices, float_ends)
     else:
         keep_float(graph)
         if precision == DYNAMIC_RANGE:
-            bake_weights(graph, [layer.by_channel() for layer in trained])
+            bake_weights(graph)
     file = ModelFile(convert(graph, inference_type, quantize_weights=quantize))
-    matches = restore(file, trained, float_too=precision != INT8)
+    matches = restore(file, graph, trained, in_int8=precision == INT8)
     _check_found(matches, strict)
     if weight_bits == 4:
         rounded = to_int4(file)
@@ -166,8 +182,11 @@ def export(
             "let `qsparse verify` show where the difference begins."
         )
     doubts = [text for entry in fidelity for text in entry.warnings()]
+    doubts += coarse_inputs(file, judging)
+    doubts += unlike_training(graph, ranges, samples.batches)
+    doubts += given.constant()
     if counts["calibrated"]:
-        doubts += given.warnings()
+        doubts += given.few()
     macs, int8_share = coverage(file)
     raw, zipped = sizes(contents)
     write_whole(destination, contents)
@@ -210,6 +229,12 @@ def _check_model(model: Any) -> None:
             raise ValueError(
                 f"layer {path!r} computes in float64, which LiteRT does not. Build the "
                 "model in float32 and copy the weights."
+            )
+        changed = changed_by_keras(layer)
+        if changed and layer.quantization_mode is not None:
+            raise ValueError(
+                f"layer {path!r} {changed}, which the converter cannot take: export "
+                "the model as it was before `quantize()`; this writes int8 too."
             )
 
 
@@ -266,32 +291,18 @@ def _check_counts(**counts: int) -> None:
             raise ValueError(f"{name} must be a positive integer, got {value!r}.")
 
 
-def trained_weights(model: keras.Model, quantize: bool = True) -> list[TrainedWeights]:
-    """Returns what training fixed in each compressed layer of a model.
-
-    Args:
-        model: a built Keras model.
-        quantize: whether the weights are those of the int8 grid.
-    """
-    trained = []
-    for layer in compressed_layers(model):
-        if quantize:
-            values, _ = layer.integer_weights()
-        else:
-            values = layer.effective_weights(on_grid=False)
-        mask = layer.mask()
-        if mask is not None:
-            mask = np.asarray(mask, bool).reshape(values.shape)
-        pattern = None if layer.pattern is None else str(layer.pattern)
-        trained.append(TrainedWeights(layer.path_in_model, values, mask, pattern))
-    return trained
-
-
 def _check_found(matches: list[LayerMatch], strict: bool) -> None:
-    lost = [m.path for m in matches if m.tensor is None and (strict or m.pattern)]
-    if lost:
-        raise RuntimeError(
-            f"the converted file has no exact weights for {lost}, so their zeros "
-            "cannot be verified; it was not written. If the model does not use these "
-            "layers when it predicts, exclude them from the recipe."
-        )
+    """Refuses a file in which the zeros, or with `strict` the weights, are not proven.
+
+    A layer that the model does not use when it predicts has lost nothing.
+    """
+    nothing_lost = (FOUND, IN_FLOAT, UNUSED, FOLDED)
+    wrong = [m for m in matches if m.state not in nothing_lost]
+    wrong = [m for m in wrong if strict or (m.pattern and m.state != IN_LOOP)]
+    if not wrong:
+        return
+    found = "; ".join(f"{m.path!r} is {m.state}" for m in wrong)
+    raise RuntimeError(
+        f"the weights of {len(wrong)} layers cannot be proven in the converted file, "
+        f"which was not written: {found}. {_CHANGED} Exclude them from the recipe."
+    )

@@ -4,10 +4,10 @@ import io
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from qsparse.tflite_export.fidelity import Fidelity
+from qsparse.tflite_export.terminal import SafeConsole
 from qsparse.tflite_export.verify import Parity
 from qsparse.tflite_export.weights import LayerMatch
 
@@ -71,14 +71,14 @@ class ExportReport:
 
     def __str__(self) -> str:
         text = io.StringIO()
-        console = Console(file=text, width=100, highlight=False)
+        console = SafeConsole(file=text, width=100)
         console.print(_summary(self))
         if self.layers:
             console.print(_layer_table(self.layers))
         for name in self.float_ops:
-            console.print(f"not int8: {name}", markup=False)
+            console.print(f"not int8: {name}")
         for warning in self.warnings:
-            console.print(f"WARNING: {warning}", markup=False)
+            console.print(f"WARNING: {warning}")
         return text.getvalue().rstrip()
 
 
@@ -114,7 +114,11 @@ def _layer_table(layers: list[LayerMatch]) -> Table:
         table.add_column(name)
     for match in layers:
         found = match.tensor is not None
-        notes = []
+        notes = ["computed in float"] if match.state == "in float" else []
+        if match.vanished:
+            notes.append(f"{match.vanished} channels vanish behind a factor of zero")
+        if match.coarse:
+            notes.append(f"{match.coarse} channels on a coarser grid, for their bias")
         if match.flipped:
             notes.append(f"{match.flipped} channels negated by BatchNormalization")
         if match.regridded:
@@ -123,7 +127,7 @@ def _layer_table(layers: list[LayerMatch]) -> Table:
             match.path,
             match.pattern or "dense",
             f"{match.sparsity:.1%}" if found else "-",
-            match.dtype or "not found",
+            match.dtype or match.state,
             "; ".join(notes),
         )
     return table

@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from qsparse.tflite_export.flatbuffer import ModelFile, Op
+from qsparse.tflite_export.flatbuffer import ModelFile
+from qsparse.tflite_export.model_parts import Op
 
 # 8 bits give 30 to 45 dB at the end of most networks, and 25 is already audible.
 USUAL_SQNR = 25.0
 # Less than a tenth of the power is noise: the file computes something else.
 LEAST_SQNR = 10.0
 _EXACT = 200.0  # dB; stands for infinity, which JSON has no word for
-_FEW_STEPS = 4
+FEW_STEPS = 4
 _LEAST_AGREEMENT = 0.99
 _GREATEST_LOSS = 0.01  # of accuracy: one point
 _FEW_FLIPS = 1  # samples that say nothing about a share
@@ -94,7 +95,7 @@ class Fidelity:
             more = ", ..." if len(self.coarse) > 5 else ""
             yield (
                 f"output {self.output!r}: channels [{shown}{more}] of {self.channels} "
-                f"span under {_FEW_STEPS} of its int8 steps (one step is "
+                f"span under {FEW_STEPS} of its int8 steps (one step is "
                 f"{self.step:.4g}), because other channels are far larger. Give them "
                 "an output of their own, or bring all channels to one size in the "
                 "model."
@@ -170,10 +171,8 @@ def judge(
     off = np.abs(found - wanted) / size
     by_channel = off.mean(axis=0)
     worst = int(by_channel.argmax())
-    span = np.ptp(wanted, axis=0)
     # A probability is as good as its absolute resolution; a rare class may never rise.
     coarse = known and size > _PROBABILITY_STEP and channels > 1
-    few = (span > 0) & (span < _FEW_STEPS * size)
     classes = _classes(reference, labels)
     places = reference.argmax(-1), got.argmax(-1)
     several = reference.ndim > 1 and channels > 1
@@ -188,12 +187,18 @@ def judge(
         worst,
         float(by_channel[worst]),
         _sqnr(wanted[:, worst], found[:, worst]),
-        tuple(np.flatnonzero(few).tolist()) if coarse else (),
+        tuple(coarse_channels(wanted, size).tolist()) if coarse else (),
         float(np.mean(places[0] == places[1])) if several else None,
         several and (classifies or classes is not None),
         None if classes is None else float(np.mean(places[0] == classes)),
         None if classes is None else float(np.mean(places[1] == classes)),
     )
+
+
+def coarse_channels(values: np.ndarray, step: float) -> np.ndarray:
+    """Returns the columns whose span is under four steps; constant ones are fine."""
+    span = np.ptp(values, axis=0) if len(values) else np.zeros(values.shape[-1])
+    return np.flatnonzero((span > 0) & (span < FEW_STEPS * step))
 
 
 def output_steps(file: ModelFile) -> dict[str, float | None]:

@@ -12,7 +12,8 @@ from tensorflow.python.framework.convert_to_constants import (
     convert_variables_to_constants_v2_as_graph,
 )
 
-from qsparse.tflite_export.graph import LARGE, Graph
+from qsparse.kernel import FrozenKernel, KernelCompression, compressed_layers
+from qsparse.tflite_export.graph import LARGE, Graph, LayerKernel
 
 
 def freeze(
@@ -22,7 +23,8 @@ def freeze(
 ) -> Graph:
     """Traces `model(x, training=False)` and turns every variable into a constant.
 
-    Call it inside `qsparse.compressor.export_mode(model)` for a compressed model.
+    Call it inside `qsparse.compressor.export_mode(model)` for a compressed model; the
+    graph then knows which of its constants are the weights of which layer.
 
     Args:
         model: a built Keras model of any kind.
@@ -40,14 +42,20 @@ def freeze(
     _check_weights(model)
 
     # Large weights are arguments of the trace: converted to constants by TensorFlow,
-    # they would take ten times their memory.
+    # they would take ten times their memory. Compressed kernels are, too: the argument
+    # that a constant was says whose weights it holds.
+    frozen_layers = [
+        (layer, layer.frozen)
+        for layer in compressed_layers(model)
+        if layer.frozen is not None
+    ]
     large = [weight for weight in model.weights if math.prod(weight.shape) > LARGE]
     try:
         try:
-            concrete = _trace(model, specs, structure, large)
+            concrete = _trace(model, specs, structure, large, frozen_layers)
         except Exception:  # a layer may want the value of a weight at once
             large = []
-            concrete = _trace(model, specs, structure, large)
+            concrete = _trace(model, specs, structure, large, frozen_layers)
     except Exception as error:
         shapes = ", ".join(f"{n}: {tuple(s.shape)}" for n, s in specs.items())
         raise ValueError(
@@ -68,9 +76,17 @@ def freeze(
     )
     placeholders = [tensor.op.name for tensor in frozen.inputs]
     inputs = dict(zip(specs, placeholders, strict=False))
-    values = (weight.numpy() for weight in large)
-    weights = dict(zip(placeholders[len(specs) :], values, strict=True))
-    graph = Graph(graph_def, inputs, outputs, weights)
+    values = [weight.numpy() for weight in large]
+    values += [kernel.values for _, kernel in frozen_layers]
+    names = placeholders[len(specs) :]
+    weights = dict(zip(names, values, strict=True))
+    kernels = {
+        name: LayerKernel(layer.path_in_model, kernel.integers, kernel.mask)
+        for name, (layer, kernel) in zip(
+            names[len(large) :], frozen_layers, strict=True
+        )
+    }
+    graph = Graph(graph_def, inputs, outputs, weights, kernels)
     del concrete, frozen, graph_def
     graph.free_copies()
     for tensor, dtype in graph.dtypes.items():
@@ -88,20 +104,26 @@ def _trace(
     specs: dict[str, tf.TensorSpec],
     structure: Any,
     weights: list[keras.Variable],
+    kernels: list[tuple[KernelCompression, FrozenKernel]],
 ) -> Any:
     """Returns the concrete function of a model's call.
 
-    Its arguments are the inputs, then the weights given here.
+    Its arguments are the inputs, then the weights, then the kernels given here.
     """
     signature = [
         *specs.values(),
         *(tf.TensorSpec(weight.shape, weight.dtype) for weight in weights),
+        *(tf.TensorSpec(kernel.values.shape, tf.float32) for _, kernel in kernels),
     ]
+    first_kernel = len(specs) + len(weights)
 
     def call(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
         inputs = keras.tree.pack_sequence_as(structure, list(tensors[: len(specs)]))
-        values = zip(weights, tensors[len(specs) :], strict=True)
-        with keras.StatelessScope(state_mapping=values):
+        values = zip(weights, tensors[len(specs) : first_kernel], strict=True)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(keras.StatelessScope(state_mapping=values))
+            for (layer, _), tensor in zip(kernels, tensors[first_kernel:], strict=True):
+                stack.enter_context(layer.standing_in(tensor))
             outputs = model(inputs, training=False)
         return name_outputs(model, outputs)
 

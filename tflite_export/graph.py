@@ -4,7 +4,8 @@ import contextlib
 import gc
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -17,6 +18,11 @@ _FOLD_LIMIT = 1 << 26  # elements; a Fill bigger than this is cheaper left alone
 # smaller, and shape inference must see them; weights would be copied at every import.
 LARGE = 4096
 _WORTH_FREEING = 32 << 20  # bytes
+# They put the elements of their first input in other places, and do nothing else.
+_MOVES = {
+    *("Reshape", "Transpose", "Squeeze", "ExpandDims", "Cast", "ReverseV2"),
+    *("Slice", "StridedSlice"),
+}
 
 
 def tensor_name(reference: str) -> str:
@@ -27,6 +33,23 @@ def tensor_name(reference: str) -> str:
 def node_name(tensor: str) -> str:
     """Returns the name of the node that produces `tensor`."""
     return tensor.split(":")[0]
+
+
+@dataclass(frozen=True)
+class LayerKernel:
+    """What training fixed of the weights in a constant, element by element.
+
+    Attributes:
+        path: path of the layer the weights are of.
+        integers: int8, of the constant's shape: each output channel of it is a
+            multiple of them; None if the weights are on no grid.
+        mask: bool, of the constant's shape, True where kept; None if the layer is
+            not pruned.
+    """
+
+    path: str
+    integers: np.ndarray | None
+    mask: np.ndarray | None
 
 
 @contextlib.contextmanager
@@ -42,6 +65,19 @@ def _unfused() -> Iterator[None]:
     finally:
         before = options.get("remapping", True)
         tf.config.optimizer.set_experimental_options({"remapping": before})
+
+
+class Follower(Protocol):
+    """Knows tensors and nodes of a graph by their names, and must not lose them."""
+
+    def replaced(self, old: str, new: str, readers: set[str]) -> None:
+        """Is told that a node is gone.
+
+        Args:
+            old: the node, and the tensor it computed.
+            new: a tensor with the same values, which takes its place.
+            readers: nodes that read `old` and read `new` now.
+        """
 
 
 class Graph:
@@ -60,6 +96,9 @@ class Graph:
         shapes: canonical tensor name -> static shape; -1 for an unknown size, () for
             an unknown rank.
         dtypes: canonical tensor name -> `tf.DType`.
+        kernels: constant -> the trained weights it holds, moved as they were.
+        blended: constant -> paths of the layers whose trained weights it was computed
+            from in any other way.
     """
 
     def __init__(
@@ -68,6 +107,7 @@ class Graph:
         inputs: dict[str, str],
         outputs: dict[str, str],
         weights: Mapping[str, np.ndarray] | None = None,
+        kernels: Mapping[str, LayerKernel] | None = None,
     ) -> None:
         """Takes the nodes over, simplifies them and infers every shape.
 
@@ -76,14 +116,18 @@ class Graph:
             inputs: signature name -> placeholder node.
             outputs: signature name -> tensor.
             weights: placeholder node -> the constant it stands for.
+            kernels: those of them that are trained weights.
         """
         self.nodes = {node.name: node for node in graph_def.node}
         self._library = graph_def.library  # bodies of loops and branches
         self._values: dict[str, np.ndarray] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.dtypes: dict[str, tf.DType] = {}
+        self.kernels = dict(kernels or {})
+        self.blended: dict[str, frozenset[str]] = {}
         self.inputs = dict(inputs)
         self.outputs = {name: tensor_name(t) for name, t in outputs.items()}
+        self._followers: list[Follower] = []
         for node in self.nodes.values():
             data = [tensor_name(i) for i in node.input if not i.startswith("^")]
             del node.input[:]
@@ -141,14 +185,32 @@ class Graph:
         node = self.nodes.get(tensor)
         return node is not None and node.op == "Const"
 
-    def add_constant(self, name: str, value: np.ndarray) -> str:
-        """Adds a constant; returns its (unique) tensor name."""
+    def is_trained(self, tensor: str) -> bool:
+        """Returns whether `tensor` holds weights that training put on a grid."""
+        kernel = self.kernels.get(tensor)
+        return kernel is not None and kernel.integers is not None
+
+    def add_constant(
+        self, name: str, value: np.ndarray, like: str | None = None
+    ) -> str:
+        """Adds a constant; returns its (unique) tensor name.
+
+        Args:
+            name: wanted name.
+            value: its value.
+            like: the constant whose place it takes, if these are the same weights,
+                each output channel multiplied by a factor.
+        """
         node = Node(name=self._unique(name), op="Const")
         node.attr["dtype"].type = tf.as_dtype(value.dtype).as_datatype_enum
         self.nodes[node.name] = node
         self._values[node.name] = value
         self.shapes[node.name] = value.shape
         self.dtypes[node.name] = tf.as_dtype(value.dtype)
+        if like in self.kernels:
+            self.kernels[node.name] = self.kernels[like]
+        if like in self.blended:
+            self.blended[node.name] = self.blended[like]
         return node.name
 
     def add_node(self, name: str, op: str, inputs: Iterable[str], **attrs: Any) -> str:
@@ -198,6 +260,25 @@ class Graph:
         for name, tensor in self.outputs.items():
             if tensor == old:
                 self.outputs[name] = new
+
+    def follow(self, follower: Follower) -> None:
+        """Tells `follower` of every node that `replace` takes out from now on."""
+        self._followers.append(follower)
+
+    def replace(self, node: str, tensor: str) -> None:
+        """Takes out a node whose readers, outputs included, may read `tensor` instead.
+
+        What followers know of the node's tensor goes on to hold for the other.
+
+        Args:
+            node: a node with one output.
+            tensor: canonical name of a tensor with the same values.
+        """
+        readers = {n.name for n in self.nodes.values() if node in n.input}
+        self.rewire(node, tensor)
+        del self.nodes[node]
+        for follower in self._followers:
+            follower.replaced(node, tensor, readers)
 
     def function(self, fetches: Callable | None = None) -> Callable:
         """Compiles the graph to be run.
@@ -372,11 +453,77 @@ class Graph:
             ]
             with tf.compat.v1.Session(graph=graph) as session:
                 values = session.run(tensors, feed_dict=large)
+                sources = self._sources(constant)
+                kernels = self._move_kernels(session, fold, sources)
         for tensor, value in zip(fold, values, strict=True):
             if value.size <= _FOLD_LIMIT and value.dtype != object:
-                name = node_name(tensor)
-                self.rewire(tensor, self.add_constant(f"{name}/folded", value))
+                name = self.add_constant(f"{node_name(tensor)}/folded", value)
+                self.rewire(tensor, name)
+                if tensor in kernels:
+                    self.kernels[name] = kernels[tensor]
+                elif found := sources.get(node_name(tensor), {}):
+                    paths = {self.kernels[source].path for source in found}
+                    self.blended[name] = frozenset(paths)
         self._sort()
+
+    def _sources(self, constant: set[str]) -> dict[str, dict[str, bool]]:
+        """Returns constant node -> the trained weights it is made of.
+
+        Each with whether they were only moved on the way.
+        """
+        sources: dict[str, dict[str, bool]] = {
+            name: {name: True} for name in self.kernels
+        }
+        for node in self.nodes.values():
+            if node.name not in constant or not node.input:
+                continue
+            moves = node.op in _MOVES
+            found = {
+                source: moved and moves
+                for tensor in node.input
+                for source, moved in sources.get(node_name(tensor), {}).items()
+            }
+            if found:
+                sources[node.name] = found
+        return sources
+
+    def _move_kernels(
+        self,
+        session: tf.compat.v1.Session,
+        fold: list[str],
+        sources: dict[str, dict[str, bool]],
+    ) -> dict[str, LayerKernel]:
+        """Returns tensor -> the trained weights in it, where they were only moved."""
+        origins = {
+            tensor: next(iter(found))
+            for tensor in fold
+            if (found := sources.get(node_name(tensor), {}))
+            and len(found) == 1
+            and all(found.values())
+        }
+
+        def move(field: str) -> dict[str, np.ndarray]:
+            arrays = {
+                source: array
+                for source in set(origins.values())
+                if (array := getattr(self.kernels[source], field)) is not None
+            }
+            moved = [t for t, source in origins.items() if source in arrays]
+            names = [t if ":" in t else f"{t}:0" for t in moved]
+            feed = {f"{name}:0": array for name, array in arrays.items()}
+            found = session.run(names, feed_dict=feed)
+            return {
+                tensor: value.astype(arrays[origins[tensor]].dtype)
+                for tensor, value in zip(moved, found, strict=True)
+            }
+
+        integers, masks = move("integers"), move("mask")
+        return {
+            tensor: LayerKernel(
+                self.kernels[source].path, integers.get(tensor), masks.get(tensor)
+            )
+            for tensor, source in origins.items()
+        }
 
     def _sort(self) -> None:
         order: dict[str, Node] = {}
@@ -395,3 +542,5 @@ class Graph:
             )
         self.nodes = order
         self._values = {n: v for n, v in self._values.items() if n in order}
+        self.kernels = {n: k for n, k in self.kernels.items() if n in order}
+        self.blended = {n: b for n, b in self.blended.items() if n in order}

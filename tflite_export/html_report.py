@@ -38,7 +38,7 @@ def to_html(found: Verification) -> str:
             f'<img alt="Greatest difference of every tensor, in LSBs" '
             f'src="data:image/png;base64,{draw(found)}">',
         ),
-        _section("Outputs", side_table(found)),
+        _section("Outputs", _against_keras(found) + side_table(found)),
         _section("Where the work is done", _work(found)),
         _section("Tensors", tensor_table(found)),
         _section("Weights", weight_table(found)) if found.weights else "",
@@ -73,13 +73,19 @@ def _section(title: str, body: str) -> str:
 
 
 def _verdict(found: Verification) -> str:
+    doubts = "".join(f"<li>{escape(text)}</li>" for text in found.warnings)
+    doubts = f"<ul>{doubts}</ul>" if doubts else ""
     if not found.failures:
-        return '<div class="verdict good"><b>All checks passed.</b></div>'
+        but = ", but read this" if doubts else ""
+        kind = "doubtful" if doubts else "good"
+        return (
+            f'<div class="verdict {kind}"><b>All checks passed{but}.</b>{doubts}</div>'
+        )
     items = "".join(f"<li>{escape(failure)}</li>" for failure in found.failures)
     count = len(found.failures)
     return (
         f'<div class="verdict bad"><b>{count} check{"s" if count > 1 else ""} '
-        f"failed</b><ul>{items}</ul></div>"
+        f"failed</b><ul>{items}</ul>{doubts}</div>"
     )
 
 
@@ -129,6 +135,13 @@ def _tiles(found: Verification) -> str:
             for value, name, more, bad in tiles
         )
         + "</div>"
+    )
+
+
+def _against_keras(found: Verification) -> str:
+    return "".join(
+        f"<p><b>{escape(f.output)}</b> against the Keras model: {escape(str(f))}.</p>"
+        for f in found.fidelity
     )
 
 

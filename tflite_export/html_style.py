@@ -3,7 +3,7 @@
 STYLE = """
 :root{--ink:#1d2430;--soft:#5d6675;--line:#e2e6ec;--card:#fff;--page:#f4f6f9;
 --blue:#2f6db5;--orange:#d9722e;--red:#c0392b;--redsoft:#fdecea;--green:#1f7a4d;
---greensoft:#e6f4ec}
+--greensoft:#e6f4ec;--amber:#8a5a00;--ambersoft:#fdf3dc}
 *{box-sizing:border-box}
 body{margin:0;background:var(--page);color:var(--ink);
 font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
@@ -18,6 +18,7 @@ img{width:100%;height:auto;display:block}
 .verdict{border-radius:10px;padding:12px 18px;margin-bottom:18px}
 .verdict.good{background:var(--greensoft);color:var(--green)}
 .verdict.bad{background:var(--redsoft);color:var(--red)}
+.verdict.doubtful{background:var(--ambersoft);color:var(--amber)}
 .verdict ul{margin:6px 0 0;padding-left:20px}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(170px,1fr));gap:12px}
 .tile{background:var(--card);border:1px solid var(--line);border-radius:10px;

@@ -1,4 +1,4 @@
-"""What is in a .tflite, .qsp or .keras file, layer by layer, without running it."""
+"""What is in a .tflite, .qsp or .keras file, layer by layer."""
 
 import os
 from dataclasses import asdict, dataclass
@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from qsparse.tflite_export.detect import detect_pattern
-from qsparse.tflite_export.flatbuffer import ModelFile, Op, Tensor
+from qsparse.tflite_export.flatbuffer import ModelFile
 from qsparse.tflite_export.keras_file import read_keras_file
 from qsparse.tflite_export.layer_info import LayerInfo
-from qsparse.tflite_export.runtime import read_plan
+from qsparse.tflite_export.litert_apart import plan_apart
+from qsparse.tflite_export.model_parts import CHANNEL_AXIS, Executed, Tensor
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,10 @@ class Inspection:
         size_bytes: its size.
         layers: one entry per layer with weights.
         metadata: the `qsparse` entry of a .tflite, the recipe of a .keras; or None.
+        macs: multiply-accumulates of one inference, those without weights included;
+            None in a .keras file.
+        int8_macs: those done in int8; None in a .keras file.
+        problem: why LiteRT cannot prepare a .tflite file; None if it can.
         unfinished: what the model of a .keras lacks of what its recipe asks for; None
             if it lacks nothing.
     """
@@ -33,6 +38,9 @@ class Inspection:
     size_bytes: int
     layers: list[LayerInfo]
     metadata: dict[str, Any] | None
+    macs: int | None = None
+    int8_macs: int | None = None
+    problem: str | None = None
     unfinished: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -42,6 +50,9 @@ class Inspection:
 
 def inspect_file(path: str | os.PathLike) -> Inspection:
     """Reads a file; executes nothing that is in it.
+
+    What our delegate takes is asked of LiteRT in a process of its own, so that a file
+    that LiteRT does not survive is read as well, see `Inspection.problem`.
 
     Args:
         path: a .tflite, .qsp or .keras file.
@@ -70,45 +81,82 @@ def inspect_file(path: str | os.PathLike) -> Inspection:
 
 def _inspect_tflite(path: Path) -> Inspection:
     file = ModelFile(path)
-    plan = {entry["node"]: entry for entry in read_plan(path)}
+    plan: dict[int, dict[str, Any]] | None = None
+    problem = None
+    try:
+        plan = {entry["node"]: entry for entry in plan_apart(path)}
+    except ValueError as error:
+        problem = str(error)
     metadata = file.metadata()
     names = {
         str(entry["tensor"]): str(entry["path"])
         for entry in (metadata or {}).get("layers", [])
     }
     layers = [
-        _describe(op, weights, names, plan.get(op.index, {}))
-        for op in file.ops
-        if (weights := op.weights) is not None
+        _describe(entry, weights, uses, names, plan)
+        for entry in file.executed()
+        for weights, uses in entry.op.products
+        if weights.data is not None
     ]
-    return Inspection(str(path), "tflite", path.stat().st_size, layers, metadata)
+    return Inspection(
+        str(path),
+        "tflite",
+        path.stat().st_size,
+        layers,
+        metadata,
+        sum(op.macs for op in file.ops),
+        sum(op.int8_macs for op in file.ops),
+        problem,
+    )
 
 
 def _describe(
-    op: Op, weights: Tensor, names: dict[str, str], decision: dict[str, Any]
+    entry: Executed,
+    weights: Tensor,
+    uses: int,
+    names: dict[str, str],
+    plan: dict[int, dict[str, Any]] | None,
 ) -> LayerInfo:
-    shape = weights.shape
-    kept = np.asarray(weights.data != 0)
-    if op.name == "DEPTHWISE_CONV_2D":
-        kept = kept.reshape(-1, shape[-1]).T[:, :, None]
-    else:
-        kept = kept.reshape(shape[0], -1, shape[-1])
-    claimed = bool(decision.get("claimed"))
-    kernel = f"{decision['kernel']} ({decision['isa']})" if claimed else "XNNPACK"
-    reason = decision.get("reason") or "not an op our delegate takes"
-    if claimed:
-        reason = f"{reason} {decision['predicted_gain']:.1f}x"
+    kept = _kept(entry.op.name, weights)
+    kernel, reason = (None, "") if plan is None else _runs_on(entry, plan)
     return LayerInfo(
         names.get(weights.name) or _layer_of(weights.name),
-        op.name,
-        shape,
-        op.macs,
+        entry.op.name,
+        weights.shape,
+        entry.times * uses * weights.size,
         detect_pattern(kept),
         float(1 - kept.mean()),
-        op.is_int8,
+        entry.op.is_int8,
         kernel,
         reason,
     )
+
+
+def _runs_on(entry: Executed, plan: dict[int, dict[str, Any]]) -> tuple[str, str]:
+    """Returns what runs an op, and why."""
+    if entry.loop is not None:
+        rounds = f"{entry.times} times" if entry.counted else "data says how often"
+        return "LiteRT", f"in a loop, {rounds}"
+    decision = plan.get(entry.op.index, {})
+    reason = decision.get("reason") or "not an op our delegate takes"
+    if not decision.get("claimed"):
+        return "XNNPACK" if entry.op.name in CHANNEL_AXIS else "LiteRT", reason
+    if reason.endswith("predicted gain"):
+        reason = f"{reason} {decision['predicted_gain']:.1f}x"
+    return f"{decision['kernel']} ({decision['isa']})", reason
+
+
+def _kept(op: str, weights: Tensor) -> np.ndarray:
+    """Returns which weights are not zero, (outputs, taps, inputs)."""
+    kept = np.asarray(weights.data != 0)
+    shape = weights.shape
+    if op == "DEPTHWISE_CONV_2D":
+        return kept.reshape(-1, shape[-1]).T[:, :, None]
+    if op == "CONV_3D":  # (depth, height, width, inputs, outputs)
+        return kept.reshape(-1, *shape[-2:]).transpose(2, 0, 1)
+    if op == "CONV_3D_TRANSPOSE":  # (depth, height, width, outputs, inputs)
+        return kept.reshape(-1, *shape[-2:]).transpose(1, 0, 2)
+    return kept.reshape(shape[0], -1, shape[-1])
 
 
 def _layer_of(tensor: str) -> str:

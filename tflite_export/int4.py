@@ -5,7 +5,8 @@ LiteRT multiplies them with float activations, which it rounds to int8 as they c
 
 import numpy as np
 
-from qsparse.tflite_export.flatbuffer import ModelFile, Tensor
+from qsparse.tflite_export.flatbuffer import ModelFile
+from qsparse.tflite_export.model_parts import Tensor
 
 _LARGEST = 7  # symmetric, as XNNPACK needs
 # Scales tried per channel, as shares of max|w| / 7: clipping a few large weights

@@ -5,10 +5,19 @@ from typing import Any
 
 import numpy as np
 
-from qsparse.tflite_export.flatbuffer import CHANNEL_AXIS, ModelFile, Op, Tensor
+from qsparse.tflite_export.flatbuffer import ModelFile
+from qsparse.tflite_export.model_parts import Op, Tensor
 from qsparse.tflite_export.pairing import Pair, refuse
 from qsparse.tflite_export.simplify import by_channel
-from qsparse.tflite_export.weights import TrainedWeights
+from qsparse.tflite_export.weights import (
+    FOUND,
+    LOST,
+    Place,
+    TrainedLayer,
+    channels,
+    find_places,
+    overflowing,
+)
 
 # Beyond this many other integers per nonzero one, in most layers, the model is another.
 _OTHER_MODEL = 0.5
@@ -21,7 +30,7 @@ class LayerWeights:
 
     Attributes:
         layer: path of the layer.
-        tensor: name of the weights in the file; None if it has no such int8 weights.
+        tensor: name of the weights in the file; None if it has no such weights.
         pattern: text form of the pattern; None if the layer is not pruned.
         weights: how many.
         zeros: how many the file stores as zero.
@@ -30,6 +39,7 @@ class LayerWeights:
         changed: how many integers are not those of the model.
         compressed: whether training fixed the integers; otherwise they were rounded
             when the file was made.
+        state: see `qsparse.tflite_export.weights.LayerMatch`.
     """
 
     layer: str
@@ -41,6 +51,7 @@ class LayerWeights:
     lost_zeros: int
     changed: int
     compressed: bool
+    state: str = FOUND
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as JSON-ready values."""
@@ -78,37 +89,78 @@ def _compressed(pair: Pair) -> list[LayerWeights]:
             f"the model has {len(pair.trained)} compressed layers, the file "
             f"{len(recorded)}",
         )
-    weights = {w.name: (op, w) for op, w in pair.file.int8_layers()}
+    places = find_places(pair.graph)
+    weights = {w.name: (op, w) for op, w in pair.file.layers()}
     rows = []
     for layer, entry in zip(pair.trained, recorded, strict=True):
-        op, stored = weights.get(str(entry["tensor"]), (None, None))
-        rows.append(_against_training(pair.file, layer, op, stored))
+        found = weights.get(str(entry["tensor"]))
+        place = next(iter(places.get(layer.path, [])), None)
+        if found is None or place is None:
+            state = _state(pair.file, layer, entry)
+            rows.append(_absent(layer, state))
+        else:
+            rows.append(_against_training(pair.file, layer, place, *found))
     return rows
 
 
-def _against_training(
-    file: ModelFile, layer: TrainedWeights, op: Op | None, stored: Tensor | None
-) -> LayerWeights:
-    size = layer.values.size
-    masked = 0 if layer.mask is None else size - int(np.count_nonzero(layer.mask))
-    if op is None or stored is None:
-        return LayerWeights(
-            layer.path, None, layer.pattern, size, 0, masked, 0, 0, True
+def _state(file: ModelFile, layer: TrainedLayer, entry: dict[str, Any]) -> str:
+    """Returns why a file says it has no weights of a layer."""
+    if "state" not in entry:
+        raise ValueError(
+            f"{file.name} does not say how layer {layer.path!r} stands in it: it was "
+            "written by an older version. Export the model again."
         )
-    if stored.data.size != size:
+    state = str(entry["state"])
+    return state if entry["tensor"] is None else LOST
+
+
+def _absent(layer: TrainedLayer, state: str) -> LayerWeights:
+    masked = round(layer.masked * layer.weights)
+    return LayerWeights(
+        layer.path, None, layer.pattern, layer.weights, 0, masked, 0, 0, True, state
+    )
+
+
+def _against_training(
+    file: ModelFile, layer: TrainedLayer, place: Place, op: Op, stored: Tensor
+) -> LayerWeights:
+    values = channels(op, stored)
+    if values.size != layer.weights:
         raise refuse(
             file,
-            f"layer {layer.path!r} has {size} weights in the model and "
-            f"{stored.data.size} in the file",
+            f"layer {layer.path!r} has {layer.weights} weights in the model and "
+            f"{values.size} in the file",
         )
-    values = stored.data.reshape(layer.values.shape)
-    lost = 0 if layer.mask is None else int(np.count_nonzero(values[~layer.mask]))
-    # A BatchNormalization folded in may have turned the sign of a channel.
-    changed = _differing(layer.by_channel(), _rows(op, stored), signed=False)
-    zeros = int(np.count_nonzero(values == 0))
+    wanted = place.signed()
+    if wanted.shape != values.shape:
+        raise refuse(
+            file,
+            f"layer {layer.path!r} has {len(wanted)} output channels in the model and "
+            f"{len(values)} in the file",
+        )
+    masked = round(layer.masked * layer.weights)
+    lost = 0 if place.mask is None else int(np.count_nonzero(values[~place.mask]))
+    differing = np.count_nonzero(wanted != values, axis=1)
+    differing[_is_coarse(place, op, stored)] = 0
     return LayerWeights(
-        layer.path, stored.name, layer.pattern, size, zeros, masked, lost, changed, True
+        layer.path,
+        stored.name,
+        layer.pattern,
+        layer.weights,
+        int(np.count_nonzero(values == 0)),
+        masked,
+        lost,
+        int(differing.sum()),
+        True,
     )
+
+
+def _is_coarse(place: Place, op: Op, stored: Tensor) -> np.ndarray:
+    """Returns the channels that lie on a coarser grid, as their bias asks for."""
+    biases = [bias for bias in op.inputs[2:] if bias is not None]
+    scales = stored.scales.astype(np.float64)
+    step = np.where(place.steps() > 0, place.steps(), scales)
+    return overflowing(biases, step / scales) if biases else np.zeros(len(step), bool)
 
 
 def _others(pair: Pair) -> list[LayerWeights]:
@@ -123,7 +175,7 @@ def _others(pair: Pair) -> list[LayerWeights]:
             op = producers.get(op.inputs[0].index)
         if op is None or op.weights is None or op.weights.dtype != np.int8:
             continue
-        stored = _rows(op, op.weights)
+        stored = channels(op, op.weights)
         wanted = by_channel(region.head, pair.graph.value(region.head.input[1]))
         if wanted.shape != stored.shape or op.weights.scales.size not in (
             1,
@@ -140,26 +192,8 @@ def _others(pair: Pair) -> list[LayerWeights]:
                 int(np.count_nonzero(stored == 0)),
                 0,
                 0,
-                _differing(steps, stored, signed=True),
+                int(np.count_nonzero(steps != stored)),
                 False,
             )
         )
     return rows
-
-
-def _rows(op: Op, weights: Tensor) -> np.ndarray:
-    """Returns the weights of an op as (outputs, weights per output), int32."""
-    values = np.moveaxis(weights.data, CHANNEL_AXIS[op.name], 0)
-    return values.reshape(len(values), -1).astype(np.int32)
-
-
-def _differing(wanted: np.ndarray, stored: np.ndarray, *, signed: bool) -> int:
-    """Returns how many integers differ; unsigned, a whole row may be negated.
-
-    A row that is all zero has vanished under a factor of zero, if unsigned.
-    """
-    by_row = np.count_nonzero(wanted != stored, axis=1)
-    if not signed:
-        by_row = np.minimum(by_row, np.count_nonzero(wanted != -stored, axis=1))
-        by_row[(stored == 0).all(axis=1)] = 0
-    return int(by_row.sum())

@@ -11,12 +11,12 @@ class LayerInfo:
         layer: its path in the model, or the name of its weights.
         op: LiteRT op; None in a .keras file.
         shape: shape of the weights.
-        macs: multiply-accumulates of one inference; None where a .keras file does
-            not tell the shape of the layer's input.
+        macs: multiply-accumulates of one inference, all rounds of a loop included;
+            None where a .keras file does not tell the shape of the layer's input.
         pattern: see `detect_pattern`.
         sparsity: share of zero weights.
         int8: whether it computes (.keras: trains) in int8.
-        kernel: what runs it; None in a .keras file.
+        kernel: what runs it; None in a .keras file, and where LiteRT cannot say.
         reason: why that kernel.
     """
 

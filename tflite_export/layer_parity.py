@@ -16,8 +16,9 @@ import numpy as np
 import tensorflow as tf
 
 from qsparse.tflite_export.file_run import FileRun
-from qsparse.tflite_export.flatbuffer import ModelFile, Tensor
+from qsparse.tflite_export.flatbuffer import ModelFile
 from qsparse.tflite_export.graph import FAKE_QUANT, Graph
+from qsparse.tflite_export.model_parts import Tensor
 from qsparse.tflite_export.pairing import Pair
 from qsparse.tflite_export.runtime import plain_interpreter
 from qsparse.tflite_export.tensor_parity import (

@@ -60,7 +60,6 @@ def group_neurons(
     gates: list[Gate],
     sums: set[str],
     fixed: set[str],
-    trained: list[np.ndarray],
     choices: Choices,
     batches: Iterable[list[np.ndarray]],
 ) -> set[str]:
@@ -71,7 +70,6 @@ def group_neurons(
         gates: its activations.
         sums: its float sums.
         fixed: tensors with a trained range.
-        trained: int8 weights of compressed layers, which stay what they are.
         choices: takes down, or repeats, the group of each neuron, from 0.
         batches: representative samples.
 
@@ -82,7 +80,7 @@ def group_neurons(
     layers = [
         layer
         for gate in gates
-        if (layer := _hidden(graph, users, gate, sums, fixed, trained)) is not None
+        if (layer := _hidden(graph, users, gate, sums, fixed)) is not None
     ]
     chosen = choices.make(
         [graph.shapes[layer.gate.end][-1] for layer in layers],
@@ -140,16 +138,15 @@ def _hidden(
     gate: Gate,
     sums: set[str],
     fixed: set[str],
-    trained: list[np.ndarray],
 ) -> _Hidden | None:
     bias = _before(graph, gate.base)
     if produced_channels(graph, users, bias) is None:
         return None
     first = head_of(graph, bias)
     second, _ = _behind(users, gate.end)
-    if second is None or not is_free_product(graph, second, trained):
+    if second is None or not is_free_product(graph, second):
         return None
-    if not is_free_product(graph, first, trained):
+    if not is_free_product(graph, first):
         return None
     after, operand = _behind(users, second.name)
     if after is not None and after.op == "BiasAdd":

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from ai_edge_litert import schema_py_generated as schema
 
-from qsparse.tflite_export.flatbuffer import ModelFile, Op, pack
+from qsparse.tflite_export.flatbuffer import ModelFile, pack
+from qsparse.tflite_export.model_parts import Op
 
 
 def cut_out(file: ModelFile, ops: Sequence[Op]) -> bytes:

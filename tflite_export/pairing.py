@@ -16,15 +16,16 @@ from qsparse.saving import load_model
 from qsparse.tflite_export.calibrate import choose_ranges, insert_ranges
 from qsparse.tflite_export.choices import Choices
 from qsparse.tflite_export.data import Samples, collect
-from qsparse.tflite_export.export import INT8, trained_weights
-from qsparse.tflite_export.flatbuffer import ModelFile, Tensor
+from qsparse.tflite_export.export import INT8
+from qsparse.tflite_export.flatbuffer import ModelFile
 from qsparse.tflite_export.freeze import freeze
 from qsparse.tflite_export.graph import Graph
 from qsparse.tflite_export.keras_file import read_keras_file
+from qsparse.tflite_export.model_parts import Tensor
 from qsparse.tflite_export.ranges import Range
 from qsparse.tflite_export.regions import LayerNames, Region, find_region
 from qsparse.tflite_export.tensor_map import in_order
-from qsparse.tflite_export.weights import TrainedWeights
+from qsparse.tflite_export.weights import TrainedLayer, trained_layers
 
 _RANGE_TOLERANCE = 1e-4  # relative; what float32 scales lose
 _AGAIN = "Give the model and the file that was exported from it, or export it again."
@@ -42,7 +43,7 @@ class Pair:
             tensors the file does not compute in int8 are missing.
         stored: tensor of the graph -> tensor of the file that holds it.
         regions: tensor of the graph -> what computes it.
-        trained: what training fixed, layer by layer.
+        trained: the compressed layers.
         samples: the data, in batches of the file.
         changed_ranges: trained ranges that are not those of the file.
     """
@@ -53,7 +54,7 @@ class Pair:
     ranges: dict[str, Range]
     stored: dict[str, Tensor]
     regions: dict[str, Region]
-    trained: list[TrainedWeights]
+    trained: list[TrainedLayer]
     samples: Samples
     changed_ranges: list[str]
 
@@ -102,10 +103,9 @@ def pair(model: keras.Model, file: ModelFile, data: Any, limit: int) -> Pair:
     samples = collect(model, data, batch_size=batch_size, limit=limit)
     with export_mode(model):
         graph = freeze(model, samples.specs, samples.structure)
-    trained = trained_weights(model)
-    integers = [layer.by_channel() for layer in trained]
+    trained = trained_layers(model)
     try:
-        layout = choose_ranges(graph, integers, choices)
+        layout = choose_ranges(graph, choices, float_ends=float_ends(file))
         choices.finish()
     except ValueError as error:
         raise refuse(file, str(error)) from error
@@ -133,6 +133,11 @@ def pair(model: keras.Model, file: ModelFile, data: Any, limit: int) -> Pair:
         samples,
         changed,
     )
+
+
+def float_ends(file: ModelFile) -> bool:
+    """Returns whether a file was exported with float inputs and outputs."""
+    return not any(t.dtype == np.int8 for t in [*file.inputs, *file.outputs])
 
 
 def refuse(file: ModelFile, why: str) -> ValueError:

@@ -1,7 +1,7 @@
 """Which tensors of a graph need an int8 range, and where it comes from."""
 
-from collections import defaultdict
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -16,6 +16,9 @@ SAME_SCALE = {
     *("SpaceToBatchND", "BatchToSpaceND", "DepthToSpace", "SpaceToDepth"),
     *("ResizeNearestNeighbor", "ReverseV2", "Gather", "GatherV2"),
 }
+# They only move values about.
+MOVES = {"Reshape", "Squeeze", "ExpandDims", "Transpose"}
+JOINS = {"ConcatV2", "Pack"}
 _SELECTS = {"Select", "SelectV2"}  # between a tensor and zeros
 # The LiteRT kernels of these ops have their output scale built in.
 FIXED = {
@@ -27,11 +30,11 @@ FIXED = {
 _ELEMENTWISE = {"Add", "AddV2", "BiasAdd", "Sub", "Mul", "Maximum", "Minimum"}
 _PRODUCTS = {"BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum"}
 _OTHERS = {
-    *("ConcatV2", "Pack", "Mean", "Sum", "AvgPool", "LeakyRelu", "Elu", "Einsum"),
+    *("Mean", "Sum", "AvgPool", "LeakyRelu", "Elu", "Einsum"),
     *("ResizeBilinear", "Conv3D", "BatchMatMul", "Relu"),
     *("Relu6", "HardSwish"),
 }
-INT8_OPS = WEIGHTED | SAME_SCALE | set(FIXED) | _ELEMENTWISE | _OTHERS
+INT8_OPS = WEIGHTED | SAME_SCALE | set(FIXED) | _ELEMENTWISE | JOINS | _OTHERS
 
 
 @dataclass
@@ -64,20 +67,56 @@ class Range:
         return Range(self.source, -zero * scale, (255 - zero) * scale)
 
 
-def take_trained(
-    graph: Graph,
-) -> tuple[dict[str, tuple[float, float]], dict[str, set[str]]]:
-    """Removes every fake-quant node; returns the ranges they had.
+@dataclass
+class Trained:
+    """What training fixed about the tensors of a graph, whatever passes do to it.
+
+    Attributes:
+        ranges: tensor -> (low, high).
+        fixed: the tensors with a range.
+        readers: tensor -> nodes that read it rounded.
+    """
+
+    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+    fixed: set[str] = field(default_factory=set)
+    readers: dict[str, set[str]] = field(default_factory=dict)
+
+    def add(self, tensor: str, low: float, high: float, readers: set[str]) -> None:
+        """Takes a range down; several on one tensor give one, the widest."""
+        old = self.ranges.get(tensor, (0.0, 0.0))
+        self.ranges[tensor] = min(old[0], low), max(old[1], high)
+        self.readers[tensor] = self.readers.get(tensor, set()) | readers
+        self.fixed.add(tensor)
+
+    def drop(self, tensor: str) -> None:
+        """Forgets the range of a tensor, if it has one."""
+        self.ranges.pop(tensor, None)
+        self.readers.pop(tensor, None)
+        self.fixed.discard(tensor)
+
+    def replaced(self, old: str, new: str, readers: set[str]) -> None:
+        """Moves what is known of a node that is gone to what takes its place."""
+        for names in self.readers.values():
+            if old in names:
+                names.remove(old)
+                names |= readers
+        if old in self.fixed:
+            (low, high), rounded = self.ranges[old], self.readers[old]
+            self.drop(old)
+            self.add(new, low, high, rounded)
+
+
+def take_trained(graph: Graph) -> Trained:
+    """Removes every fake-quant node.
 
     Args:
         graph: the frozen graph, changed in place.
 
     Returns:
-        tensor -> (low, high), where several nodes on one tensor give one range, the
-        widest; and tensor -> nodes that read it rounded.
+        The ranges they had; they follow the graph.
     """
-    ranges: dict[str, tuple[float, float]] = {}
-    readers: dict[str, set[str]] = defaultdict(set)
+    trained = Trained()
+    graph.follow(trained)
     users = graph.users()
     for node in list(graph.nodes.values()):
         if node.op != FAKE_QUANT:
@@ -86,12 +125,10 @@ def take_trained(
         low, high = graph.constant(low), graph.constant(high)
         if low is None or high is None:
             raise ValueError(f"the range of fake-quant node {node.name!r} varies.")
-        old = ranges.get(tensor, (0.0, 0.0))
-        ranges[tensor] = min(old[0], float(low)), max(old[1], float(high))
-        readers[tensor] |= {user.name for user in users[node.name]}
-        graph.rewire(node.name, tensor)
-        del graph.nodes[node.name]
-    return ranges, readers
+        readers = {user.name for user in users[node.name]}
+        graph.replace(node.name, tensor)
+        trained.add(tensor, float(low), float(high), readers)
+    return trained
 
 
 def choose(
@@ -99,6 +136,7 @@ def choose(
     trained: dict[str, tuple[float, float]],
     interior: set[str],
     floating: set[str],
+    rounded: Iterable[str] = (),
 ) -> dict[str, Range]:
     """Decides which tensors get a range.
 
@@ -110,6 +148,7 @@ def choose(
         trained: tensor -> trained (low, high).
         interior: tensors that must not get one.
         floating: nodes that compute in float, whatever LiteRT could do.
+        rounded: tensors that have a range whatever reads them.
 
     Returns:
         tensor -> range; calibrated ones are still empty.
@@ -123,7 +162,7 @@ def choose(
         if root in ranges:
             low, high = min(low, ranges[root].low), max(high, ranges[root].high)
         ranges[root] = Range("trained", low, high)
-    wanted = list(graph.outputs.values())
+    wanted = [*graph.outputs.values(), *rounded]
     for node in graph.nodes.values():
         if node.op in INT8_OPS and node.name not in floating:
             wanted += [*node.input, node.name]

@@ -6,7 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from qsparse.tflite_export.beside_keras import predict
+from qsparse.tflite_export.beside_keras import predict, trained_on_classes
+from qsparse.tflite_export.fidelity import (
+    Fidelity,
+    classifying_outputs,
+    judge,
+    output_steps,
+)
 from qsparse.tflite_export.file_run import FileRun
 from qsparse.tflite_export.pairing import Pair
 from qsparse.tflite_export.runtime import Interpreter, plain_interpreter
@@ -51,7 +57,9 @@ class Side:
         return asdict(self)
 
 
-def compare_sides(pair: Pair, labels: dict[str, np.ndarray]) -> tuple[list[Side], int]:
+def compare_sides(
+    pair: Pair, labels: dict[str, np.ndarray]
+) -> tuple[list[Side], list[Fidelity], int]:
     """Runs all samples of a pair on every side.
 
     Args:
@@ -60,8 +68,9 @@ def compare_sides(pair: Pair, labels: dict[str, np.ndarray]) -> tuple[list[Side]
             the output (classes), or values of its shape.
 
     Returns:
-        One entry per side and output, and how many values our delegate computes in
-        another way than XNNPACK, its own choice of layers and all layers taken.
+        One entry per side and output; one per output on how far the file is from the
+        Keras model; and how many values our delegate computes in another way than
+        XNNPACK, its own choice of layers and all layers taken.
 
     Raises:
         ValueError: labels of a wrong shape, or LiteRT cannot run the file.
@@ -98,14 +107,41 @@ def compare_sides(pair: Pair, labels: dict[str, np.ndarray]) -> tuple[list[Side]
         side: {name: np.concatenate(parts) for name, parts in outputs.items()}
         for side, outputs in values.items()
     }
-    return list(_judge(joined, labels)), wrong
+    return list(_judge(joined, labels)), list(_fidelity(pair, joined, labels)), wrong
+
+
+def _fidelity(
+    pair: Pair,
+    values: dict[str, dict[str, np.ndarray]],
+    labels: dict[str, np.ndarray],
+) -> Iterator[Fidelity]:
+    steps, softmax = output_steps(pair.file), classifying_outputs(pair.file)
+    known = len(steps) == 1 and trained_on_classes(pair.model)
+    for name, reference in values["keras"].items():
+        given = labels.get(name)
+        yield judge(
+            name,
+            reference,
+            values["litert"][name],
+            steps[name],
+            None if given is None else _repeated(given, len(reference)),
+            known or name in softmax,
+        )
+
+
+def _repeated(labels: np.ndarray, count: int) -> np.ndarray:
+    """Returns as many labels as there are results.
+
+    A batch greater than the data is filled with copies, a limit cuts it.
+    """
+    return labels[np.arange(count) % max(len(labels), 1)]
 
 
 def _judge(
     values: dict[str, dict[str, np.ndarray]], labels: dict[str, np.ndarray]
 ) -> Iterator[Side]:
     for name, reference in values["keras"].items():
-        judge = _labelled(name, reference, labels.get(name))
+        rate = _labelled(name, reference, labels.get(name))
         for side, outputs in values.items():
             got = outputs[name].astype(np.float64)
             off = np.abs(got - reference)
@@ -115,7 +151,7 @@ def _judge(
                 side,
                 name,
                 len(got),
-                *judge(got),
+                *rate(got),
                 None if same is None else float(same.mean()),
                 float(off.mean()),
                 float(off.max(initial=0)),
@@ -128,8 +164,7 @@ def _labelled(
     """Returns what computes (accuracy, mean error, greatest error) of an output."""
     if labels is None:
         return lambda got: (None, None, None)
-    # A batch greater than the data is filled with copies, a limit cuts it.
-    labels = labels[np.arange(len(reference)) % max(len(labels), 1)]
+    labels = _repeated(labels, len(reference))
     if labels.dtype.kind in "iu" and labels.shape == reference.shape[:-1]:
         if reference.shape[-1] > 1:
             return lambda got: (float((got.argmax(-1) == labels).mean()), None, None)

@@ -93,8 +93,7 @@ def _drop_neutral(graph: Graph) -> None:
             continue
         neutral = 1 if node.op in ("Mul", "RealDiv") else 0
         if np.all(graph.value(pair[1]) == neutral):
-            graph.rewire(node.name, pair[0])
-            del graph.nodes[node.name]
+            graph.replace(node.name, pair[0])
 
 
 def channel_count(graph: Graph, node: Node) -> int | None:
@@ -233,4 +232,5 @@ def _fold_affine(graph: Graph, fixed: set[str]) -> bool:
 def _scale_weights(graph: Graph, op: Node, factor: np.ndarray) -> None:
     weights = graph.value(op.input[1])
     factor = over_weights(op, weights, factor)
-    op.input[1] = graph.add_constant(f"{op.name}/scaled", weights * factor)
+    scaled = weights * factor
+    op.input[1] = graph.add_constant(f"{op.name}/scaled", scaled, like=op.input[1])

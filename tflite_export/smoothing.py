@@ -29,7 +29,6 @@ def smooth(
     graph: Graph,
     floating: set[str],
     fixed: set[str],
-    trained: list[np.ndarray],
     choices: Choices,
     batches: Iterable[list[np.ndarray]],
 ) -> set[str]:
@@ -39,7 +38,6 @@ def smooth(
         graph: a simplified graph; changed in place.
         floating: nodes that compute in float.
         fixed: tensors with a trained range, which holds for the tensor as it is.
-        trained: int8 weights of compressed layers, which stay what they are.
         choices: takes down, or repeats, the factors.
         batches: representative samples.
 
@@ -51,7 +49,7 @@ def smooth(
         name: products
         for name in graph.nodes
         if name in floating - fixed
-        and (products := _products(graph, users, name, floating, fixed, trained))
+        and (products := _products(graph, users, name, floating, fixed))
     }
     factors = choices.make(
         [graph.shapes[tensor][-1] for tensor in readers],
@@ -83,7 +81,6 @@ def _products(
     tensor: str,
     floating: set[str],
     fixed: set[str],
-    trained: list[np.ndarray],
 ) -> list[Node]:
     """Returns the int8 readers of a tensor; empty if one of them is something else."""
     found: list[Node] = []
@@ -98,7 +95,7 @@ def _products(
             if node.name in seen_as_is:
                 return []
             waiting += users[node.name]
-        elif is_free_product(graph, node, trained):
+        elif is_free_product(graph, node):
             found.append(node)
         else:
             return []

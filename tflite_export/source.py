@@ -37,6 +37,31 @@ def read_head(path: Path) -> bytes:
         return stream.read(8)
 
 
+def check_order(model: str | os.PathLike, file: str | os.PathLike) -> None:
+    """Checks that a Keras model and its export were not given the other way round.
+
+    Args:
+        model: what should be the .keras file.
+        file: what should be the .tflite or .qsp file.
+
+    Raises:
+        ValueError: they are swapped; says which is which.
+    """
+    if _is_exported(Path(model)) and not _is_exported(Path(file)):
+        raise ValueError(
+            f"{model} is an exported file, but stands where its Keras model belongs. "
+            f"Give the .keras file first, then the .tflite or .qsp file: {file} "
+            f"{model}"
+        )
+
+
+def _is_exported(path: Path) -> bool:
+    if not path.is_file():
+        return path.suffix in (".tflite", ".qsp")
+    head = read_head(path)
+    return is_packed(head) or head[4:8] == IDENTIFIER
+
+
 def check_identifier(name: str, head: bytes, size: int) -> None:
     """Checks the first bytes of a file.
 

@@ -5,7 +5,14 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from qsparse.tflite_export.bench import BenchReport
+from qsparse.tflite_export.cpu import xnnpack_note
 from qsparse.tflite_export.inspect import Inspection
+from qsparse.tflite_export.layer_info import LayerInfo
+from qsparse.tflite_export.plain_text import shorten
+
+# What the other columns of an inspection take, with the borders.
+_BESIDE_NAME = 60
+_LEAST_NAME = 20
 
 
 def bench_table(reports: Sequence[BenchReport], title: str) -> Table:
@@ -21,7 +28,8 @@ def bench_table(reports: Sequence[BenchReport], title: str) -> Table:
     )
     table = Table(
         title=title,
-        caption=f"{first.cpu}, {where}; microseconds, least and median of "
+        caption=f"{first.cpu}, {where}; XNNPACK runs int8 with "
+        f"{first.xnnpack_isa} on it; microseconds, least and median of "
         f"{first.rounds} interleaved rounds; ratios are medians over the rounds",
     )
     table.add_column("model", overflow="fold")
@@ -46,33 +54,49 @@ def bench_table(reports: Sequence[BenchReport], title: str) -> Table:
     return table
 
 
-def inspection_table(found: Inspection) -> Table:
-    """Returns one row per layer of a file."""
-    table = Table(title=f"{found.path} ({found.size_bytes:,} bytes)")
-    header = ["layer", "weights", "pattern", "zeros", "int8", "MACs"]
+def inspection_table(found: Inspection, width: int = 100) -> Table:
+    """Returns one row of two lines per layer of a file.
+
+    Args:
+        found: what was found; print the table to a `SafeConsole`.
+        width: columns of the terminal, at least 80. Long names lose their middle.
+    """
+    name = max(width - _BESIDE_NAME, _LEAST_NAME)
+    narrow = width < _BESIDE_NAME + 2 * _LEAST_NAME
+    size = f" ({found.size_bytes:,} bytes)"
+    table = Table(
+        title=shorten(found.path, width - len(size)) + size, caption=_caption(found)
+    )
+    table.add_column("layer", no_wrap=True)
+    table.add_column("weights", overflow="fold")
+    table.add_column("zeros", overflow="fold", max_width=12 if narrow else None)
+    table.add_column("MACs", justify="right", overflow="fold")
     if found.kind == "tflite":
-        header += ["runs on"]
-    else:
-        table.caption = (
+        table.add_column("runs on", overflow="fold")
+    for layer in found.layers:
+        table.add_row(*_cells(layer, name, found.kind == "tflite"))
+    return table
+
+
+def _cells(layer: LayerInfo, width: int, exported: bool) -> list[str]:
+    precision = "int8" if layer.int8 else "float"
+    op = "" if layer.op is None else shorten(layer.op, width - len(precision) - 1)
+    cells = [
+        f"{shorten(layer.layer, width)}\n{f'{op} {precision}'.lstrip()}",
+        "x".join(map(str, layer.shape)),
+        f"{layer.sparsity:.1%}\n{layer.pattern}",
+        "?" if layer.macs is None else f"{layer.macs:,}",
+    ]
+    if exported:
+        cells.append(f"{layer.kernel or '?'}\n{layer.reason}".rstrip())
+    return cells
+
+
+def _caption(found: Inspection) -> str:
+    if found.macs is None or found.int8_macs is None:
+        return found.unfinished or (
             "Which kernel runs a layer is decided when an exported file is loaded: "
             "inspect the .tflite."
         )
-        if found.unfinished is not None:
-            table.caption = found.unfinished
-    for name in header:
-        right = name in ("zeros", "MACs")
-        table.add_column(name, justify="right" if right else "left", overflow="fold")
-    for layer in found.layers:
-        row = [
-            layer.layer,
-            "x".join(map(str, layer.shape)),
-            layer.pattern,
-            f"{layer.sparsity:.1%}",
-            "yes" if layer.int8 else "no",
-            "?" if layer.macs is None else f"{layer.macs:,}",
-        ]
-        if found.kind == "tflite":
-            row[0] += f"\n{layer.op}"
-            row += [f"{layer.kernel}: {layer.reason}"]
-        table.add_row(*row)
-    return table
+    share = found.int8_macs / found.macs if found.macs else 1.0
+    return f"{found.macs:,} MACs, {share:.1%} of them in int8. {xnnpack_note()}"

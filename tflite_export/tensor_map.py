@@ -9,8 +9,9 @@ compare it with the model tensor by tensor later, when ranges can no longer be m
 
 import numpy as np
 
-from qsparse.tflite_export.flatbuffer import ModelFile, Tensor
+from qsparse.tflite_export.flatbuffer import ModelFile
 from qsparse.tflite_export.graph import Graph, node_name
+from qsparse.tflite_export.model_parts import Tensor
 from qsparse.tflite_export.ranges import Range
 
 _SCALE_TOLERANCE = 1e-5  # relative; the converter divides in double precision

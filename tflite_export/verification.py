@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from qsparse.tflite_export.fidelity import LEAST_SQNR, Fidelity
 from qsparse.tflite_export.flatbuffer import ModelFile
 from qsparse.tflite_export.kept_weights import LayerWeights, compare_weights
 from qsparse.tflite_export.layer_parity import compare_tensors
@@ -18,7 +19,9 @@ from qsparse.tflite_export.tensor_parity import (
     TensorParity,
     first_growth,
 )
+from qsparse.tflite_export.unlike_training import unlike_training
 from qsparse.tflite_export.verify import coverage, float_ops
+from qsparse.tflite_export.weights import LOST
 
 # LiteRT's kernels stay within 1 LSB; an op further off than this is another one.
 _BROKEN_LSB = 4
@@ -60,11 +63,14 @@ class Verification:
             None.
         weights: one entry per layer with weights.
         sides: accuracy and differences of the outputs.
+        fidelity: how far each output of the file is from the Keras model.
         delegate_differences: output values our delegate computes in another way than
             XNNPACK.
         changed_ranges: trained ranges that are not those of the file.
         work: coverage in MACs.
         max_lsb: bound on the accumulated difference, or None.
+        min_sqnr: least SQNR of an output against the Keras model, in dB.
+        data_warnings: what makes the data a poor proof.
     """
 
     model: str
@@ -75,10 +81,13 @@ class Verification:
     first_growth: str | None
     weights: list[LayerWeights]
     sides: list[Side]
+    fidelity: list[Fidelity]
     delegate_differences: int
     changed_ranges: list[str]
     work: Work
     max_lsb: float | None
+    min_sqnr: float
+    data_warnings: list[str]
 
     @property
     def growth(self) -> TensorParity | None:
@@ -100,11 +109,11 @@ class Verification:
     @property
     def failures(self) -> list[str]:
         """The checks that failed, one sentence each."""
-        found = []
+        found = [why for f in self.fidelity if (why := f.failure(self.min_sqnr))]
         for row in self.weights:
-            if row.tensor is None and row.pattern:
+            if row.state == LOST and row.pattern:
                 found.append(
-                    f"pruned layer {row.layer} has no int8 weights in the file."
+                    f"the file does not have the weights of pruned layer {row.layer}."
                 )
             if row.lost_zeros:
                 found.append(
@@ -135,15 +144,26 @@ class Verification:
             )
         return found
 
+    @property
+    def warnings(self) -> list[str]:
+        """What to know before the file is trusted, one sentence each."""
+        doubts = [text for entry in self.fidelity for text in entry.warnings()]
+        return doubts + self.data_warnings
+
     def to_dict(self) -> dict[str, Any]:
         """Returns everything as JSON-ready values."""
         lists = {
             "tensors": [entry.to_dict() for entry in self.tensors],
             "weights": [entry.to_dict() for entry in self.weights],
             "sides": [entry.to_dict() for entry in self.sides],
+            "fidelity": [entry.to_dict() for entry in self.fidelity],
             "work": vars(self.work),
         }
-        derived = {"greatest_lsb": self.greatest_lsb, "failures": self.failures}
+        derived = {
+            "greatest_lsb": self.greatest_lsb,
+            "failures": self.failures,
+            "warnings": self.warnings,
+        }
         return vars(self) | lists | derived
 
 
@@ -156,6 +176,7 @@ def verify_file(
     samples: int = 32,
     accuracy_samples: int = 1000,
     max_lsb: float | None = None,
+    min_sqnr: float = LEAST_SQNR,
 ) -> Verification:
     """Compares a file with the model it was exported from, tensor by tensor.
 
@@ -169,6 +190,8 @@ def verify_file(
         samples: most samples the tensors are compared on.
         accuracy_samples: most samples the outputs are compared on.
         max_lsb: a greater accumulated difference of any tensor is a failure.
+        min_sqnr: an output further than this from the Keras model is a failure, in dB;
+            see `qsparse.export`.
 
     Returns:
         What was found; `failures` lists what is wrong.
@@ -185,7 +208,7 @@ def verify_file(
     loaded = model if isinstance(model, keras.Model) else read_model(os.fspath(model))
     both = pair(loaded, file, data, max(samples, accuracy_samples))
     weights = compare_weights(both)
-    sides, wrong = compare_sides(both, _by_output(both, labels))
+    sides, fidelity, wrong = compare_sides(both, _by_output(both, labels))
     batch_size = len(both.samples.batches[0][0])
     batches = both.samples.batches[: max(1, samples // batch_size)]
     tensors = compare_tensors(both, batches)
@@ -199,10 +222,16 @@ def verify_file(
         None if growth is None else growth.tensor,
         weights,
         sides,
+        fidelity,
         wrong,
         both.changed_ranges,
         _work(file),
         max_lsb,
+        min_sqnr,
+        [
+            *unlike_training(both.graph, both.ranges, both.samples.batches),
+            *both.samples.constant(),
+        ],
     )
 
 

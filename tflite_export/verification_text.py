@@ -2,11 +2,11 @@
 
 import io
 
-from rich.console import Console
 from rich.table import Table
 
 from qsparse.tflite_export.side_by_side import SIDES
 from qsparse.tflite_export.tensor_parity import TensorParity
+from qsparse.tflite_export.terminal import SafeConsole
 from qsparse.tflite_export.verification import Verification
 
 
@@ -18,13 +18,15 @@ def to_text(found: Verification, width: int = 100) -> str:
         width: columns to use.
     """
     text = io.StringIO()
-    console = Console(file=text, width=width, highlight=False, markup=False)
+    console = SafeConsole(file=text, width=width)
     console.print(_tensor_table(found))
     if found.weights:
         console.print(_weight_table(found))
     console.print(_side_table(found))
     for line in summary(found):
         console.print(line)
+    for warning in found.warnings:
+        console.print(f"WARNING: {warning}")
     for failure in found.failures:
         console.print(f"FAILED: {failure}")
     return text.getvalue().rstrip()
@@ -33,7 +35,8 @@ def to_text(found: Verification, width: int = 100) -> str:
 def summary(found: Verification) -> list[str]:
     """Returns the findings, one sentence each."""
     work = found.work
-    lines = [growth_sentence(found)]
+    lines = [f"{f.output} against Keras: {f}." for f in found.fidelity]
+    lines.append(growth_sentence(found))
     if found.inexact:
         names = ", ".join(place(entry) for entry in found.inexact[:5])
         lines.append(f"Off by more than rounding on their own: {names}.")

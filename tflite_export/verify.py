@@ -94,19 +94,35 @@ def coverage(file: ModelFile) -> tuple[int, float]:
     """Returns the MACs of one invocation and the share of them done in int8.
 
     With integer weights LiteRT rounds float activations as they come and multiplies in
-    int8. What loops (WHILE) do in their bodies is not counted.
+    int8. A loop (WHILE) counts as often as it runs, or once where that depends on data.
     """
     total = sum(op.macs for op in file.ops)
-    int8 = sum(op.macs for op in file.ops if op.is_int8 or op.has_integer_weights)
+    int8 = sum(op.int8_macs for op in file.ops)
     return total, int8 / total if total else 1.0
 
 
 def float_ops(file: ModelFile) -> list[str]:
-    """Returns the ops with MACs that are not int8, and loops, whose bodies are not."""
-    return [
-        f"{op.name} {op.outputs[0].name}"
-        for op in file.ops
-        if (op.macs and not op.is_int8) or op.name in ("WHILE", "IF")
+    """Returns the ops with MACs that are not int8, and those whose MACs are a guess."""
+    found = []
+    for entry in file.executed():
+        op = entry.op
+        if op.own_macs is None:
+            why = ["its MACs are unknown and count as none"]
+        elif op.own_macs and not op.is_int8:
+            why = []
+        else:
+            continue
+        if entry.loop is not None:
+            rounds = f"runs {entry.times} times" if entry.counted else "counted once"
+            why.append(f"in {entry.loop}, {rounds}")
+        name = " ".join([op.name, *(tensor.name for tensor in op.outputs[:1])])
+        found.append(f"{name} ({'; '.join(why)})" if why else name)
+    return found + [
+        f"{op.name} {body.graph.name} (how often it runs depends on data; its "
+        f"{body.graph.macs:,} MACs are counted once)"
+        for op in (entry.op for entry in file.executed())
+        for body in op.bodies
+        if not body.counted and body.graph.macs
     ]
 
 

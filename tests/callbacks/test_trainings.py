@@ -172,6 +172,17 @@ def test_early_stopping_that_goes_back_is_told(pixels, after):
         fit(mlp(), pixels, [strict, stopping], epochs=4)
 
 
+def test_a_base_that_was_frozen_stays_dense_and_is_named(pixels):
+    model = mlp()
+    model.layers[0].trainable = False
+    fit(compiled(model), pixels, [PruneThenQuantize()], epochs=2)
+    model.layers[0].trainable = True
+    with pytest.warns(UserWarning, match="'hidden' could not be pruned when"):
+        history = fit(compiled(model), pixels, [PruneThenQuantize()])
+    assert history["phase"] == [3.0]
+    assert model.layers[0].qsparse.pattern is None
+
+
 def test_a_model_without_training_argument_learns_ranges(pixels):
     class Plain(keras.Model):
         def __init__(self):

@@ -24,7 +24,7 @@ def tied():
 @pytest.mark.parametrize("sparsity", [0.0, 0.1, 0.5, 0.75, 0.99])
 def test_unstructured(scores, tied, sparsity):
     for values in (scores, tied):
-        expected = oracles.unstructured_mask(values, sparsity)
+        expected = oracles.unstructured_mask(values, sparsity, spare=True)
         np.testing.assert_array_equal(Unstructured().mask(values, sparsity), expected)
 
 
@@ -32,7 +32,7 @@ def test_unstructured(scores, tied, sparsity):
 @pytest.mark.parametrize("sparsity", [0.0, 0.33, 0.75, 0.9])
 def test_block(scores, tied, shape, sparsity):
     for values in (scores, tied):
-        expected = oracles.block_mask(values, shape, sparsity)
+        expected = oracles.block_mask(values, shape, sparsity, spare=True)
         np.testing.assert_array_equal(Block(shape).mask(values, sparsity), expected)
 
 
@@ -98,6 +98,81 @@ def test_misfits_name_the_axis():
 )
 def test_registry_round_trip(pattern):
     assert PATTERNS.get(PATTERNS.to_dict(pattern)) == pattern
+
+
+@pytest.mark.parametrize(
+    ("text", "pattern"),
+    [
+        ("4x4", Block((4, 4))),
+        ("16x4", Block((16, 4))),
+        ("2:4", NM(2, 4)),
+        ("1:4", NM(1, 4)),
+        ("4:16", NM(4, 16)),
+        (" 2:4 of 4x4 ", NM(2, 4, (4, 4))),
+        ("Block", Block()),
+    ],
+)
+def test_patterns_go_by_text(text, pattern):
+    assert PATTERNS.get(text) == pattern
+    assert PATTERNS.get(str(pattern)) == pattern
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("nm", "'nm' needs n and m.*\"2:4\" or NM\\(2, 4\\)"),
+        ("4:2", "did you mean NM\\(2, 4\\)"),
+        ("0x4", "two positive integers.*shape=\\(0, 4\\)"),
+        (Block, "not a class. Received: the class Block. Write Block\\("),
+        (0.75, "0.75 is a number.*write sparsity=0.75"),
+        ("4×4", 'text like "4x4", "16x4", "2:4".*Received: \'4×4\''),
+    ],
+)
+def test_wrong_patterns_say_what_is_meant(pattern, message):
+    with pytest.raises(ValueError, match=message):
+        PATTERNS.get(pattern)
+
+
+def test_block_takes_one_pair():
+    with pytest.raises(ValueError, match=r"Block\(4, 4\). Write Block\(\(4, 4\)\)"):
+        Block(4, 4)
+
+
+@pytest.mark.parametrize("sparsity", [75, 75.0, "75%", " 75 % ", np.float32(75)])
+@pytest.mark.parametrize("pattern", [Block(), Unstructured(), NM(1, 4)])
+def test_percentages_are_shares(pattern, sparsity):
+    with pytest.raises(ValueError, match=r"share of zeros.*Write 0.75 for 75%"):
+        pattern.final_sparsity(sparsity)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "shape", "zeros"),
+    [
+        # 2 blocks: 75% of them would be both. 4 in two groups: all of a group.
+        (Block(), (1, 8, 4), 16),
+        (Block(), (1, 8, 8), 2 * 16),
+        (Block(), (1, 64, 64), 192 * 16),
+        (Unstructured(), (1, 2, 3), 3),
+        (NM(1, 4), (1, 4, 3), 9),
+    ],
+)
+def test_every_output_keeps_weights(pattern, shape, zeros):
+    scores = np.random.default_rng(5).random(shape).astype(np.float32)
+    scores[..., 0] *= 0.01  # an output that would go first
+    mask = pattern.mask(scores, 0.75)
+    assert mask.any(axis=(0, 1)).all()
+    assert np.count_nonzero(~mask) == zeros
+
+
+def test_one_block_is_left_alone():
+    assert Block().misfit((1, 4, 4)) == (
+        "every 4 outputs have one 4x4 block only, which has to stay"
+    )
+    assert Block((1, 4)).misfit((1, 4, 8)) is not None
+    assert Block().misfit((2, 4, 4)) is None
+    assert Unstructured().misfit((1, 1, 5)) == (
+        "every output has one weight only, which has to stay"
+    )
 
 
 def test_registry_rejects_unknown_names():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from qsparse import NM, SRSTE, Block, Cubic, Recipe
+from qsparse.callbacks import PruneThenQuantize
 from qsparse.clock import step_of
 
 
@@ -46,6 +47,9 @@ def test_json_round_trip(recipe):
         ({"momentum": "x"}, "`momentum` must be a finite number"),
         ({"sparsity": "0.5"}, "`sparsity` must be a finite number"),
         ({"exclude": 5}, "`exclude` must be a layer name"),
+        ({"sparsity": 75}, "Write 0.75 for 75%"),
+        ({"pattern": "2:4", "sparsity": "50%"}, "Write 0.5 for 50%"),
+        ({"prune_frozen": 1}, "`prune_frozen` must be True or False"),
         ({"quantize": "no"}, "`quantize` must be True or False"),
         ({"update_every": True}, "`update_every` must be an integer"),
         ({"sparsity": 1.0}, "sparsity=1.0"),
@@ -64,6 +68,27 @@ def test_bad_settings(settings, message):
 def test_unknown_key():
     with pytest.raises(ValueError, match=r"Unknown recipe keys \['sparcity'\]"):
         Recipe.from_dict({"sparcity": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("target_sparsity", "`sparsity`"),
+        ("final_sparsity", "`sparsity`"),
+        ("initial_sparsity", "`schedule=Cubic"),
+        ("begin_step", "`prune_from`"),
+        ("end_step", "`prune_until`"),
+        ("frequency", "`update_every`"),
+        ("pruning_schedule", "`schedule`"),
+        ("block_size", "`pattern=Block"),
+        ("sparsity_m_by_n", '`pattern="2:4"`'),
+        ("sparcity", "`sparsity`"),
+    ],
+)
+def test_settings_of_others_are_named(theirs, ours):
+    for recipe in (Recipe, PruneThenQuantize):
+        with pytest.raises(TypeError, match=f"no setting '{theirs}': that is {ours}"):
+            recipe(**{theirs: 0.5})
 
 
 def test_numpy_scalars_survive_json():

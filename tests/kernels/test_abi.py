@@ -35,8 +35,9 @@ def symbols(elf, *, defined):
     }
 
 
-def test_exports_the_two_plugin_functions_and_nothing_else(elf):
+def test_exports_its_own_functions_and_nothing_else(elf):
     assert symbols(elf, defined=True) == {
+        "qsparse_xnnpack_isa",
         "tflite_plugin_create_delegate",
         "tflite_plugin_destroy_delegate",
     }
@@ -64,6 +65,30 @@ def test_create_and_destroy(library):
         assert delegate
         library.tflite_plugin_destroy_delegate(delegate)
     library.tflite_plugin_destroy_delegate(None)
+
+
+def may_use_amx_tiles():
+    """Asks Linux, as every process must: arch_prctl(ARCH_REQ_XCOMP_PERM, TILEDATA)."""
+    return ctypes.CDLL(None).syscall(158, 0x1023, 18) == 0
+
+
+def test_names_what_xnnpack_runs_on(library):
+    """As the flags that Linux lists say, from the newest kernels of XNNPACK on."""
+    library.qsparse_xnnpack_isa.restype = ctypes.c_char_p
+    has = runner.cpu_has
+    avx512 = all(map(has, ("avx512f", "avx512bw", "avx512vl", "avx512dq")))
+    vnni = avx512 and has("avx512_vnni")
+    if vnni and has("gfni") and has("amx_int8") and may_use_amx_tiles():
+        expected = "AMX"
+    elif vnni:
+        expected = "AVX512-VNNI"
+    elif has("avx_vnni"):
+        expected = "AVX-VNNI"
+    elif avx512:
+        expected = "AVX-512 without VNNI"
+    else:
+        expected = "AVX2" if has("avx2") else "instructions older than AVX2"
+    assert library.qsparse_xnnpack_isa().decode() == expected
 
 
 def test_missing_option_arrays_are_refused(library):

@@ -25,6 +25,8 @@ from . import runner
         ({"min_gain": ""}, "bad value"),
         ({"dense": "yes"}, "bad value 'yes' for option 'dense'"),
         ({"log": "3"}, "bad value"),
+        ({"cpu": "pentium", "log": "1"}, "bad value 'pentium' for option 'cpu'"),
+        ({"cpu": "znver5"}, "runs nothing; it needs 'plan' or 'log'"),
     ],
 )
 def test_refused(options, message):

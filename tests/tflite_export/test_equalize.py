@@ -13,6 +13,7 @@ from qsparse.tflite_export.choices import Choices
 from qsparse.tflite_export.data import collect
 from qsparse.tflite_export.equalize import equalize
 from qsparse.tflite_export.freeze import freeze
+from qsparse.tflite_export.graph import LayerKernel
 from qsparse.tflite_export.simplify import simplify
 from tests.tflite_export import models
 
@@ -137,12 +138,12 @@ def test_channels_become_equal_and_nothing_else_changes(body, x):
     before = [graph.function()(*batch)["output"].numpy() for batch in batches]
     count = len(graph.nodes)
     uneven = {}
-    for path in find_paths(graph, set(), set(), []):
+    for path in find_paths(graph, set(), set()):
         size = sizes(graph, path, batches)
         if size[size > 0].min() < 2 / SMALL:
             uneven[path.ranged[0]] = path, size
     assert uneven
-    equalize(graph, set(), set(), [], Choices(), batches)
+    equalize(graph, set(), set(), Choices(), batches)
     after = [graph.function()(*batch)["output"].numpy() for batch in batches]
     for wanted, found in zip(before, after, strict=True):
         np.testing.assert_allclose(found, wanted, atol=2e-5 * np.abs(wanted).max())
@@ -200,7 +201,7 @@ def scalar(x):
 )
 def test_ops_that_mix_channels_end_the_search(body, x):
     graph, _ = frozen(network(body), x)
-    for path in find_paths(graph, set(), set(), []):
+    for path in find_paths(graph, set(), set()):
         assert all("uneven" not in node.name for node in path.producers)
 
 
@@ -209,11 +210,11 @@ def test_what_others_see_is_left_alone(x):
     seen = layers.ReLU()(convolution(name="uneven")(inputs))
     model = keras.Model(inputs, [seen, convolution()(seen)])
     graph, _ = frozen(model, x)
-    assert find_paths(graph, set(), set(), []) == []
+    assert find_paths(graph, set(), set()) == []
     graph, _ = frozen(network(plain), x)
-    (path,) = find_paths(graph, set(), set(), [])
-    assert find_paths(graph, set(), set(path.ranged), []) == []
-    assert find_paths(graph, set(path.ranged), set(), []) == []
+    (path,) = find_paths(graph, set(), set())
+    assert find_paths(graph, set(), set(path.ranged)) == []
+    assert find_paths(graph, set(path.ranged), set()) == []
 
 
 def error_of(model, data, path):
@@ -250,10 +251,10 @@ def test_relu6_still_ends_at_6(x):
     # Far beyond what calibration saw: channels that reached 6 must end there.
     far = [[batch[0] * 1.5] for batch in batches]
     wanted = [before(*batch)["output"].numpy() for batch in far]
-    clipped = [path for path in find_paths(graph, set(), set(), []) if path.clipped]
+    clipped = [path for path in find_paths(graph, set(), set()) if path.clipped]
     reached = graph.function(lambda get: get(clipped[0].ranged[0]))(*far[0])
     assert reached.numpy().max() == 6.0
-    equalize(graph, set(), set(), [], Choices(), batches)
+    equalize(graph, set(), set(), Choices(), batches)
     function = graph.function()
     for batch, output in zip(far, wanted, strict=True):
         found = function(*batch)["output"].numpy()
@@ -325,15 +326,16 @@ def test_a_channel_that_hardly_lives_does_not_stop_xnnpack(x, tmp_path):
 def test_trained_integers_may_be_divided_but_not_multiplied(x):
     model = network(normalized)
     graph, batches = frozen(model, x)
-    (path,) = find_paths(graph, set(), set(), [])
+    (path,) = find_paths(graph, set(), set())
     (head,) = (graph.nodes[node.input[0]] for node in path.producers)
     ((reader, _),) = path.consumers
     for node, taken in ((head, False), (reader, True)):
         weights = graph.value(node.input[1])
         scale = np.abs(weights).max(axis=(0, 1, 2)) / 127
         integers = np.rint(weights / scale).astype(np.int8)
-        graph.nodes[node.name].input[1] = graph.add_constant(
+        name = graph.add_constant(
             f"{node.name}/grid", (integers * scale).astype(np.float32)
         )
-        rows = integers.transpose(3, 0, 1, 2).reshape(integers.shape[3], -1)
-        assert (find_paths(graph, set(), set(), [rows]) == []) == taken
+        graph.nodes[node.name].input[1] = name
+        graph.kernels = {name: LayerKernel("conv", integers, None)}
+        assert (find_paths(graph, set(), set()) == []) == taken

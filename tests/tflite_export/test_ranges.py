@@ -7,13 +7,17 @@ import tensorflow as tf
 from keras import layers
 
 import qsparse
+from qsparse.callbacks import PruneThenQuantize
+from qsparse.tflite_export import verify_file
 from qsparse.tflite_export.calibrate import quantize_activations
 from qsparse.tflite_export.data import collect
 from qsparse.tflite_export.flatbuffer import ModelFile
 from qsparse.tflite_export.freeze import freeze
 from qsparse.tflite_export.graph import FAKE_QUANT
 from qsparse.tflite_export.ranges import Range
+from tests.conftest import compiled
 from tests.tflite_export import models
+from tests.tflite_export.against_keras import against_keras
 
 
 class Trained(layers.Layer):
@@ -157,3 +161,63 @@ def test_dead_activations_do_not_stop_an_export(data, tmp_path):
     model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(dead)))
     report = qsparse.export(model, tmp_path / "m.tflite", data)
     assert report.int8_share == 1.0
+
+
+NEUTRAL = {
+    "rescaling": layers.Rescaling(1.0),
+    "normalization": layers.Normalization(mean=0.0, variance=1.0),
+    "product": layers.Lambda(lambda x: x * 1),
+    "sum": layers.Lambda(lambda x: x + 0),
+    "quotient": layers.Lambda(lambda x: x / 1),
+    "two": layers.Lambda(lambda x: (x * 1 + 0) / 1),
+}
+
+
+@pytest.mark.parametrize("name", NEUTRAL)
+def test_the_range_behind_an_op_that_does_nothing_is_kept(name, data):
+    inputs = keras.Input((28, 28, 1))
+    x = Trained(-1.0, 1.55)(NEUTRAL[name](inputs))
+    x = layers.Conv2D(4, 3, activation="relu")(x)
+    _, ranges = quantized(models.randomized(keras.Model(inputs, x)), data)
+    (entry,) = by_source(ranges, "trained").values()
+    assert (entry.low, entry.high) == pytest.approx((-1.0, 1.55))
+
+
+def test_ranges_in_front_of_and_behind_an_op_that_does_nothing_are_joined(data):
+    inputs = keras.Input((28, 28, 1))
+    x = layers.Conv2D(4, 3, padding="same")(inputs)
+    y = Trained(-3.0, 1.0)(layers.Rescaling(1.0)(Trained(-2.0, 2.0)(x)))
+    model = keras.Model(inputs, layers.Conv2D(4, 3)(y))
+    _, ranges = quantized(models.randomized(model), data)
+    (entry,) = by_source(ranges, "trained").values()
+    assert (entry.low, entry.high) == (-3.0, 2.0)
+
+
+def test_a_range_behind_a_dense_layer_with_a_bias_of_zero_is_kept(data):
+    inputs = keras.Input((28, 28, 1))
+    x = Trained(-2.0, 2.0)(layers.Dense(8)(layers.Flatten()(inputs)))
+    graph, ranges = quantized(keras.Model(inputs, layers.Dense(4)(x)), data)
+    (tensor,) = by_source(ranges, "trained")
+    assert graph.nodes[tensor].op == "MatMul"
+
+
+def test_a_network_that_begins_with_a_rescaling_is_trained_and_exported(
+    images, tmp_path
+):
+    x, y = images[0][:256] * 255, images[1][:256]
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential(
+        [
+            keras.Input((28, 28, 1)),
+            layers.Rescaling(1 / 255.0),
+            layers.Conv2D(8, 3, strides=2, activation="relu"),
+            layers.Flatten(),
+            layers.Dense(12),
+        ]
+    )
+    compiled(model).fit(x, y, epochs=2, verbose=0, callbacks=[PruneThenQuantize()])
+    report = qsparse.export(model, tmp_path / "m.tflite", x[:32])
+    assert report.ranges["trained"] == 2
+    (far,) = against_keras(model, tmp_path / "m.tflite", x[:32])
+    assert far.lsb.max() < 1.5 and far.sqnr.min() > 25
+    assert not verify_file(model, tmp_path / "m.tflite", x[:8]).failures

@@ -14,8 +14,9 @@ from qsparse.tflite_export.convert import convert
 from qsparse.tflite_export.data import collect
 from qsparse.tflite_export.flatbuffer import ModelFile
 from qsparse.tflite_export.freeze import freeze
+from qsparse.tflite_export.graph import LayerKernel
 from qsparse.tflite_export.verify import compare
-from qsparse.tflite_export.weights import TrainedWeights, restore
+from qsparse.tflite_export.weights import TrainedLayer, restore
 from tests.tflite_export import models
 
 
@@ -43,12 +44,33 @@ def convolution(rng, largest, gamma):
 
 
 def converted(model, data, trained):
+    """Return a file, the graph it is of and what `compare` needs.
+
+    Args:
+        model: its kernels are multiples of integers.
+        data: representative data.
+        trained: layer -> its integers and mask, in the order of a file.
+    """
     samples = collect(model, data)
     graph = freeze(model, samples.specs, samples.structure)
-    ranges = quantize_activations(
-        graph, samples.batches, [layer.by_channel() for layer in trained]
-    )
+    for path, (integers, mask) in trained.items():
+        kernel = model.get_layer(path).get_weights()[0]
+        (name,) = (n for n in graph.nodes if np.array_equal(graph.constant(n), kernel))
+        parts = [
+            None if part is None else np.moveaxis(part, 0, -1)
+            for part in (integers, mask)
+        ]
+        graph.kernels[name] = LayerKernel(path, *parts)
+    ranges = quantize_activations(graph, samples.batches)
     return ModelFile(convert(graph)), graph, ranges, samples.batches
+
+
+def described(trained):
+    """Return `trained` as a report wants it."""
+    return [
+        TrainedLayer(path, "made up", integers.size, 0.0)
+        for path, (integers, _) in trained.items()
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +83,9 @@ def test_grid_and_sign_survive_a_folded_batch_normalization(largest, data):
     rng = np.random.default_rng(largest)
     gamma = np.array([1.0, -0.5, 2.0, -3.0, 0.1, 0.7, -0.2, 1.5])
     model, integers, _ = convolution(rng, largest, gamma)
-    trained = [TrainedWeights("conv", integers, integers != 0, "made up")]
+    trained = {"conv": (integers, integers != 0)}
     file, graph, ranges, batches = converted(model, data, trained)
-    (match,) = restore(file, trained)
+    (match,) = restore(file, graph, described(trained))
     assert match.flipped == 3
     assert match.regridded == (0 if largest == 127 else 8)
     again = ModelFile(file.to_bytes())
@@ -79,11 +101,11 @@ def test_regridded_scale_and_bias_mean_what_they_meant(data):
     rng = np.random.default_rng(0)
     gamma = rng.uniform(0.5, 1.5, size=8)
     model, integers, scale = convolution(rng, 64, gamma)
-    trained = [TrainedWeights("conv", integers)]
-    file, *_ = converted(model, data, trained)
+    trained = {"conv": (integers, None)}
+    file, graph, *_ = converted(model, data, trained)
     op = next(op for op in file.ops if op.weights.shape == (8, 3, 3, 4))
     before = op.inputs[2].data * op.inputs[2].scales.astype(float)
-    restore(file, trained)
+    restore(file, graph, described(trained))
     bn = model.get_layer("bn")
     folded = gamma / np.sqrt(bn.moving_variance.numpy() + bn.epsilon)
     np.testing.assert_allclose(op.weights.scales, scale * folded, rtol=1e-5)
@@ -97,10 +119,10 @@ def test_a_vanished_gamma_is_a_channel_of_zeros(data):
     rng = np.random.default_rng(0)
     gamma = np.array([1.0, 0.0, 1, 1, 1, 1, 1, 1])
     model, integers, _ = convolution(rng, 127, gamma)
-    trained = [TrainedWeights("conv", integers, np.ones(integers.shape, bool), "x")]
-    file, *_ = converted(model, data, trained)
-    (match,) = restore(file, trained)
-    assert match.tensor is not None and match.flipped == 0
+    trained = {"conv": (integers, np.ones(integers.shape, bool))}
+    file, graph, *_ = converted(model, data, trained)
+    (match,) = restore(file, graph, described(trained))
+    assert (match.state, match.flipped, match.vanished) == ("found", 0, 1)
 
 
 def test_biases_are_rounded_as_in_the_file(data, monkeypatch):
@@ -113,7 +135,7 @@ def test_biases_are_rounded_as_in_the_file(data, monkeypatch):
     for baked in (True, False):
         if not baked:
             monkeypatch.setattr(calibrate, "bake_biases", lambda graph: None)
-        file, graph, ranges, batches = converted(model, data, [])
+        file, graph, ranges, batches = converted(model, data, {})
         differing[baked] = compare(file.to_bytes(), graph, ranges, batches).mean_lsb
     assert differing[True] < 1e-4
     assert differing[False] > 20 * differing[True]
@@ -139,20 +161,26 @@ def test_a_bias_behind_zeros_is_what_it_was(data, tmp_path):
 def test_other_weights_do_not_match(data):
     rng = np.random.default_rng(0)
     model, integers, _ = convolution(rng, 127, np.ones(8))
-    file, *_ = converted(model, data, [])
-    (match,) = restore(file, [TrainedWeights("conv", np.roll(integers, 1, axis=0))])
-    assert match.tensor is None
+    trained = {"conv": (integers, None)}
+    _, graph, *_ = converted(model, data, trained)
+    model.get_layer("conv").set_weights(
+        [np.roll(w, 1, axis=-1) for w in model.get_layer("conv").get_weights()]
+    )
+    other, *_ = converted(model, data, {})
+    (match,) = restore(other, graph, described(trained))
+    assert match.tensor is None and match.state == "lost"
     assert match.to_dict()["sparsity"] is None
 
 
 def test_a_lost_zero_is_an_error(data):
     rng = np.random.default_rng(0)
     model, integers, _ = convolution(rng, 127, np.ones(8))
-    file, *_ = converted(model, data, [TrainedWeights("conv", integers)])
     mask = integers != 0
     mask[0, 0, 0, 0] = False
+    trained = {"conv": (integers, mask)}
+    file, graph, *_ = converted(model, data, trained)
     with pytest.raises(RuntimeError, match="layer 'conv': 1 pruned weights"):
-        restore(file, [TrainedWeights("conv", integers, mask, "x")])
+        restore(file, graph, described(trained))
 
 
 def test_layers_with_equal_weights_are_all_restored(data):
@@ -165,9 +193,9 @@ def test_layers_with_equal_weights_are_all_restored(data):
     model = keras.Model(inputs, [first(rows), second(layers.ReLU()(1 - rows))])
     for layer, scale in ((first, 0.01), (second, 0.002)):
         layer.set_weights([integers.T * scale, rng.normal(size=8)])
-    trained = [TrainedWeights("first", integers), TrainedWeights("second", integers)]
+    trained = {"first": (integers, None), "second": (integers, None)}
     file, graph, ranges, batches = converted(model, data, trained)
-    restore(file, trained)
+    restore(file, graph, described(trained))
     for op in file.ops:
         if op.weights is not None:
             np.testing.assert_array_equal(op.weights.data, integers)

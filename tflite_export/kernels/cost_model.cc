@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "cpu.h"
 #include "geometry.h"
 #include "kernel_choice.h"
+#include "xnnpack_time.h"
 
 namespace qsparse {
 namespace {
@@ -32,7 +32,7 @@ Rates RatesOf(const Kernel& kernel) {
     case Isa::kAvxVnni:
       return {0, 250, 10, 550, 120e3, 1.1};
     case Isa::kAvx2:
-      return {0, 160, 6, 250, 60e3, 1.1};
+      return {0, 160, 8, 350, 60e3, 1.1};
     // ARM: not timed but derived from counted instructions (tests/arm/bench.py).
     case Isa::kNeonI8mm:
       return {0, 130, 40, 540, 60e3, 1.1};
@@ -70,27 +70,24 @@ RowRates NeonRatesOf(const RowKernel& kernel) {
 }
 #endif
 
-RowRates RatesOf(const RowKernel& kernel) {
+RowRates RatesOf([[maybe_unused]] const Cpu& cpu, const RowKernel& kernel) {
   if (kernel.isa == Isa::kPortable) return {16, 64, 60, 20, 8e3};
 #if defined(__aarch64__)
   return NeonRatesOf(kernel);
 #else
   if (kernel.isa == Isa::kAvxVnni) return {80, 39, 14, 150, 120e3};
-  if (kernel.isa == Isa::kAvx2) return {40, 21, 6, 70, 60e3};
+  if (kernel.isa == Isa::kAvx2) return {50, 19, 14, 450, 60e3};
   if (kernel.kept == kernel.run) return {140, 80, 4, 900, 250e3};
   // Intel shuffles and multiplies one register per cycle, AMD one and a half.
-  const double row = DenseIsaOfCpu() == DenseIsa::kAvx512VnniIntel ? 150 : 105;
+  const double row = cpu.is_intel ? 150 : 105;
   // Two-bit places take longer to unpack and less time to arrive.
   if (kernel.run < kernel.window) return {220, row + 5, 4, 900, 250e3};
   return {240, row, 4, 900, 250e3};
 #endif
 }
 
-// Multiply-accumulates per cycle: of our kernels at their peak, and of XNNPACK's
-// dense ones as measured. XNNPACK takes the best instructions of the CPU,
-// whatever was forced here. On ARM they are per instruction of the inner loop, as
-// counted; where that makes our dense kernel the faster one (NEON), it is taken to be
-// equal: XNNPACK's is scheduled by hand.
+// Multiply-accumulates per cycle of our kernels at their peak; on ARM per instruction
+// of the inner loop, as counted.
 double PeakOf(Isa isa) {
   switch (isa) {
     case Isa::kAvx512Vnni:
@@ -110,70 +107,21 @@ double PeakOf(Isa isa) {
   }
 }
 
-double XnnpackRate() {
-  switch (DenseIsaOfCpu()) {
-    case DenseIsa::kAvx512Vnni:
-      return 128;
-    case DenseIsa::kAvx512VnniIntel:
-      return 80;
-    case DenseIsa::kAvxVnni:
-      return 54;
-    case DenseIsa::kAvx2:
-      return 20;
-    case DenseIsa::kSme2:
-      return 100;
-    case DenseIsa::kNeonI8mm:
-      return 25.6;
-    case DenseIsa::kNeonDotprod:
-      return 12.8;
-    case DenseIsa::kNeon:
-      return 4.1;
-    default:
-      return 32;
-  }
-}
-
-// Weights of a layer this large come from beyond the second-level cache, and with
-// few rows nothing else counts: what a byte of them costs, ours or XNNPACK's, in
-// products of XNNPACK.
-constexpr int64_t kCachedBytes = int64_t{2} << 20;
-
-bool IsFar(const Layer& layer) {
-  return int64_t{layer.taps()} * layer.channels * layer.outputs >= kCachedBytes;
-}
-
-double FarByte() {
-  constexpr double kCyclesPerByte = 0.08, kLeast = 4;
-  return std::max(kLeast, kCyclesPerByte * XnnpackRate());
-}
-
 int64_t RoundUp(int64_t value, int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
 int64_t Chunks(int64_t bytes) { return (bytes + kChunkBytes - 1) / kChunkBytes; }
 
-// Rows of XNNPACK's tiles.
-int64_t XnnpackRows() {
-  const DenseIsa isa = DenseIsaOfCpu();
-  const bool is_arm = isa == DenseIsa::kNeon || isa == DenseIsa::kNeonDotprod ||
-                      isa == DenseIsa::kNeonI8mm || isa == DenseIsa::kSme2;
-  return is_arm ? 4 : 7;
-}
-
-// XNNPACK computes tiles of 7 (or 4) rows x 16 outputs x 8 inputs. A single row is bound
-// by reading the weights, which costs about as much as computing two.
-double XnnpackTime(const Layer& layer, double speed, double call) {
-  constexpr double kPerOutput = 40;
-  const int64_t depth = layer.taps() * RoundUp(layer.channels, 8);
-  double rows = layer.rows() == 1
-                    ? 2
-                    : static_cast<double>(RoundUp(layer.rows(), XnnpackRows()));
-  if (IsFar(layer)) rows = std::max(rows, FarByte());
-  const double macs = rows * static_cast<double>(depth) *
-                      static_cast<double>(RoundUp(layer.outputs, 16));
-  const double outputs = static_cast<double>(layer.rows() * layer.outputs);
-  return (macs + kPerOutput * outputs) / speed + call;
+// XNNPACK takes the best instructions of the CPU, whatever was forced here. `dense` is
+// what computing all weights with the kernel at hand would cost.
+double XnnpackTime(const Cpu& cpu, const Layer& layer, Isa isa, double call,
+                   double dense) {
+  double time = XnnpackCycles(cpu, layer) * PeakOf(isa);
+  // The matrix unit is never slower than VNNI. Where it was not timed, at few channels
+  // and outputs, the formula says so.
+  if (cpu.xnnpack == XnnpackIsa::kAmx) time = std::min(time, dense);
+  return time + call;
 }
 
 // Positions computed; the columns between padded rows are thrown away.
@@ -187,7 +135,19 @@ int64_t ComputedPositions(const Layer& layer, const Kernel& kernel) {
 
 }  // namespace
 
-Cost EstimateCost(const Layer& layer, int64_t blocks, const Kernel& kernel) {
+int64_t AllBlocks(const Layer& layer) {
+  return RoundUp(layer.outputs, kBlock) / kBlock *
+         (RoundUp(layer.channels, kBlock) / kBlock) * layer.taps();
+}
+
+int64_t FewestEntries(const Layer& layer, const RowKernel& kernel, double density) {
+  const double weights = static_cast<double>(layer.taps()) * layer.channels *
+                         static_cast<double>(layer.outputs);
+  return static_cast<int64_t>(weights * density / (kernel.outputs * kernel.slots()));
+}
+
+Cost EstimateCost(const Cpu& cpu, const Layer& layer, int64_t blocks,
+                  const Kernel& kernel) {
   const Rates rates = RatesOf(kernel);
   const int64_t computed = ComputedPositions(layer, kernel);
   const int64_t images = layer.taps() == 1 ? 1 : layer.batch;
@@ -195,11 +155,11 @@ Cost EstimateCost(const Layer& layer, int64_t blocks, const Kernel& kernel) {
   const double tiles = static_cast<double>(
       images * ((vectors + kernel.max_vectors - 1) / kernel.max_vectors));
 
-  double multiply = rates.block + kBlockWeights * static_cast<double>(computed);
-  multiply = std::max(multiply, rates.block_floor * tiles) * static_cast<double>(blocks);
+  double block = rates.block + kBlockWeights * static_cast<double>(computed);
+  block = std::max(block, rates.block_floor * tiles);
   const double tile_bytes = 2.0 * kernel.lanes * kernel.quad_bytes *
                             static_cast<double>(RoundUp(layer.channels, kBlock) / kBlock);
-  if (vectors > 1 && tile_bytes > kTileBytes) multiply *= rates.spilled;
+  if (vectors > 1 && tile_bytes > kTileBytes) block *= rates.spilled;
   const double requantize = rates.requantize * static_cast<double>(computed) *
                             static_cast<double>(RoundUp(layer.outputs, kBlock));
 
@@ -208,17 +168,18 @@ Cost EstimateCost(const Layer& layer, int64_t blocks, const Kernel& kernel) {
                                                  layer.height * layer.width;
   Cost cost;
   cost.pack = rates.chunk * in_rows * static_cast<double>(Chunks(layer.channels));
-  cost.compute = multiply + requantize;
+  cost.compute = block * static_cast<double>(blocks) + requantize;
   cost.unpack = rates.chunk * static_cast<double>(computed) *
                 static_cast<double>(Chunks(layer.outputs));
   cost.call = rates.call;
-  const double speed = XnnpackRate() / PeakOf(kernel.isa);
-  cost.xnnpack = XnnpackTime(layer, speed, rates.call);
+  const double dense = block * static_cast<double>(AllBlocks(layer)) + requantize;
+  cost.xnnpack = XnnpackTime(cpu, layer, kernel.isa, rates.call, dense);
   return cost;
 }
 
-Cost EstimateCost(const Layer& layer, int64_t entries, const RowKernel& kernel) {
-  const RowRates rates = RatesOf(kernel);
+Cost EstimateCost(const Cpu& cpu, const Layer& layer, int64_t entries,
+                  const RowKernel& kernel) {
+  const RowRates rates = RatesOf(cpu, kernel);
   const double rows = static_cast<double>(layer.rows());
   const double tiles = std::ceil(rows / kernel.max_rows);
   const double in_rows = layer.taps() == 1 ? rows
@@ -226,23 +187,27 @@ Cost EstimateCost(const Layer& layer, int64_t entries, const RowKernel& kernel) 
                                                  layer.height * layer.width;
   const double results =
       rows * static_cast<double>(RoundUp(layer.outputs, kernel.outputs));
-  const double speed = XnnpackRate() / PeakOf(kernel.isa);
+  const double requantize = rates.requantize * results;
   Cost cost;
   cost.pack = rates.chunk * in_rows * static_cast<double>(Chunks(layer.channels));
   double entry = rates.entry * tiles + rates.row * rows;
-  if (IsFar(layer)) entry = std::max(entry, FarByte() / speed * kernel.entry_bytes);
-  cost.compute = static_cast<double>(entries) * entry + rates.requantize * results;
+  if (IsFar(layer)) {
+    entry = std::max(entry,
+                     FarByteCycles(cpu) * PeakOf(kernel.isa) * kernel.entry_bytes);
+  }
+  cost.compute = static_cast<double>(entries) * entry + requantize;
   cost.call = rates.call;
-  cost.xnnpack = XnnpackTime(layer, speed, rates.call);
+  const double dense = static_cast<double>(FewestEntries(layer, kernel, 1)) * entry;
+  cost.xnnpack = XnnpackTime(cpu, layer, kernel.isa, rates.call, dense + requantize);
   return cost;
 }
 
 double Cost::chained(const Layer& layer, const Kernel& kernel) const {
   // Planes are read as they are unless strides or margins of rows stand in the way.
-  constexpr double kCopy = 0.5, kStep = 0.1;
+  constexpr double kCopy = 0.5;
   const bool strided = layer.stride_height > 1 || layer.stride_width > 1;
   const bool margins = layer.kernel_width > 1 && !kernel.masks_columns;
-  return compute + (strided || margins ? kCopy * pack : 0.0) + kStep * call;
+  return compute + (strided || margins ? kCopy * pack : 0.0) + call - invocation();
 }
 
 Cost EstimateCost(Isa isa, const ChainNode& node, int64_t rows, int64_t channels) {

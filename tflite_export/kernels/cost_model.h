@@ -1,10 +1,13 @@
 // Predicts, before anything runs, whether a layer is faster here than in XNNPACK.
+//
+// The CPU is an argument like any other: any can be asked about on any.
 #ifndef QSPARSE_COST_MODEL_H_
 #define QSPARSE_COST_MODEL_H_
 
 #include <cstdint>
 
 #include "chain_node.h"
+#include "cpu.h"
 #include "kernel.h"
 #include "layer.h"
 #include "operation_shape.h"
@@ -22,12 +25,15 @@ struct Cost {
 
   double ours() const { return pack + compute + unpack + call; }
   double gain() const { return xnnpack / ours(); }
-  // Ours where both sides are in planes.
+  // The part of `call` that nodes run together, in one delegate, pay once.
+  double invocation() const { return 0.9 * call; }
+  // Ours where both sides are in planes, without `invocation`.
   double chained(const Layer& layer, const Kernel& kernel) const;
 };
 
 // `blocks` are the 4x4 blocks that will be computed.
-Cost EstimateCost(const Layer& layer, int64_t blocks, const Kernel& kernel);
+Cost EstimateCost(const Cpu& cpu, const Layer& layer, int64_t blocks,
+                  const Kernel& kernel);
 
 // Of what is no layer, by the shape of its output; packing is that of one input.
 Cost EstimateCost(Isa isa, const ChainNode& node, int64_t rows, int64_t channels);
@@ -36,7 +42,14 @@ Cost EstimateCost(Isa isa, const ChainNode& node, int64_t rows, int64_t channels
 Cost EstimateCost(Isa isa, const OperationShape& shape);
 
 // `entries` are those of CountEntries.
-Cost EstimateCost(const Layer& layer, int64_t entries, const RowKernel& kernel);
+Cost EstimateCost(const Cpu& cpu, const Layer& layer, int64_t entries,
+                  const RowKernel& kernel);
+
+// The 4x4 blocks of a layer that skips none.
+int64_t AllBlocks(const Layer& layer);
+
+// Entries if no output and no window had more nonzeros than its fair share.
+int64_t FewestEntries(const Layer& layer, const RowKernel& kernel, double density);
 
 }  // namespace qsparse
 

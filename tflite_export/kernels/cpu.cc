@@ -4,6 +4,10 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #elif defined(__aarch64__) && defined(__APPLE__)
 #include <sys/sysctl.h>
 #elif defined(__aarch64__)
@@ -25,6 +29,28 @@ constexpr struct {
               {"neon", Isa::kNeon},
               {"dotprod", Isa::kNeonDotprod},
               {"i8mm", Isa::kNeonI8mm}};
+
+// One CPU for every difference that the cost model knows.
+constexpr struct {
+  const char* name;
+  Cpu cpu;
+} kCpus[] = {
+#if defined(__x86_64__)
+    {"haswell", {Isa::kAvx2, XnnpackIsa::kAvx2, false, true}},
+    {"znver3", {Isa::kAvx2, XnnpackIsa::kAvx2, false, false}},
+    {"skylake-avx512", {Isa::kAvx2, XnnpackIsa::kAvx512, false, true}},
+    {"alderlake", {Isa::kAvxVnni, XnnpackIsa::kAvxVnni, false, true}},
+    {"cascadelake", {Isa::kAvx512Vnni, XnnpackIsa::kAvx512Vnni, false, true}},
+    {"icelake-server", {Isa::kAvx512Vnni, XnnpackIsa::kAvx512Vnni, true, true}},
+    {"znver5", {Isa::kAvx512Vnni, XnnpackIsa::kAvx512Vnni, true, false}},
+    {"sapphirerapids", {Isa::kAvx512Vnni, XnnpackIsa::kAmx, true, true}},
+#elif defined(__aarch64__)
+    {"cortex-a53", {Isa::kNeon, XnnpackIsa::kNeon, false, false}},
+    {"cortex-a76", {Isa::kNeonDotprod, XnnpackIsa::kNeonDotprod, false, false}},
+    {"cortex-a710", {Isa::kNeonI8mm, XnnpackIsa::kNeonI8mm, false, false}},
+    {"apple-m4", {Isa::kNeonI8mm, XnnpackIsa::kSme2, false, false}},
+#endif
+};
 
 #if defined(__x86_64__)
 
@@ -64,14 +90,50 @@ bool IsIntel() {
   return Cpuid(0).ebx == kGenu;
 }
 
-bool HasAvx512Vnni() {
+bool HasAvx512() {
   constexpr uint64_t kZmmState = 0xe6;
   constexpr uint32_t kF = 1u << 16, kDq = 1u << 17, kBw = 1u << 30, kVl = 1u << 31;
-  constexpr uint32_t kVnni = 1u << 11;
   constexpr uint32_t kNeeded = kF | kDq | kBw | kVl;
-  const CpuidLeaf leaf7 = Cpuid(7);
   return (EnabledRegisterState(Cpuid(1)) & kZmmState) == kZmmState &&
-         (leaf7.ebx & kNeeded) == kNeeded && (leaf7.ecx & kVnni) != 0;
+         (Cpuid(7).ebx & kNeeded) == kNeeded;
+}
+
+bool HasAvx512Vnni() {
+  constexpr uint32_t kVnni = 1u << 11;
+  return HasAvx512() && (Cpuid(7).ecx & kVnni) != 0;
+}
+
+bool HasAvx512Vbmi() {
+  constexpr uint32_t kVbmi = 1u << 1;
+  return HasAvx512Vnni() && (Cpuid(7).ecx & kVbmi) != 0;
+}
+
+// The tiles of a process stay locked until it asks for them.
+bool MayUseTiles() {
+#if defined(__linux__)
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+
+// As XNNPACK asks, which wants GFNI too.
+bool HasAmx() {
+  constexpr uint64_t kTileState = 0x60000;
+  constexpr uint32_t kTile = 1u << 24, kInt8 = 1u << 25, kGfni = 1u << 8;
+  const CpuidLeaf leaf7 = Cpuid(7);
+  return HasAvx512Vnni() && (leaf7.ecx & kGfni) != 0 &&
+         (leaf7.edx & (kTile | kInt8)) == (kTile | kInt8) &&
+         (EnabledRegisterState(Cpuid(1)) & kTileState) == kTileState && MayUseTiles();
+}
+
+XnnpackIsa DetectXnnpackIsa() {
+  if (HasAmx()) return XnnpackIsa::kAmx;
+  if (HasAvx512Vnni()) return XnnpackIsa::kAvx512Vnni;
+  if (HasAvxVnni()) return XnnpackIsa::kAvxVnni;
+  if (HasAvx512()) return XnnpackIsa::kAvx512;
+  return HasAvx2() ? XnnpackIsa::kAvx2 : XnnpackIsa::kOther;
 }
 
 #elif defined(__aarch64__) && defined(__APPLE__)
@@ -106,30 +168,75 @@ bool HasSme2() {
 
 #endif
 
-}  // namespace
-
-DenseIsa DenseIsaOfCpu() {
-#if defined(__x86_64__)
-  if (HasAvx512Vnni()) {
-    return IsIntel() ? DenseIsa::kAvx512VnniIntel : DenseIsa::kAvx512Vnni;
-  }
-  if (HasAvxVnni()) return DenseIsa::kAvxVnni;
-  if (HasAvx2()) return DenseIsa::kAvx2;
-#elif defined(__aarch64__)
-  if (HasSme2()) return DenseIsa::kSme2;
-  if (HasI8mm()) return DenseIsa::kNeonI8mm;
-  return HasDotprod() ? DenseIsa::kNeonDotprod : DenseIsa::kNeon;
+#if defined(__aarch64__)
+XnnpackIsa DetectXnnpackIsa() {
+  if (HasSme2()) return XnnpackIsa::kSme2;
+  if (HasI8mm()) return XnnpackIsa::kNeonI8mm;
+  return HasDotprod() ? XnnpackIsa::kNeonDotprod : XnnpackIsa::kNeon;
+}
 #endif
-  return DenseIsa::kOther;
+
+Isa DetectIsa() {
+#define QSPARSE_KERNEL(isa, variable) \
+  if (IsSupported(Isa::isa)) return Isa::isa;
+#include "kernels.inc"
+#undef QSPARSE_KERNEL
+  return Isa::kPortable;
 }
 
-bool HasAvx512Vbmi() {
+Cpu Detect() {
+  Cpu cpu;
+  cpu.isa = DetectIsa();
 #if defined(__x86_64__)
-  constexpr uint32_t kVbmi = 1u << 1;
-  return HasAvx512Vnni() && (Cpuid(7).ecx & kVbmi) != 0;
-#else
-  return false;
+  cpu.has_vbmi = HasAvx512Vbmi();
+  cpu.is_intel = IsIntel();
 #endif
+#if defined(__x86_64__) || defined(__aarch64__)
+  cpu.xnnpack = DetectXnnpackIsa();
+#endif
+  return cpu;
+}
+
+}  // namespace
+
+const Cpu& ThisCpu() {
+  static const Cpu cpu = Detect();
+  return cpu;
+}
+
+bool FindCpu(const std::string& name, Cpu* cpu) {
+  for (const auto& known : kCpus) {
+    if (name != known.name) continue;
+    *cpu = known.cpu;
+    return true;
+  }
+  return false;
+}
+
+const char* XnnpackIsaName(XnnpackIsa isa) {
+  switch (isa) {
+    case XnnpackIsa::kAvx2:
+      return "AVX2";
+    case XnnpackIsa::kAvx512:
+      return "AVX-512 without VNNI";
+    case XnnpackIsa::kAvxVnni:
+      return "AVX-VNNI";
+    case XnnpackIsa::kAvx512Vnni:
+      return "AVX512-VNNI";
+    case XnnpackIsa::kAmx:
+      return "AMX";
+    case XnnpackIsa::kNeon:
+      return "NEON";
+    case XnnpackIsa::kNeonDotprod:
+      return "NEON dot products";
+    case XnnpackIsa::kNeonI8mm:
+      return "NEON i8mm";
+    case XnnpackIsa::kSme2:
+      return "SME2";
+    case XnnpackIsa::kOther:
+      break;
+  }
+  return "instructions older than AVX2";
 }
 
 bool IsSupported(Isa isa) {
@@ -154,14 +261,6 @@ bool IsSupported(Isa isa) {
     default:
       return false;
   }
-}
-
-Isa BestIsa() {
-#define QSPARSE_KERNEL(isa, variable) \
-  if (IsSupported(Isa::isa)) return Isa::isa;
-#include "kernels.inc"
-#undef QSPARSE_KERNEL
-  return Isa::kPortable;
 }
 
 const char* IsaName(Isa isa) {

@@ -65,6 +65,10 @@ Status SparseDelegate::Claim(Context* context) {
   // Claiming nodes replaces the plan, so everything is decided first.
   const std::vector<Decision> decisions =
       Planner(context, options_, pool_.get()).Decide(*plan);
+  if (options_.only_plan) {
+    Report(decisions);
+    return litert::kOk;
+  }
   std::map<int32_t, std::vector<const Decision*>> groups;
   for (const Decision& d : decisions) {
     if (d.claimed) groups[d.group].push_back(&d);
@@ -73,15 +77,16 @@ Status SparseDelegate::Claim(Context* context) {
     const Status status = ClaimGroup(context, &abi_, group);
     if (status != litert::kOk) return status;
   }
-  Report(decisions);
+  Report(*context, decisions);
   return litert::kOk;
 }
 
-void SparseDelegate::Report(const std::vector<Decision>& decisions) {
-  // The runtime asks once per subgraph; bodies of loops and branches without
-  // layers of ours must not wipe out the plan of the main one.
-  if (decisions.empty() && reported_) return;
-  reported_ = true;
+void SparseDelegate::Report(const Context& context,
+                            const std::vector<Decision>& decisions) {
+  // The runtime asks once per subgraph, the main one first: bodies of loops and
+  // branches number their nodes anew and must not wipe out its plan.
+  if (reported_ != nullptr && reported_ != &context) return;
+  reported_ = &context;
   if (!options_.plan_path.empty() && !WritePlan(options_.plan_path, decisions)) {
     std::fprintf(stderr, "qsparse: cannot write the plan to %s\n",
                  options_.plan_path.c_str());

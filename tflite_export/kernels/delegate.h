@@ -25,12 +25,12 @@ class SparseDelegate {
   static litert::Status Prepare(litert::Context* context, litert::Delegate* delegate);
   litert::Status Claim(litert::Context* context);
   void StartPool(const litert::Context& context);
-  void Report(const std::vector<Decision>& decisions);
+  void Report(const litert::Context& context, const std::vector<Decision>& decisions);
 
   litert::Delegate abi_ = {};
   Options options_;
   std::unique_ptr<ThreadPool> pool_;
-  bool reported_ = false;
+  const litert::Context* reported_ = nullptr;  // subgraph whose plan is told
 };
 
 }  // namespace qsparse

@@ -153,7 +153,10 @@ class Search {
   }
 
   double Gain(const std::vector<int32_t>& group) const {
-    double ours = 0, xnnpack = 0;
+    // Whatever the search had in mind, it runs on the kernel that is best alone.
+    const bool by_itself =
+        group.size() == 1 && Alone(candidates_[group[0]]) == State::kAlone;
+    double ours = 0, xnnpack = 0, call = 0;
     std::vector<int32_t> seen;
     const auto transfer_once = [&](int32_t name) {
       if (name < 0 || std::find(seen.begin(), seen.end(), name) != seen.end()) return;
@@ -162,14 +165,16 @@ class Search {
     };
     for (const int32_t i : group) {
       const Candidate& c = candidates_[i];
-      ours += states_[i] == State::kChained ? c.compute : c.alone;
+      const bool chained = states_[i] == State::kChained && !by_itself;
+      ours += chained ? c.compute : c.alone;
       xnnpack += c.xnnpack;
-      if (states_[i] != State::kChained) continue;
+      call = std::max(call, c.call);
+      if (!chained) continue;
       transfer_once(c.inputs[0]);
       transfer_once(c.inputs[1]);
       transfer_once(c.output);
     }
-    return xnnpack / ours;
+    return (xnnpack + call) / (ours + call);
   }
 
   const std::vector<Candidate>& candidates_;

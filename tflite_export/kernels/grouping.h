@@ -12,6 +12,7 @@ struct Candidate {
   int32_t inputs[2] = {-1, -1};  // tensors; the second only for additions
   int32_t output = -1;
   int32_t channels[2] = {0, 0};  // of the input and of the output, as the node sees them
+  double call = 0;               // once per group, ours or XNNPACK's; in none of these:
   double xnnpack = 0;
   double compute = 0;            // ours, between planes
   double pack = 0;               // of one input

@@ -2,7 +2,6 @@
 
 #include <cstring>
 
-#include "cpu.h"
 #include "row_weights.h"
 
 namespace qsparse {
@@ -41,44 +40,33 @@ bool Takes(const Kernel& kernel, const Layer& layer) {
          (layer.taps() == 1 && layer.rows() <= kernel.max_rows);
 }
 
-bool Takes(const RowKernel& kernel, const Layer& layer) {
+bool Takes(const Cpu& cpu, const RowKernel& kernel, const Layer& layer) {
 #if defined(__aarch64__)
   // As those with `narrow_weights` of the other family.
   if (kernel.isa == Isa::kNeon && HasMinus128(layer)) return false;
 #endif
-  return (!kernel.needs_vbmi || HasAvx512Vbmi()) &&
+  return (!kernel.needs_vbmi || cpu.has_vbmi) &&
          (kernel.max_positions == 0 || layer.rows() <= kernel.max_positions);
 }
 
-int64_t CeilDiv(int64_t value, int64_t divisor) { return (value + divisor - 1) / divisor; }
-
-// Entries if no output and no window had more nonzeros than its fair share.
-int64_t FewestEntries(const Layer& layer, const RowKernel& kernel, double density) {
-  const double weights = static_cast<double>(layer.taps()) * layer.channels *
-                         static_cast<double>(layer.outputs);
-  return static_cast<int64_t>(weights * density / (kernel.outputs * kernel.slots()));
-}
-
 int64_t Blocks(const Layer& layer, const Pattern& pattern, bool dense) {
-  return dense ? CeilDiv(layer.outputs, kBlock) * CeilDiv(layer.channels, kBlock) *
-                     layer.taps()
-               : pattern.blocks;
+  return dense ? AllBlocks(layer) : pattern.blocks;
 }
 
 }  // namespace
 
-KernelChoice ChoosePlaneKernel(Isa isa, const Layer& layer, const Pattern& pattern,
-                               bool dense) {
+KernelChoice ChoosePlaneKernel(const Cpu& cpu, Isa isa, const Layer& layer,
+                               const Pattern& pattern, bool dense) {
   KernelChoice best;
   for (const Kernel* kernel : kPlaneKernels) {
     if (kernel->isa != isa || !Takes(*kernel, layer)) continue;
-    const Cost cost = EstimateCost(layer, Blocks(layer, pattern, dense), *kernel);
+    const Cost cost = EstimateCost(cpu, layer, Blocks(layer, pattern, dense), *kernel);
     if (best.planes == nullptr || cost.ours() < best.cost.ours()) {
       best = {kernel, nullptr, cost};
     }
   }
   if (best.planes != nullptr) return best;
-  return ChoosePlaneKernel(Isa::kPortable, layer, pattern, dense);
+  return ChoosePlaneKernel(cpu, Isa::kPortable, layer, pattern, dense);
 }
 
 const Kernel& ChainKernel(Isa isa) {
@@ -88,8 +76,9 @@ const Kernel& ChainKernel(Isa isa) {
   return kPortableKernel;
 }
 
-KernelChoice ChooseKernel(Isa isa, const Layer& layer, const Pattern& pattern,
-                          bool dense, const std::string& forced) {
+KernelChoice ChooseKernel(const Cpu& cpu, Isa isa, const Layer& layer,
+                          const Pattern& pattern, bool dense,
+                          const std::string& forced) {
   const int64_t blocks = Blocks(layer, pattern, dense);
   KernelChoice best;
   const auto is_better = [&](const char* name, const Cost& cost) {
@@ -99,21 +88,21 @@ KernelChoice ChooseKernel(Isa isa, const Layer& layer, const Pattern& pattern,
   };
   for (const Kernel* kernel : kPlaneKernels) {
     if (kernel->isa != isa || !Takes(*kernel, layer)) continue;
-    const Cost cost = EstimateCost(layer, blocks, *kernel);
+    const Cost cost = EstimateCost(cpu, layer, blocks, *kernel);
     if (is_better(kernel->name, cost)) best = {kernel, nullptr, cost};
   }
   for (const RowKernel* kernel : kRowKernels) {
-    if (kernel->isa != isa || !Takes(*kernel, layer)) continue;
+    if (kernel->isa != isa || !Takes(cpu, *kernel, layer)) continue;
     // Counting reads all weights: not for a kernel that loses at its best.
     const double density = dense ? 1.0 : pattern.density;
     const int64_t fewest = FewestEntries(layer, *kernel, density);
-    if (!is_better(kernel->name, EstimateCost(layer, fewest, *kernel))) continue;
+    if (!is_better(kernel->name, EstimateCost(cpu, layer, fewest, *kernel))) continue;
     const Cost cost =
-        EstimateCost(layer, CountEntries(layer, *kernel, dense), *kernel);
+        EstimateCost(cpu, layer, CountEntries(layer, *kernel, dense), *kernel);
     if (is_better(kernel->name, cost)) best = {nullptr, kernel, cost};
   }
   if (best.planes == nullptr && best.rows == nullptr) {
-    return ChooseKernel(Isa::kPortable, layer, pattern, dense, forced);
+    return ChooseKernel(cpu, Isa::kPortable, layer, pattern, dense, forced);
   }
   return best;
 }
@@ -124,7 +113,7 @@ std::vector<KernelChoice> AllChoices(const Layer& layer) {
     if (Takes(*kernel, layer)) choices.push_back({kernel, nullptr, {}});
   }
   for (const RowKernel* kernel : kRowKernels) {
-    if (Takes(*kernel, layer)) choices.push_back({nullptr, kernel, {}});
+    if (Takes(ThisCpu(), *kernel, layer)) choices.push_back({nullptr, kernel, {}});
   }
   return choices;
 }

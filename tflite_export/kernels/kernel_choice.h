@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cost_model.h"
+#include "cpu.h"
 #include "kernel.h"
 #include "layer.h"
 #include "pattern.h"
@@ -23,19 +24,21 @@ struct KernelChoice {
   Isa isa() const { return rows != nullptr ? rows->isa : planes->isa; }
 };
 
-// `dense` treats every weight as present. A kernel called `forced` is taken whenever
-// it takes the layer; empty: none is forced.
-KernelChoice ChooseKernel(Isa isa, const Layer& layer, const Pattern& pattern,
-                          bool dense, const std::string& forced = "");
+// Of the kernels of `isa`, which need not be the CPU's best. `dense` treats every
+// weight as present. A kernel called `forced` is taken whenever it takes the layer;
+// empty: none is forced.
+KernelChoice ChooseKernel(const Cpu& cpu, Isa isa, const Layer& layer,
+                          const Pattern& pattern, bool dense,
+                          const std::string& forced = "");
 
 // The same among the kernels that can be part of a chain.
-KernelChoice ChoosePlaneKernel(Isa isa, const Layer& layer, const Pattern& pattern,
-                               bool dense);
+KernelChoice ChoosePlaneKernel(const Cpu& cpu, Isa isa, const Layer& layer,
+                               const Pattern& pattern, bool dense);
 
 // The plane kernel that takes any layer: packs and unpacks for chains.
 const Kernel& ChainKernel(Isa isa);
 
-// Every kernel of any ISA that takes the layer, without its cost.
+// Every kernel of any ISA that takes the layer on this CPU, without its cost.
 std::vector<KernelChoice> AllChoices(const Layer& layer);
 
 // Whether any ISA has a kernel of this name.

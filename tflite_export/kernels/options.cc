@@ -28,15 +28,15 @@ bool ParseGain(const std::string& text, double* value) {
 }
 
 // An ISA this CPU lacks is replaced, with one line on stderr per process.
-bool ResolveIsa(const std::string& name, Isa* isa) {
+bool ResolveIsa(const std::string& name, const Options& options, Isa* isa) {
   if (name.empty() || name == "auto") {
-    *isa = BestIsa();
+    *isa = options.cpu.isa;
     return true;
   }
   if (!ParseIsa(name, isa)) return false;
-  if (!IsSupported(*isa)) {
+  if (!options.only_plan && !IsSupported(*isa)) {
     static std::once_flag once;
-    const Isa best = BestIsa();
+    const Isa best = ThisCpu().isa;
     std::call_once(once, [&name, best] {
       std::fprintf(stderr, "qsparse: this CPU has no %s; using %s\n", name.c_str(),
                    IsaName(best));
@@ -67,13 +67,17 @@ bool ParseOne(const std::string& key, const std::string& value, Options* options
     options->plan_path = value;
     return true;
   }
+  if (key == "cpu") {
+    options->only_plan = value != "auto";
+    return value == "auto" || FindCpu(value, &options->cpu);
+  }
   *isa = value;
-  return ResolveIsa(value, &options->isa);
+  return value.empty() || value == "auto" || ParseIsa(value, &options->isa);
 }
 
 bool IsKnown(const std::string& key) {
   for (const char* known : {"threads", "isa", "kernel", "chains", "min_gain", "dense",
-                            "plan", "log"}) {
+                            "plan", "log", "cpu"}) {
     if (key == known) return true;
   }
   return false;
@@ -92,7 +96,7 @@ std::string ParseOptions(const char* const* keys, const char* const* values,
     const std::string value = values[i] == nullptr ? "" : values[i];
     if (!IsKnown(key)) {
       return "qsparse: unknown option '" + key +
-             "' (known: threads, isa, kernel, chains, min_gain, dense, plan, log)";
+             "' (known: threads, isa, kernel, chains, min_gain, dense, plan, log, cpu)";
     }
     if (!ParseOne(key, value, options, &isa)) {
       return "qsparse: bad value '" + value + "' for option '" + key + "'";
@@ -100,8 +104,12 @@ std::string ParseOptions(const char* const* keys, const char* const* values,
   }
   // The environment wins, so that a run can be compared without code changes.
   if (const char* forced = std::getenv("QSPARSE_ISA"); forced != nullptr) isa = forced;
-  if (!ResolveIsa(isa, &options->isa)) {
+  if (!ResolveIsa(isa, *options, &options->isa)) {
     return "qsparse: bad value '" + isa + "' for QSPARSE_ISA";
+  }
+  if (options->only_plan && options->plan_path.empty() && options->log == 0) {
+    return "qsparse: the option 'cpu' plans for a CPU and runs nothing; it needs "
+           "'plan' or 'log'";
   }
   return "";
 }

@@ -6,12 +6,15 @@
 #include <cstdint>
 #include <string>
 
+#include "cpu.h"
 #include "kernel.h"
 
 namespace qsparse {
 
 struct Options {
   int32_t threads = 0;     // 0: what the interpreter recommends
+  Cpu cpu = ThisCpu();
+  bool only_plan = false;  // a CPU was named: decide as there, take nothing
   Isa isa = Isa::kPortable;
   double min_gain = 1.1;   // layers predicted to gain less stay with XNNPACK
   bool dense = false;      // run every layer, treating every weight as present

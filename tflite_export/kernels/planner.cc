@@ -123,25 +123,26 @@ void Planner::JudgeLayer(Reading* reading) {
   const Layer& layer = reading->node.layer;
   Decision& d = decisions_[reading->decision];
   d.pattern = FindPattern(layer);
-  const KernelChoice alone = ChooseKernel(options_.isa, layer, d.pattern,
+  const KernelChoice alone = ChooseKernel(options_.cpu, options_.isa, layer, d.pattern,
                                           options_.dense, options_.kernel);
   d.isa = IsaName(alone.isa());
   d.kernel = alone.name();
   d.gain = alone.cost.gain();
   const KernelChoice chained =
-      ChoosePlaneKernel(options_.isa, layer, d.pattern, options_.dense);
+      ChoosePlaneKernel(options_.cpu, options_.isa, layer, d.pattern, options_.dense);
   if (!FitsMemory(layer, alone, pool_) || !FitsMemory(layer, chained, pool_)) {
     d.reason = "layer too large";
     return;
   }
   reading->node.kernel = chained.planes;
   Candidate& c = reading->candidate;
-  c.xnnpack = chained.cost.xnnpack;
+  c.call = chained.cost.invocation();
+  c.xnnpack = chained.cost.xnnpack - c.call;
   c.compute = chained.cost.chained(layer, *chained.planes);
   c.pack = chained.cost.pack;
   c.unpack = chained.cost.unpack;
   // Kernels count in units of their own; gains compare.
-  c.alone = c.xnnpack / alone.cost.gain();
+  c.alone = chained.cost.xnnpack / alone.cost.gain() - c.call;
   // A kernel of another ISA stood in: its planes may end elsewhere.
   c.in_chain = options_.chains && options_.kernel.empty() &&
                chained.isa() == options_.isa;

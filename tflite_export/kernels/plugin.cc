@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "cpu.h"
 #include "delegate.h"
 #include "options.h"
 
@@ -20,4 +21,8 @@ qsparse::litert::Delegate* tflite_plugin_create_delegate(
 void tflite_plugin_destroy_delegate(qsparse::litert::Delegate* delegate) {
   if (delegate == nullptr) return;
   delete static_cast<qsparse::SparseDelegate*>(delegate->data);
+}
+
+const char* qsparse_xnnpack_isa() {
+  return qsparse::XnnpackIsaName(qsparse::ThisCpu().xnnpack);
 }

@@ -1,4 +1,4 @@
-// The two functions by which a runtime, or one of our own wrappers, makes delegates.
+// The functions by which a runtime, or one of our own wrappers, makes delegates.
 #ifndef QSPARSE_PLUGIN_H_
 #define QSPARSE_PLUGIN_H_
 
@@ -12,5 +12,8 @@ QSPARSE_EXPORT qsparse::litert::Delegate* tflite_plugin_create_delegate(
     const char* const* keys, const char* const* values, size_t count,
     void (*report_error)(const char*));
 QSPARSE_EXPORT void tflite_plugin_destroy_delegate(qsparse::litert::Delegate* delegate);
+
+// The instructions XNNPACK's int8 kernels use on this CPU, for people: "AVX512-VNNI".
+QSPARSE_EXPORT const char* qsparse_xnnpack_isa();
 
 #endif  // QSPARSE_PLUGIN_H_

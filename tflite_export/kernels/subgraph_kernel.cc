@@ -127,8 +127,9 @@ void Pack(const Options& options, ThreadPool* pool, std::vector<ChainNode> chain
           SubgraphKernel* kernel) {
   if (chain.size() == 1 && chain[0].is_layer()) {
     const Layer& layer = chain[0].layer;
-    const KernelChoice choice = ChooseKernel(options.isa, layer, FindPattern(layer),
-                                             options.dense, options.kernel);
+    const KernelChoice choice = ChooseKernel(options.cpu, options.isa, layer,
+                                             FindPattern(layer), options.dense,
+                                             options.kernel);
     kernel->layer = Pack(layer, choice, options.dense, pool);
     return;
   }
@@ -136,8 +137,9 @@ void Pack(const Options& options, ThreadPool* pool, std::vector<ChainNode> chain
     ChainNode& node = chain[i];
     if (!node.is_layer()) return;
     const Pattern pattern = FindPattern(node.layer);
-    node.kernel =
-        ChoosePlaneKernel(options.isa, node.layer, pattern, options.dense).planes;
+    node.kernel = ChoosePlaneKernel(options.cpu, options.isa, node.layer, pattern,
+                                    options.dense)
+                      .planes;
   });
   kernel->chain = Chain::Create(std::move(chain), kernel->inputs, kernel->outputs,
                                 options.isa, options.dense, pool);

@@ -53,9 +53,11 @@ int main(int count, char** arguments) {
 
   qsparse::ThreadPool pool(1);
   const qsparse::Pattern pattern = qsparse::FindPattern(layer);
-  const qsparse::KernelChoice free = qsparse::ChooseKernel(isa, layer, pattern, dense);
+  const qsparse::KernelChoice free = 
+      qsparse::ChooseKernel(qsparse::ThisCpu(), isa, layer, pattern, dense);
   const qsparse::KernelChoice choice =
-      qsparse::ChooseKernel(isa, layer, pattern, dense, arguments[2]);
+      qsparse::ChooseKernel(qsparse::ThisCpu(), isa, layer, pattern, dense,
+                            arguments[2]);
   const auto packed = qsparse::Pack(layer, choice, dense, &pool);
   if (packed == nullptr) return 1;
   const std::vector<int8_t> input(packed->input_bytes(), 3);

@@ -1,0 +1,92 @@
+"""Rows of a long run, one line of JSON each, so that a run can be stopped and resumed.
+
+The work happens in worker processes, which append a row as soon as it is done. A
+worker that dies, or takes too long over one name, costs that name a row that says so;
+another worker goes on with the rest.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+_POLL = 0.5
+
+
+class Rows:
+    """The rows of one table.
+
+    Args:
+        path: the file, one JSON object a line; of two rows with one name the later
+            one counts. It need not exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> dict[str, Row]:
+        """Returns name -> row."""
+        if not self.path.exists():
+            return {}
+        lines = self.path.read_text(encoding="utf-8").splitlines()
+        return {row["name"]: row for row in map(json.loads, lines)}
+
+    def append(self, row: Row) -> None:
+        """Adds a row, which has a "name"."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(row) + "\n")
+
+
+def run_in_workers(
+    module: str, names: list[str], rows: Rows, *, per_process: int, seconds: float
+) -> None:
+    """Makes a row for every name.
+
+    Args:
+        module: run as `python -m module --worker ROWS NAME...`; it calls `work`.
+        names: what to do, in order.
+        rows: where the rows go.
+        per_process: most names one process is given; memory it lost goes with it.
+        seconds: longest time from one row to the next.
+    """
+    left = list(names)
+    while left:
+        batch, done = left[:per_process], 0
+        log = rows.path.with_suffix(".log")
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as stream:
+            worker = subprocess.Popen(
+                [sys.executable, "-m", module, "--worker", str(rows.path), *batch],
+                stdout=stream,
+                stderr=stream,
+            )
+            before, last = _count(rows.path), time.monotonic()
+            while worker.poll() is None:
+                time.sleep(_POLL)
+                if (now := _count(rows.path) - before) > done:
+                    done, last = now, time.monotonic()
+                    print(f"{batch[done - 1]}", file=sys.stderr, flush=True)
+                if time.monotonic() - last > seconds:
+                    worker.kill()
+                    worker.wait()
+        done = _count(rows.path) - before
+        left = left[done:]
+        if done < len(batch):
+            code = worker.returncode
+            why = f"the process ended with code {code}, or took over {seconds:.0f} s"
+            rows.append({"name": left.pop(0), "outcome": "fault", "note": why})
+
+
+def work(rows: Rows, names: list[str], do: Callable[[str], Row]) -> None:
+    """Makes the rows of one worker."""
+    for name in names:
+        rows.append({"name": name} | do(name))
+
+
+def _count(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0

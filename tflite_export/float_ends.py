@@ -1,0 +1,184 @@
+"""What stays in float at both ends of a network whose inputs and outputs are float.
+
+A scale and a shift per channel straight on an input (a Normalization, a
+BatchNormalization, arithmetics) bring features of different sizes to one; rounded
+before, to one scale, the small ones are gone. And what is concatenated last, say boxes
+in pixels and scores in [0, 1], need not share a scale: every part is dequantized from
+its own, and joined in float.
+"""
+
+import warnings
+from collections.abc import Iterable
+
+import numpy as np
+import tensorflow as tf
+
+from qsparse.tflite_export.graph import Graph, Node, node_name
+from qsparse.tflite_export.ranges import JOINS, MOVES, Range
+from qsparse.tflite_export.simplify import affine_constant
+
+_FEWEST_STEPS = 4.0
+
+
+def leading_affine(graph: Graph, inputs: Iterable[str] | None = None) -> set[str]:
+    """Finds the chains of sums and products with constants that begin at an input.
+
+    Args:
+        graph: a simplified graph.
+        inputs: where they may begin; None: at any input.
+
+    Returns:
+        Names of their nodes; the inputs are not among them.
+    """
+    users = graph.users()
+    starts = graph.inputs.values() if inputs is None else inputs
+    return set().union(*(_chain(graph, users, start) for start in starts))
+
+
+def uneven_inputs(graph: Graph) -> set[str]:
+    """Finds the inputs with a leading chain that is not the same for all channels."""
+    users = graph.users()
+    return {
+        start
+        for start in graph.inputs.values()
+        if any(_per_channel(graph, node) for node in _chain(graph, users, start))
+    }
+
+
+def float_joins(graph: Graph) -> set[str]:
+    """Takes the concatenations that are outputs, as they are or moved, out of int8.
+
+    Args:
+        graph: a simplified graph; changed in place.
+
+    Returns:
+        Names of the nodes, of those that only move what they make, of concatenations
+        that only they read, and of the nodes added in front of them.
+    """
+    joins = _last_joins(graph)
+    made = set()
+    for name in joins:
+        node = graph.nodes[name]
+        for position, source in enumerate(_operands(node)):
+            if node.op in JOINS and node_name(source) not in joins:
+                node.input[position] = _dequantized(graph, source)
+                made.add(node.input[position])
+    graph.refresh()
+    return joins | made
+
+
+def _last_joins(graph: Graph) -> set[str]:
+    users = graph.users()
+    found: set[str] = set()
+    for output in graph.outputs.values():
+        moved: set[str] = set()
+        tensor = output
+        while graph.nodes[node_name(tensor)].op in MOVES and not users[tensor]:
+            node = graph.nodes[node_name(tensor)]
+            moved.add(node.name)
+            tensor = node.input[0]
+            if len(users[tensor]) != 1:
+                break
+            users[tensor] = []  # read by what has been taken
+        joined = _joined(graph, users, tensor)
+        if joined:
+            found |= joined | moved
+    return found
+
+
+def warn_of_lost_features(
+    graph: Graph,
+    uneven: set[str],
+    ranges: dict[str, Range],
+    batches: list[list[np.ndarray]],
+) -> None:
+    """Says which channels of an int8 input one scale leaves hardly any step.
+
+    Args:
+        graph: the graph.
+        uneven: the inputs behind which such channels matter.
+        ranges: tensor -> range.
+        batches: representative samples.
+    """
+    for index, (name, tensor) in enumerate(graph.inputs.items()):
+        entry = ranges.get(tensor)
+        if entry is None or tensor not in uneven:
+            continue
+        values = np.concatenate([batch[index] for batch in batches])
+        rows = values.reshape(-1, values.shape[-1])
+        steps = np.ptp(rows, axis=0) / ((entry.high - entry.low) / 255)
+        lost = np.flatnonzero((steps > 0) & (steps < _FEWEST_STEPS))
+        if lost.size:
+            warnings.warn(
+                f"input {name!r} is int8, and its one scale goes from {entry.low:g} to "
+                f"{entry.high:g}: that leaves channel {lost[0]} {steps[lost[0]]:.1f} "
+                f"steps, and {lost.size} of {steps.size} channels fewer than "
+                f"{_FEWEST_STEPS:g}. Export with inference_type='float32', or "
+                "normalize the data before the model.",
+                stacklevel=2,
+            )
+
+
+def _chain(graph: Graph, users: dict, start: str) -> set[str]:
+    """Returns the affine nodes that read an input, or each other, one by one."""
+    found: set[str] = set()
+    waiting = [start]
+    while waiting:
+        tensor = waiting.pop()
+        for node in users[tensor]:
+            pair = affine_constant(graph, node)
+            cast = node.op == "Cast" and graph.dtypes[node.name].is_floating
+            if cast and tensor == start:
+                waiting.append(node.name)
+            elif pair is not None and pair[0] == tensor:
+                if graph.dtypes[tensor].is_floating and node.name not in found:
+                    found.add(node.name)
+                    waiting.append(node.name)
+    return found
+
+
+def _per_channel(graph: Graph, name: str) -> bool:
+    pair = affine_constant(graph, graph.nodes[name])
+    return pair is not None and np.unique(graph.value(pair[1])).size > 1
+
+
+def _joined(graph: Graph, users: dict, tensor: str) -> set[str]:
+    """Returns a concatenation nothing in the graph reads, and those it is made of."""
+    node = graph.nodes[node_name(tensor)]
+    if node.op not in JOINS or users[tensor] or not graph.dtypes[tensor].is_floating:
+        return set()
+    found = {node.name}
+    for source in _operands(node):
+        if users[source] == [node] and source not in graph.outputs.values():
+            users[source] = []
+            found |= _joined(graph, users, source)
+    return found
+
+
+def _dequantized(graph: Graph, tensor: str) -> str:
+    """Returns the same values behind a node that the converter leaves in float.
+
+    It gives a concatenation the scale of any input that has one, and so the others
+    too. A sum, here over an axis of length one, it leaves alone.
+    """
+    shape = np.array([*graph.shapes[tensor], 1], np.int32)
+    longer = graph.add_node(
+        f"{node_name(tensor)}/longer",
+        "Reshape",
+        [tensor, graph.add_constant(f"{node_name(tensor)}/longer/shape", shape)],
+        T=graph.dtypes[tensor],
+        Tshape=tf.int32,
+    )
+    axis = np.array([len(shape) - 1], np.int32)
+    return graph.add_node(
+        f"{node_name(tensor)}/float",
+        "Sum",
+        [longer, graph.add_constant(f"{node_name(tensor)}/float/axis", axis)],
+        T=graph.dtypes[tensor],
+        Tidx=tf.int32,
+        keep_dims=False,
+    )
+
+
+def _operands(node: Node) -> list[str]:
+    return list(node.input[:-1] if node.op == "ConcatV2" else node.input)
