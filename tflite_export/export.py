@@ -26,6 +26,7 @@ from qsparse.tflite_export.convert import INFERENCE_TYPES, convert
 from qsparse.tflite_export.data import collect
 from qsparse.tflite_export.export_report import ExportReport
 from qsparse.tflite_export.fidelity import LEAST_SQNR
+from qsparse.tflite_export.file_ends import name_ends
 from qsparse.tflite_export.files import check_destination, write_whole
 from qsparse.tflite_export.flatbuffer import ModelFile
 from qsparse.tflite_export.freeze import freeze
@@ -160,6 +161,8 @@ def export(
     if target is not None:
         ethos.check_two_of_four(file, matches)
     counts = count_sources(ranges)
+    tensors = map_tensors(file, graph, ranges)
+    renamed = name_ends(file, graph)
     file.set_metadata(
         {
             "version": FORMAT_VERSION,
@@ -167,7 +170,7 @@ def export(
             "target": target,
             "ranges": counts,
             "layers": [match.to_dict() for match in matches],
-            "tensors": map_tensors(file, graph, ranges),
+            "tensors": [[of, renamed.get(name, name)] for of, name in tensors],
             "choices": choices.to_list(),
         }
     )

@@ -76,7 +76,7 @@ RowRates RatesOf([[maybe_unused]] const Cpu& cpu, const RowKernel& kernel) {
   return NeonRatesOf(kernel);
 #else
   if (kernel.isa == Isa::kAvxVnni) return {80, 39, 14, 150, 120e3};
-  if (kernel.isa == Isa::kAvx2) return {50, 19, 14, 450, 60e3};
+  if (kernel.isa == Isa::kAvx2) return {50, 18, 14, 450, 60e3};
   if (kernel.kept == kernel.run) return {140, 80, 4, 900, 250e3};
   // Intel shuffles and multiplies one register per cycle, AMD one and a half.
   const double row = cpu.is_intel ? 150 : 105;

@@ -66,7 +66,7 @@ Status SparseDelegate::Claim(Context* context) {
   const std::vector<Decision> decisions =
       Planner(context, options_, pool_.get()).Decide(*plan);
   if (options_.only_plan) {
-    Report(decisions);
+    Report(*context, decisions);
     return litert::kOk;
   }
   std::map<int32_t, std::vector<const Decision*>> groups;

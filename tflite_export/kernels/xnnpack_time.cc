@@ -33,7 +33,7 @@ Tiles TilesOf(const Cpu& cpu) {
     case XnnpackIsa::kAvx512:
       return {26, 7, 16, 1.3, 30, 0.05};
     case XnnpackIsa::kAvx2:
-      return {24, 3, 8, 1.3, 30, 0.05};
+      return {25, 3, 8, 1.3, 30, 0.05};
     case XnnpackIsa::kSme2:
       return {100, 4, 16, 2, 40, 0.08};
     case XnnpackIsa::kNeonI8mm:
