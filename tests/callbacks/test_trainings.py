@@ -1,5 +1,7 @@
 """Trainings in several calls of fit, with other callbacks and other train steps."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from keras import layers
 import qsparse
 from qsparse.callbacks import Compress, Prune, PruneThenQuantize, Quantize
 from qsparse.compressor import compressed_layers, state_of
+from qsparse.phases import Phases
 from tests.conftest import compiled
 
 STEPS = 10  # of one epoch
@@ -284,6 +287,18 @@ def test_weights_that_never_move_are_told(pixels):
     model.compile("adam")
     with pytest.warns(UserWarning, match="changed no compressed weight: no optimizer"):
         fit(model, pixels, [PruneThenQuantize()], epochs=2)
+
+
+def test_masks_from_few_steps_are_told(pixels):
+    model = mlp()
+    qsparse.attach(model, qsparse.Recipe())
+    with pytest.warns(UserWarning, match="makes 99 steps from where pruning begins"):
+        Phases(model).start(99)
+    other = mlp()
+    qsparse.attach(other, qsparse.Recipe())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Phases(other).start(100)
 
 
 @pytest.mark.parametrize(
