@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import Any
 
 import keras
-import numpy as np
 from keras import layers
 
 from qsparse.keras_compat import (
@@ -108,6 +107,7 @@ def attach_to(
     with variable_scope(model):
         state = ModelState(recipe)
     state.left_out.update(left_out)
+    state.seen.update(layer for _, layer in walk_layers(model) if layer.built)
     _compress(model, state, targets)
 
 
@@ -120,29 +120,55 @@ def _take_on(model: keras.Model, state: ModelState, recipe: Recipe) -> Coverage:
             f"{', '.join(wrong)} differ. qsparse.strip(model) bakes it in; zeros are "
             "ordinary weights then, which a recipe that does not prune lets grow back."
         )
-    everything = replace(state.recipe, exclude=(), strict=False)
-    late = [
-        target
-        for target in find_targets(model, everything)
-        if compression_of(target.layer) is None and target.layer not in state.left_out
-    ]
-    if late and state.time().step > 0:
-        names = [f"'{target.path}'" for target in late]
-        raise ValueError(
-            f"Model '{model.name}', or a part of it, already carries the recipe, but "
-            f"{', '.join(names[:5])}{', ...' * (len(names) > 5)} could not be "
-            "compressed when it was attached. Build every layer before (call the model "
-            "on a batch), and exclude those to leave alone; a model that has trained "
-            "needs qsparse.strip first."
-        )
-    if late:  # The first step built them.
-        _compress(model, state, late)
+    _take_in(model, state)
     if merged(state.recipe, recipe) != state.recipe:
         targets = find_targets(model, recipe)
         state.recipe = merged(state.recipe, recipe)
         state.left_out.update(_excluded(model, recipe))
         _compress(model, state, targets)
     return coverage(model)
+
+
+def _take_in(model: keras.Model, state: ModelState) -> None:
+    """See to layers that could not be compressed when the recipe was attached."""
+    everything = replace(state.recipe, exclude=(), strict=False)
+    lacking = [
+        target
+        for target in find_targets(model, everything)
+        if target.layer not in state.left_out and _lacks(target)
+    ]
+    new = [target for target in lacking if target.layer not in state.seen]
+    if new and state.time().step > 0:
+        raise ValueError(
+            f"Model '{model.name}', or a part of it, already carries the recipe, but "
+            f"not {_listed(new)}, which came later. Build every layer before training "
+            "(call the model on a batch); a model that has trained needs "
+            "qsparse.strip(model) first."
+        )
+    if new:  # The first step built them.
+        state.seen.update(target.layer for target in new)
+        _compress(model, state, new)
+    old = [target for target in lacking if target not in new]
+    if old:
+        warnings.warn(
+            f"{_listed(old)} could not be pruned when the recipe was attached, as a "
+            "layer that is frozen; now they could be, but stay dense. To prune them "
+            "too, qsparse.strip(model) and train with a recipe anew.",
+            stacklevel=4,
+        )
+
+
+def _lacks(target: Target) -> bool:
+    """Return whether a recipe covers more of a layer than the layer carries."""
+    child = compression_of(target.layer)
+    if isinstance(child, KernelCompression):
+        return target.pattern is not None and child.pattern is None
+    return child is None
+
+
+def _listed(targets: list[Target]) -> str:
+    names = [f"'{target.path}'" for target in targets]
+    return ", ".join(names[:5]) + ", ..." * (len(names) > 5)
 
 
 def _warn_of_lost_masks(model: keras.Model, targets: list[Target]) -> None:
@@ -155,7 +181,7 @@ def _warn_of_lost_masks(model: keras.Model, targets: list[Target]) -> None:
         if isinstance(target.layer, QUANTIZABLE):
             kernel = target.layer.get_weights()[0]
             weights += kernel.size
-            zeros += np.count_nonzero(kernel == 0) * bool(kernel.any())
+            zeros += int((kernel == 0).sum()) if kernel.any() else 0
     if zeros > _MANY_ZEROS * weights:
         warnings.warn(
             f"{zeros / weights:.0%} of the weights of model '{model.name}' are zero, "

@@ -18,6 +18,7 @@ _PARTS = {
         "prune_from",
         "prune_until",
         "update_every",
+        "prune_frozen",
     ),
     "quantizing": (
         "quantize",

@@ -152,13 +152,16 @@ class InputQuantizer(Compression):
         return first
 
     def save_own_variables(self, store: Any) -> None:
-        """Store the ranges under their name."""
+        """Store the ranges, and what the last step has seen, under their names."""
         store["ranges"] = self.ranges
+        store["step"] = self.step
 
     def load_own_variables(self, store: Any) -> None:
         """Restore the ranges; a dense checkpoint has none."""
         if "ranges" in store:
             self.ranges.assign(store["ranges"])
+        if "step" in store:
+            self.step.assign(store["step"])
 
 
 class OutputQuantizer(InputQuantizer):

@@ -14,6 +14,12 @@ from qsparse.observers import InputQuantizer
 from qsparse.progress import Progress
 from qsparse.state import ModelState, compressions, state_of
 
+# Fewest steps from where pruning begins to the end of training: half of them, where
+# pruning ends by default, hold the 50 selections that `update_every` aims at. With
+# fewer, each one removes more than the weights can make up for before the next: a small
+# CNN of 58% (Fashion-MNIST) had 11% after 8 steps, 17% after 32, 26% after 128.
+_FEWEST_STEPS = 100
+
 
 class Phases:
     """Moves an attached model through its phases.
@@ -92,6 +98,7 @@ class Phases:
                     f"{begin}, prune_until is step {end} of {total_steps}."
                 )
             clock = clock._replace(pruning=span)
+            _warn_if_hasty((total_steps or end) - begin)
         if recipe.quantize and not clock.quantizing.begun:
             self._check_moment("quantize_from", total_steps)
             clock = clock._replace(quantizing=span)
@@ -219,6 +226,16 @@ class Phases:
         masks = (c.mask_variable.numpy() for c in self._pruned)
         kept = sum(int(mask.sum()) for mask in masks)
         return 1.0 - kept / self._weights if self._weights else 0.0
+
+
+def _warn_if_hasty(steps: int) -> None:
+    if steps < _FEWEST_STEPS:
+        warnings.warn(
+            f"Training makes {steps} steps from where pruning begins to its end. Masks "
+            f"from fewer than {_FEWEST_STEPS} cost accuracy: train longer, or give "
+            "total_epochs if more calls of fit follow.",
+            stacklevel=2,
+        )
 
 
 def unfinished(model: keras.Model) -> str | None:

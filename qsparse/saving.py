@@ -114,6 +114,8 @@ def _attach_as_saved(model: keras.Model, recipe: Recipe, path: str | Path) -> No
         if layer in pruned:
             pattern = recipe.pattern if pruned[layer] else None
             targets.append(Target(place, layer, pattern, survey.leaves(layer)))
+            if pattern is None:
+                left_out.append(layer)
         elif isinstance(layer, NORMS) and not recipe.excludes(place):
             # A normalization has nothing of its own to store.
             if recipe.freezes_statistics():

@@ -32,6 +32,7 @@ class ModelState(keras.layers.Layer):
             that hands no `training` on to its layers, when that call is traced.
         members: the compressions that share this state, as far as they exist.
         left_out: layers that a recipe could compress, and was told to leave.
+        seen: layers that were there, and built, when the recipe was attached.
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -40,6 +41,7 @@ class ModelState(keras.layers.Layer):
         self.fitting = False
         self.members: weakref.WeakSet[Compression] = weakref.WeakSet()
         self.left_out: weakref.WeakSet[keras.layers.Layer] = weakref.WeakSet()
+        self.seen: weakref.WeakSet[keras.layers.Layer] = weakref.WeakSet()
         self.clock = self.add_weight(
             name="clock",
             shape=(5,),

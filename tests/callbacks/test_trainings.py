@@ -1,5 +1,7 @@
 """Trainings in several calls of fit, with other callbacks and other train steps."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from keras import layers
 import qsparse
 from qsparse.callbacks import Compress, Prune, PruneThenQuantize, Quantize
 from qsparse.compressor import compressed_layers, state_of
+from qsparse.phases import Phases
 from tests.conftest import compiled
 
 STEPS = 10  # of one epoch
@@ -172,6 +175,17 @@ def test_early_stopping_that_goes_back_is_told(pixels, after):
         fit(mlp(), pixels, [strict, stopping], epochs=4)
 
 
+def test_a_base_that_was_frozen_stays_dense_and_is_named(pixels):
+    model = mlp()
+    model.layers[0].trainable = False
+    fit(compiled(model), pixels, [PruneThenQuantize()], epochs=2)
+    model.layers[0].trainable = True
+    with pytest.warns(UserWarning, match="'hidden' could not be pruned when"):
+        history = fit(compiled(model), pixels, [PruneThenQuantize()])
+    assert history["phase"] == [3.0]
+    assert model.layers[0].qsparse.pattern is None
+
+
 def test_a_model_without_training_argument_learns_ranges(pixels):
     class Plain(keras.Model):
         def __init__(self):
@@ -273,6 +287,18 @@ def test_weights_that_never_move_are_told(pixels):
     model.compile("adam")
     with pytest.warns(UserWarning, match="changed no compressed weight: no optimizer"):
         fit(model, pixels, [PruneThenQuantize()], epochs=2)
+
+
+def test_masks_from_few_steps_are_told(pixels):
+    model = mlp()
+    qsparse.attach(model, qsparse.Recipe())
+    with pytest.warns(UserWarning, match="makes 99 steps from where pruning begins"):
+        Phases(model).start(99)
+    other = mlp()
+    qsparse.attach(other, qsparse.Recipe())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Phases(other).start(100)
 
 
 @pytest.mark.parametrize(

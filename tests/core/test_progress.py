@@ -105,7 +105,7 @@ def test_no_range_was_trained(pixels):
     for done in range(10):
         phases.step(done)
         model(pixels[0][:25])
-    assert "none of 2 activation ranges was trained" in qsparse.unfinished(model)
+    assert "none of 3 activation ranges was trained" in qsparse.unfinished(model)
     phases.step(10)
     model(pixels[0][:25], training=True)
     assert qsparse.unfinished(model) is None

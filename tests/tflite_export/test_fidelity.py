@@ -166,7 +166,8 @@ def test_verify_fails_on_the_file_of_another_training(trained, images, tmp_path,
     qsparse.export(trained, path, images[0][:200])
     np.savez(tmp_path / "x.npz", x=images[0][:64], y=images[1][:64])
     assert verify_file(trained, path, images[0][:64], images[1][:64]).failures == []
-    model = keras.models.clone_model(trained)
+    with pytest.warns(UserWarning, match="copy of a compressed layer"):
+        model = keras.models.clone_model(trained)
     qsparse.attach(model, qsparse.Recipe())
     model.set_weights(trained.get_weights())
     kernel = model.layers[-1].weights[0]
