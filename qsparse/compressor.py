@@ -41,7 +41,13 @@ from qsparse.state import (
     compressions,
     state_of,
 )
-from qsparse.targets import NORMS, QUANTIZABLE, Target, find_targets
+from qsparse.targets import (
+    NORMS,
+    QUANTIZABLE,
+    Target,
+    find_targets,
+    why_frozen,
+)
 
 # Share of zeros from which on a plain model is taken for a pruned one.
 _MANY_ZEROS = 0.25
@@ -87,7 +93,7 @@ def attach(model: keras.Model, recipe: Recipe) -> Coverage:
             _warn_of_lost_masks(model, targets)
         else:
             strip(model)
-        attach_to(model, recipe, targets, _excluded(model, recipe))
+        attach_to(model, recipe, targets, _left_out(model, recipe))
     return coverage(model)
 
 
@@ -121,9 +127,10 @@ def _take_on(model: keras.Model, state: ModelState, recipe: Recipe) -> Coverage:
             "ordinary weights then, which a recipe that does not prune lets grow back."
         )
     everything = replace(state.recipe, exclude=(), strict=False)
+    covered = find_targets(model, everything)
     late = [
         target
-        for target in find_targets(model, everything)
+        for target in covered
         if compression_of(target.layer) is None and target.layer not in state.left_out
     ]
     if late and state.time().step > 0:
@@ -137,10 +144,11 @@ def _take_on(model: keras.Model, state: ModelState, recipe: Recipe) -> Coverage:
         )
     if late:  # The first step built them.
         _compress(model, state, late)
+    _warn_of_thawed(model, state, covered)
     if merged(state.recipe, recipe) != state.recipe:
         targets = find_targets(model, recipe)
         state.recipe = merged(state.recipe, recipe)
-        state.left_out.update(_excluded(model, recipe))
+        state.left_out.update(_left_out(model, recipe))
         _compress(model, state, targets)
     return coverage(model)
 
@@ -155,7 +163,7 @@ def _warn_of_lost_masks(model: keras.Model, targets: list[Target]) -> None:
         if isinstance(target.layer, QUANTIZABLE):
             kernel = target.layer.get_weights()[0]
             weights += kernel.size
-            zeros += np.count_nonzero(kernel == 0) * bool(kernel.any())
+            zeros += int(np.count_nonzero(kernel == 0)) * bool(kernel.any())
     if zeros > _MANY_ZEROS * weights:
         warnings.warn(
             f"{zeros / weights:.0%} of the weights of model '{model.name}' are zero, "
@@ -166,8 +174,34 @@ def _warn_of_lost_masks(model: keras.Model, targets: list[Target]) -> None:
         )
 
 
-def _excluded(model: keras.Model, recipe: Recipe) -> list[layers.Layer]:
-    return [layer for path, layer in walk_layers(model) if recipe.excludes(path)]
+def _left_out(model: keras.Model, recipe: Recipe) -> list[layers.Layer]:
+    """Return the layers that are left alone on purpose, whatever comes."""
+    return [
+        layer
+        for path, layer in walk_layers(model)
+        if recipe.excludes(path) or (not recipe.prune_frozen and why_frozen(layer))
+    ]
+
+
+def _warn_of_thawed(
+    model: keras.Model, state: ModelState, covered: list[Target]
+) -> None:
+    """Warn of layers that were frozen when masks were given out, and train now."""
+    dense = [
+        f"'{target.path}'"
+        for target in covered
+        if target.pattern is not None
+        and getattr(compression_of(target.layer), "pattern", None) is None
+        and not state.recipe.excludes(target.path)
+    ]
+    if dense:
+        warnings.warn(
+            f"{', '.join(dense[:5])}{', ...' * (len(dense) > 5)} of model "
+            f"'{model.name}' could not be pruned when the recipe was attached, as "
+            "frozen layers are not, and stay dense. To prune them, set trainable=True "
+            "before the recipe is attached, or qsparse.strip(model) and train anew.",
+            stacklevel=4,
+        )
 
 
 def _compress(model: keras.Model, state: ModelState, targets: list[Target]) -> None:
