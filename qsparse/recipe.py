@@ -56,9 +56,11 @@ class Recipe:
     """How a model is compressed, as plain data that survives JSON.
 
     Attributes:
-        pattern: a pattern, its name, or None to leave every weight.
-        sparsity: share of zeros in [0, 1) per pruned layer. None means what an
-            `NM` pattern implies, and 0.75 for the others.
+        pattern: a pattern, its name, text like "4x4", "16x4", "2:4" or "2:4 of 4x4",
+            or None to leave every weight.
+        sparsity: share of zeros in [0, 1) per pruned layer; a small one may end
+            with fewer, as every output keeps weights. None means what an `NM` pattern
+            implies, and 0.75 for the others.
         schedule: how sparsity grows from `prune_from` to `prune_until`.
         estimator: how gradients pass the mask.
         quantize: whether to train with int8 fake quantization.

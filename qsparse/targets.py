@@ -148,7 +148,7 @@ class Survey:
         if getattr(layer, "groups", 1) != 1:
             return f"groups={layer.groups}: only convolutions with groups=1 are pruned"
         if not recipe.prune_frozen:
-            reason = _why_frozen(layer)
+            reason = why_frozen(layer)
             if reason is not None:
                 return reason
         layout: Any = kernel_layout(layer)
@@ -191,7 +191,7 @@ class Survey:
         for path, layer, variable in self.matrices():
             if isinstance(layer, _NO_PRODUCTS) or "embedding" in variable.name:
                 continue
-            if self._recipe.excludes(path) or _why_frozen(layer) is not None:
+            if self._recipe.excludes(path) or why_frozen(layer) is not None:
                 continue
             reason = self.why_not_pruned(path, layer)
             if reason is not None:
@@ -256,8 +256,11 @@ def _reasons(survey: Survey) -> list[str]:
     return list(dict.fromkeys(reasons))[:20]
 
 
-def _why_frozen(layer: layers.Layer) -> str | None:
-    """Pruned weights that do not train would never make up for what they lose."""
+def why_frozen(layer: layers.Layer) -> str | None:
+    """Return why a layer's kernel does not train, or None if it does.
+
+    Pruned weights that do not train would never make up for what they lose.
+    """
     if not layer.trainable:
         return "frozen: trainable=False"
     kernel = own_kernel(layer)

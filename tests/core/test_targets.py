@@ -239,11 +239,18 @@ def test_a_frozen_kernel_is_not_pruned():
     assert reasons(model) == {"a": "frozen: its kernel has trainable=False", "b": ""}
 
 
-def test_what_trains_again_is_not_counted_as_pruned():
+@pytest.mark.parametrize("quantize", [True, False])
+def test_what_trains_again_stays_dense_and_says_so(quantize):
     model = frozen_base()
-    qsparse.attach(model, qsparse.Recipe())
+    recipe = qsparse.Recipe(quantize=quantize)
+    qsparse.attach(model, recipe)
+    phases = Phases(model)
+    phases.start(10)
+    for done in range(10):
+        phases.step(done)
     model.get_layer("base").trainable = True
-    coverage = qsparse.coverage(model)
+    with pytest.warns(UserWarning, match="'base/one', 'base/two'.*stay dense"):
+        coverage = qsparse.attach(model, recipe)
     assert coverage.layers[0].reason.startswith("it could not be pruned when")
     assert coverage.pruned_share == pytest.approx(1 / 3)
 
