@@ -28,8 +28,12 @@ $(VENV)/installed: $(VENV)/requirements pyproject.toml $(SOURCES)
 demo: $(VENV)/installed
 	$(BIN)/qsparse demo --output demo
 
+# Two files at a time; every worker imports TensorFlow and may take 3 GB. WORKERS=0 runs
+# all in one process.
+WORKERS ?= 2
+
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations=20 --durations-min=10
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -28,6 +28,7 @@ from qsparse.tflite_export.masked_scores import (
 )
 from qsparse.tflite_export.neuron_groups import group_neurons
 from qsparse.tflite_export.one_scale import share_ranges
+from qsparse.tflite_export.patches import patch_convolutions
 from qsparse.tflite_export.ranges import (
     AVERAGES,
     Range,
@@ -130,6 +131,7 @@ def choose_ranges(
     apart = group_neurons(graph, found.gates, sums, fixed, choices, batches)
     found = find_composites(graph)
     means_to_sums(graph, found)
+    apart |= patch_convolutions(graph, found.normalizing, fixed)
     sums = float_sums(graph, found.normalizing, fixed) | apart
     divided = smooth(graph, sums | found.normalizing, fixed, choices, batches)
     channelwise = sums | found.normalizing | divided | ends

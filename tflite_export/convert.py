@@ -5,7 +5,7 @@ import tempfile
 
 import tensorflow as tf
 
-from qsparse.tflite_export.graph import Graph
+from qsparse.tflite_export.graph import FAKE_QUANT, Graph
 from qsparse.tflite_export.quiet import quiet
 
 _LONGEST_MESSAGE = 600  # the rest is a dump of the program
@@ -28,8 +28,11 @@ def convert(
         The contents of the .tflite file.
 
     Raises:
+        ValueError: an input cannot be int8.
         RuntimeError: the converter refuses the graph; holds its message.
     """
+    if inference_type == "int8":
+        _check_inputs(graph)
     module = tf.Module()
     # Variables: TensorFlow copies constants of a function at every step on the way.
     module.weights = {
@@ -53,6 +56,21 @@ def convert(
             return converter.convert()
         except Exception as error:
             raise RuntimeError(_explain(f"{error}\n{written()}")) from error
+
+
+def _check_inputs(graph: Graph) -> None:
+    """Raises where a float input has no range, because only integers are made of it."""
+    users = graph.users()
+    for name, node in graph.inputs.items():
+        ranged = any(user.op == FAKE_QUANT for user in users[node])
+        if graph.dtypes[node].is_floating and users[node] and not ranged:
+            readers = sorted({user.op for user in users[node]})
+            raise ValueError(
+                f"input {name!r} is float, but the model only makes integers of it "
+                f"({', '.join(readers)}), so it has no int8 form. Declare it as "
+                f"integers, keras.Input(..., dtype='int32'), or pass "
+                "inference_type='float32'."
+            )
 
 
 def _explain(message: str) -> str:

@@ -12,9 +12,16 @@ from tensorflow.python.framework.convert_to_constants import (
     convert_variables_to_constants_v2_as_graph,
 )
 
+from qsparse.keras_compat import walk_layers
 from qsparse.kernel import FrozenKernel, KernelCompression, compressed_layers
 from qsparse.tflite_export.data import identifiers
 from qsparse.tflite_export.graph import LARGE, Graph, LayerKernel
+
+_LOOKUPS = (
+    keras.layers.IntegerLookup,
+    keras.layers.StringLookup,
+    keras.layers.TextVectorization,
+)
 
 
 def freeze(
@@ -41,6 +48,7 @@ def freeze(
             or infinite.
     """
     _check_weights(model)
+    _check_layers(model)
 
     # Large weights are arguments of the trace: converted to constants by TensorFlow,
     # they would take ten times their memory. Compressed kernels are, too: the argument
@@ -187,6 +195,16 @@ def _in_float32(model: keras.Model) -> Iterator[None]:
     finally:
         for layer, policy in changed:
             layer.dtype_policy = policy
+
+
+def _check_layers(model: keras.Model) -> None:
+    for path, layer in walk_layers(model):
+        if isinstance(layer, _LOOKUPS):
+            raise ValueError(
+                f"layer {path!r} ({type(layer).__name__}) looks its input up in a "
+                "table, which LiteRT cannot. Look up outside of the file: export the "
+                "model that begins behind this layer, and give it the indices."
+            )
 
 
 def _check_weights(model: keras.Model) -> None:

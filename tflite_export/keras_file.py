@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import h5py
+import ml_dtypes
 import numpy as np
 
 from qsparse.clock import Clock
@@ -82,7 +83,10 @@ def _values(item: h5py.Dataset) -> np.ndarray:
         raise ValueError(
             f"{item.name} claims {item.nbytes:,} bytes but stores {stored:,}"
         )
-    return item[...]
+    values = item[...]
+    # HDF5 has no such type; Keras stores its bytes.
+    short = item.attrs.get("dtype") == "bfloat16" and values.dtype.itemsize == 2
+    return values.view(ml_dtypes.bfloat16) if short else values
 
 
 def _layers(

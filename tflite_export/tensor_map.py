@@ -45,7 +45,10 @@ def in_order(graph: Graph, ranges: dict[str, Range]) -> dict[str, Range]:
 
 def _find(file: ModelFile, graph: Graph, tensor: str, entry: Range) -> str | None:
     size = int(np.prod(graph.shapes[tensor]))
-    fitting = [t for t in file.tensors if _fits(t, size, entry)]
+    # The converter leaves tensors behind that nothing computes any more.
+    computed = {t.index for op in file.ops for t in op.outputs}
+    computed |= {t.index for t in file.inputs}
+    fitting = [t for t in file.tensors if t.index in computed and _fits(t, size, entry)]
     if not fitting:
         return None
     named = [t for t in fitting if _is_named_after(t, tensor)]
