@@ -132,6 +132,8 @@ class Graph:
             data = [tensor_name(i) for i in node.input if not i.startswith("^")]
             del node.input[:]
             node.input.extend(data)
+            # Where to compute it: beside a node of an inlined function that is gone.
+            node.attr.pop("_class", None)
             if node.op == "Const":
                 self._values[node.name] = tf.make_ndarray(node.attr["value"].tensor)
                 del node.attr["value"]
