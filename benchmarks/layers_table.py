@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         to_page=layers_page,
         rows="bench/layers.jsonl",
         page="docs/layers.md",
-        per_process=40,
+        per_process=60,
         seconds=300.0,
     )
     return table.main(arguments)

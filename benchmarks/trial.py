@@ -25,8 +25,9 @@ HELD_BACK = 32
 BATCH = 16
 # What only developers can read: MLIR's text, or the inside of a Python program.
 _RAW = re.compile(
-    r"loc\(|error: '|<unknown>|tfl\.\w+' op|Ref:|Traceback|0x[0-9a-f]{6,}|\.cc:\d|"
-    r"StatefulPartitionedCall|\bObject at\b|Please report this|FuncGraph",
+    r"loc\(|error: '|<unknown>|'tfl\.\w+' op|Ref:|Traceback|0x[0-9a-f]{6,}|\.cc:\d|"
+    r"StatefulPartitionedCall|Please report this|FuncGraph|colocated|"
+    r"zip\(\)|NoneType|has no attribute|not understood|\w+\(\) (got|missing|takes)"
 )
 _CLEAR = (ValueError, TypeError, RuntimeError, NotImplementedError, ImportError)
 _LONGEST_MESSAGE = 700

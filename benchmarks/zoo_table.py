@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
         to_page=zoo_page,
         rows="bench/zoo.jsonl",
         page="docs/zoo.md",
-        per_process=12,
+        per_process=20,
         seconds=900.0,
     )
     return table.main(arguments)

@@ -91,11 +91,11 @@ class Compress(keras.callbacks.Callback):
         return self._coverage
 
     def set_model(self, model: Any = None) -> None:
-        """Attach the recipe, if the model and all layers of it are built.
+        """Attach the recipe, if the model is built.
 
         This happens before any callback's `on_train_begin`, so that
-        `BackupAndRestore` finds the state it has to restore. Layers that the first
-        batch builds are attached to after it.
+        `BackupAndRestore` finds the state it has to restore. What the first batch
+        builds is attached to after it.
 
         Raises:
             ValueError: if this is called on the class, or for two callbacks of the
@@ -109,7 +109,7 @@ class Compress(keras.callbacks.Callback):
         super().set_model(model)
         self._check_alone()
         self._reset()
-        if state_of(model) is not None or _all_built(model):
+        if state_of(model) is not None or _is_built(model):
             attach(model, self.recipe)
 
     def _check_alone(self) -> None:
@@ -171,8 +171,10 @@ class Compress(keras.callbacks.Callback):
             )
         attach(self.model, self.recipe)
         if self._phases is None:
-            self.model.make_train_function(force=True)
             self._start()
+        elif not self._phases.take_in():
+            return
+        self.model.make_train_function(force=True)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Put sparsity and phase into the epoch's logs."""
@@ -245,6 +247,7 @@ def _report(problem: str, strict: bool) -> None:
     warnings.warn(problem, stacklevel=2)
 
 
-def _all_built(model: keras.Model) -> bool:
-    layers = (layer for _, layer in walk_layers(model))
-    return model.built and all(x.built for x in layers if isinstance(x, QUANTIZABLE))
+def _is_built(model: keras.Model) -> bool:
+    """Return whether there is anything to attach to before the first batch."""
+    kernels = [x for _, x in walk_layers(model) if isinstance(x, QUANTIZABLE)]
+    return model.built and (not kernels or any(layer.built for layer in kernels))

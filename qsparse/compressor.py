@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers
 
 from qsparse.keras_compat import (
@@ -41,6 +42,9 @@ from qsparse.state import (
     state_of,
 )
 from qsparse.targets import NORMS, QUANTIZABLE, Target, find_targets
+
+# Share of zeros from which on a plain model is taken for a pruned one.
+_MANY_ZEROS = 0.25
 
 __all__ = ["attach", "compressed_layers", "export_mode", "state_of", "strip"]
 
@@ -79,7 +83,9 @@ def attach(model: keras.Model, recipe: Recipe) -> Coverage:
     targets = find_targets(model, recipe)
     missing = [t for t in targets if compression_of(t.layer) is None]
     if state is None or state.recipe != recipe or missing:
-        if state is not None:
+        if state is None:
+            _warn_of_lost_masks(model, targets)
+        else:
             strip(model)
         attach_to(model, recipe, targets, _excluded(model, recipe))
     return coverage(model)
@@ -116,24 +122,48 @@ def _take_on(model: keras.Model, state: ModelState, recipe: Recipe) -> Coverage:
         )
     everything = replace(state.recipe, exclude=(), strict=False)
     late = [
-        f"'{target.path}'"
+        target
         for target in find_targets(model, everything)
         if compression_of(target.layer) is None and target.layer not in state.left_out
     ]
-    if late:
+    if late and state.time().step > 0:
+        names = [f"'{target.path}'" for target in late]
         raise ValueError(
             f"Model '{model.name}', or a part of it, already carries the recipe, but "
-            f"{', '.join(late[:5])}{', ...' * (len(late) > 5)} could not be compressed "
-            "when it was attached. Build every layer before (call the model on a "
-            "batch), and exclude those to leave alone; a model that has trained needs "
-            "qsparse.strip first."
+            f"{', '.join(names[:5])}{', ...' * (len(names) > 5)} could not be "
+            "compressed when it was attached. Build every layer before (call the model "
+            "on a batch), and exclude those to leave alone; a model that has trained "
+            "needs qsparse.strip first."
         )
+    if late:  # The first step built them.
+        _compress(model, state, late)
     if merged(state.recipe, recipe) != state.recipe:
         targets = find_targets(model, recipe)
         state.recipe = merged(state.recipe, recipe)
         state.left_out.update(_excluded(model, recipe))
         _compress(model, state, targets)
     return coverage(model)
+
+
+def _warn_of_lost_masks(model: keras.Model, targets: list[Target]) -> None:
+    """Warn if a plain model was pruned before: training would undo it unseen.
+
+    Weights that were not pruned are hardly ever exactly zero, unless all of them are.
+    """
+    weights = zeros = 0
+    for target in targets:
+        if isinstance(target.layer, QUANTIZABLE):
+            kernel = target.layer.get_weights()[0]
+            weights += kernel.size
+            zeros += np.count_nonzero(kernel == 0) * bool(kernel.any())
+    if zeros > _MANY_ZEROS * weights:
+        warnings.warn(
+            f"{zeros / weights:.0%} of the weights of model '{model.name}' are zero, "
+            "but it has no masks: it was pruned, and then stripped or loaded by "
+            "keras.models.load_model. Training treats these zeros as ordinary "
+            "weights, which grow back. qsparse.load_model brings masks and ranges.",
+            stacklevel=3,
+        )
 
 
 def _excluded(model: keras.Model, recipe: Recipe) -> list[layers.Layer]:

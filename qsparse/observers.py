@@ -182,9 +182,10 @@ def _is_float(x: Any) -> bool:
     return keras.backend.is_float_dtype(x.dtype)
 
 
-def _constant(x: Any, low: float, high: float) -> Any:
-    known = _is_float(x) and high - low >= FLOOR
-    return fake_quantize_activations(x, low, high) if known else x
+def _constant(x: Any, low: np.float32, high: np.float32) -> Any:
+    if not _is_float(x) or high - low < FLOOR:
+        return x
+    return fake_quantize_activations(x, low, high)
 
 
 def _is_known(limits: Any) -> Any:

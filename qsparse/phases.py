@@ -34,21 +34,38 @@ class Phases:
         state = state_of(model)
         if state is None:
             raise ValueError(f"Model '{model.name}' carries no recipe: attach one.")
+        self._model = model
         self._state: ModelState = state
-        self._layers = compressed_layers(model)
-        self._pruned = [c for c in self._layers if c.pattern is not None]
-        self._weights = sum(math.prod(c.layout.shape) for c in self._pruned)
-        self._norms = [
-            c for c in compressions(model) if isinstance(c, FrozenStatistics)
-        ]
-        layers = (layer for _, layer in walk_layers(model))
-        self._quantizers = [c for c in layers if isinstance(c, InputQuantizer)]
-        self.statistics_frozen = any(norm.active for norm in self._norms)
         self.flip_rate = 0.0
         self.quantizing = bool(state.quantizing.numpy())
-        self.sparsity = self._measured_sparsity()
         self._first_step = state.time().step + 1
+        self._read_layers()
+
+    def _read_layers(self) -> None:
+        children = compressions(self._model)
+        self._layers = [c for c in children if isinstance(c, KernelCompression)]
+        self._pruned = [c for c in self._layers if c.pattern is not None]
+        self._weights = sum(math.prod(c.layout.shape) for c in self._pruned)
+        self._norms = [c for c in children if isinstance(c, FrozenStatistics)]
+        layers = (layer for _, layer in walk_layers(self._model))
+        self._quantizers = [c for c in layers if isinstance(c, InputQuantizer)]
+        self.statistics_frozen = any(norm.active for norm in self._norms)
+        self.sparsity = self._measured_sparsity()
         self._at_start: list[int] = []
+
+    def take_in(self) -> bool:
+        """Take in what was attached to layers that the first step built.
+
+        Returns:
+            Whether there are any, so that the train function has to be traced anew.
+        """
+        if len(compressed_layers(self._model)) == len(self._layers):
+            return False
+        self._read_layers()
+        self._at_start = [_checksum(c) for c in self._layers]
+        if self._pruned:
+            self._prune(self._first_step, self._state.time().step)
+        return True
 
     def start(self, total_steps: int) -> None:
         """Begin with a training: what has not begun begins with its first step.
@@ -110,16 +127,18 @@ class Phases:
             self.quantizing = step >= clock.quantizing.step_of(recipe.quantize_from)
             if self.quantizing != bool(self._state.quantizing.numpy()):
                 self._state.quantizing.assign(self.quantizing)
-        retrace = self._freeze_statistics(step, clock.quantizing)
-        if recipe.pattern is None:
-            return retrace
-        begin, end = (clock.pruning.step_of(m) for m in self._pruning_phase())
+        if recipe.pattern is not None:
+            self._prune(clock.step + 1, step)
+        return self._freeze_statistics(step, clock.quantizing)
+
+    def _prune(self, first: int, last: int) -> None:
+        """Select masks if any step from `first` to `last` asks for it."""
+        recipe, span = self._state.recipe, self._state.time().pruning
+        begin, end = (span.step_of(m) for m in self._pruning_phase())
         every = recipe.update_every or min(max((end - begin) // 50, 1), 100)
-        schedule, final = recipe.schedule, recipe.sparsity
-        passed = range(clock.step + 1, step + 1)
-        if any(schedule.refreshes(s, begin, end, every) for s in passed):
-            self.select_masks(schedule.sparsity(step, begin, end, final))
-        return retrace
+        schedule, steps = recipe.schedule, range(first, last + 1)
+        if any(schedule.refreshes(step, begin, end, every) for step in steps):
+            self.select_masks(schedule.sparsity(last, begin, end, recipe.sparsity))
 
     def _freeze_statistics(self, step: int, span: Span) -> bool:
         moment = self._state.recipe.freeze_statistics_from

@@ -7,8 +7,8 @@ import keras
 
 from qsparse.keras_compat import own_kernel
 from qsparse.kernel import KernelCompression
-from qsparse.state import Compression, ModelState, compression_of, state_of
-from qsparse.targets import Survey, weight_matrices
+from qsparse.state import ModelState, compression_of, state_of
+from qsparse.targets import Survey
 
 
 @dataclass(frozen=True)
@@ -111,14 +111,7 @@ def coverage(model: keras.Model) -> Coverage:
             "it with a callback of qsparse.callbacks."
         )
     survey = Survey(model, state.recipe)
-    rows, seen = [], set()
-    for path, layer in [(model.name, model), *survey.layers]:
-        if isinstance(layer, Compression | ModelState):
-            continue
-        for variable in weight_matrices(layer):
-            if id(variable) not in seen:
-                seen.add(id(variable))
-                rows.append(_row(path, layer, variable, survey, state))
+    rows = (_row(*entry, survey, state) for entry in survey.matrices())
     return Coverage(tuple(rows))
 
 
@@ -130,15 +123,16 @@ def _row(
     state: ModelState,
 ) -> LayerCoverage:
     child = compression_of(layer)
-    compressed, mask = False, None
-    if isinstance(child, KernelCompression) and own_kernel(layer) is variable:
-        compressed, mask = True, child.canonical_mask()
+    is_kernel = own_kernel(layer) is variable
+    compressed = child if isinstance(child, KernelCompression) and is_kernel else None
+    mask = compressed.canonical_mask() if compressed is not None else None
     reason = ""
     if mask is None:
-        # A layer may have become prunable since: its weights train again, say.
         reason = survey.why_not_pruned(path, layer) or (
-            "it could not be pruned when the recipe was attached"
-            if own_kernel(layer) is variable
+            # It may be prunable now: its weights train again, say.
+            "it could not be pruned when the recipe was attached; qsparse.strip the "
+            "model to start over"
+            if is_kernel
             else f"only the kernel of {type(layer).__name__} is pruned"
         )
     return LayerCoverage(
@@ -148,6 +142,6 @@ def _row(
         shape=tuple(variable.shape),
         pattern="dense" if mask is None else str(state.recipe.pattern),
         sparsity=0.0 if mask is None else 1.0 - float(mask.mean()),
-        int8=compressed and state.recipe.quantize,
+        int8=compressed is not None and state.recipe.quantize,
         reason=reason,
     )

@@ -86,6 +86,7 @@ class Survey:
 
     def __init__(self, model: keras.Model, recipe: Recipe) -> None:
         self.layers = walk_layers(model)
+        self._model = model
         self._recipe = recipe
         self._leaving = {id(layer) for layer in output_layers(model)}
         # Why whole parts of the model are left alone: layer -> reason.
@@ -101,6 +102,21 @@ class Survey:
     def _leave_alone(self, parent: layers.Layer, reason: str) -> None:
         for _, layer in walk_layers(parent):
             self._apart.setdefault(id(layer), reason)
+
+    def matrices(self) -> list[tuple[str, layers.Layer, keras.Variable]]:
+        """Return `(path, layer, weights)` of all weights that count, each once.
+
+        Of several layers that hold one variable, as a wrapper may, it is the one
+        that can be compressed.
+        """
+        found: dict[int, tuple[str, layers.Layer, keras.Variable]] = {}
+        for path, layer in [(self._model.name, self._model), *self.layers]:
+            for variable in weight_matrices(layer):
+                _, owner, _ = found.get(id(variable), (path, None, variable))
+                better = isinstance(layer, QUANTIZABLE) > isinstance(owner, QUANTIZABLE)
+                if owner is None or better:
+                    found[id(variable)] = path, layer, variable
+        return list(found.values())
 
     def why_untouched(self, layer: layers.Layer) -> str | None:
         """Return why a layer can be neither pruned nor quantized, or None."""
@@ -172,16 +188,15 @@ class Survey:
         none; nor are embeddings and depthwise convolutions, where no pattern fits.
         """
         found = []
-        for path, layer in self.layers:
-            matrices = [v for v in weight_matrices(layer) if "embedding" not in v.name]
-            if not matrices or isinstance(layer, _NO_PRODUCTS):
+        for path, layer, variable in self.matrices():
+            if isinstance(layer, _NO_PRODUCTS) or "embedding" in variable.name:
                 continue
             if self._recipe.excludes(path) or _why_frozen(layer) is not None:
                 continue
             reason = self.why_not_pruned(path, layer)
             if reason is not None:
                 found.append(f"'{path}': {reason}")
-        return found
+        return list(dict.fromkeys(found))
 
 
 def find_targets(model: keras.Model, recipe: Recipe) -> list[Target]:
@@ -235,11 +250,10 @@ def _check_exclusions(model: keras.Model, recipe: Recipe, survey: Survey) -> Non
 
 def _reasons(survey: Survey) -> list[str]:
     reasons = []
-    for path, layer in survey.layers:
-        if weight_matrices(layer):
-            why = survey.why_untouched(layer) or survey.why_not_pruned(path, layer)
-            reasons.append(f"'{path}': {why}")
-    return reasons[:20]
+    for path, layer, _ in survey.matrices():
+        why = survey.why_untouched(layer) or survey.why_not_pruned(path, layer)
+        reasons.append(f"'{path}': {why}")
+    return list(dict.fromkeys(reasons))[:20]
 
 
 def _why_frozen(layer: layers.Layer) -> str | None:

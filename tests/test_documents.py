@@ -34,6 +34,7 @@ def test_readme_example_runs(tmp_path, monkeypatch):
     )
     assert run.returncode == 0, run.stderr
     assert "4x4 blocks" in run.stdout
+    assert re.search(r"^class \d expected \d$", run.stdout, re.M)
     assert (tmp_path / "model.tflite").stat().st_size > 10_000
     monkeypatch.chdir(tmp_path)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -43,6 +44,13 @@ def test_readme_example_runs(tmp_path, monkeypatch):
     assert len(commands) >= 4
     for command in commands:
         assert cli.main(command.split()) == 0, command
+
+
+def test_links_of_the_readme_lead_somewhere():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if ":" not in link]
+    assert len(links) >= 6
+    assert all((ROOT / link).is_file() for link in links)
 
 
 def test_notebook_runs(tmp_path, monkeypatch):

@@ -16,7 +16,6 @@ from qsparse.tflite_export.float_ends import (
     float_joins,
     leading_affine,
     uneven_inputs,
-    warn_of_lost_features,
 )
 from qsparse.tflite_export.graph import FAKE_QUANT, Graph, node_name
 from qsparse.tflite_export.kept_apart import keep_apart
@@ -28,8 +27,18 @@ from qsparse.tflite_export.masked_scores import (
     score_tensors,
 )
 from qsparse.tflite_export.neuron_groups import group_neurons
-from qsparse.tflite_export.ranges import Range, choose, kept_from, take_trained
+from qsparse.tflite_export.one_scale import share_ranges
+from qsparse.tflite_export.patches import patch_convolutions
+from qsparse.tflite_export.ranges import (
+    AVERAGES,
+    Range,
+    choose,
+    kept_from,
+    take_trained,
+)
 from qsparse.tflite_export.residuals import float_sums, scale_channels
+from qsparse.tflite_export.reversals import to_slices
+from qsparse.tflite_export.safe_scales import widen
 from qsparse.tflite_export.simplify import simplify
 from qsparse.tflite_export.smoothing import smooth
 
@@ -66,10 +75,11 @@ def quantize_activations(
     _insert(graph, known, layout.exempt)
     missing = {t: r for t, r in layout.ranges.items() if t not in known}
     measured = _measure(graph, missing, layout.gates, batches)
-    insert_ranges(graph, measured, layout.exempt)
     ranges = {**known, **measured}
-    if not float_ends:
-        warn_of_lost_features(graph, layout.uneven, ranges, batches)
+    share_ranges(graph, ranges)
+    for tensor in widen(graph, ranges) & known.keys():
+        _set_limits(graph, tensor, ranges[tensor])
+    insert_ranges(graph, {t: ranges[t] for t in measured}, layout.exempt)
     return ranges
 
 
@@ -81,13 +91,11 @@ class Layout:
         ranges: tensor -> range; those to calibrate are still empty.
         exempt: tensor -> nodes that read it unrounded.
         gates: the gated activations.
-        uneven: inputs whose channels the model brings to one size.
     """
 
     ranges: dict[str, Range]
     exempt: dict[str, set[str]]
     gates: list[Gate]
-    uneven: set[str]
 
 
 def choose_ranges(
@@ -107,6 +115,7 @@ def choose_ranges(
     trained = take_trained(graph)
     fixed = trained.fixed
     simplify(graph, fixed)
+    to_slices(graph)
     factor_masks(graph)
     uneven = uneven_inputs(graph)
     joins = float_joins(graph) if float_ends else set()
@@ -122,6 +131,7 @@ def choose_ranges(
     apart = group_neurons(graph, found.gates, sums, fixed, choices, batches)
     found = find_composites(graph)
     means_to_sums(graph, found)
+    apart |= patch_convolutions(graph, found.normalizing, fixed)
     sums = float_sums(graph, found.normalizing, fixed) | apart
     divided = smooth(graph, sums | found.normalizing, fixed, choices, batches)
     channelwise = sums | found.normalizing | divided | ends
@@ -142,7 +152,7 @@ def choose_ranges(
     interior = found.interior | sums | multiplied | joins
     rounded = set() if float_ends else _read_by(graph, affine) & inputs
     ranges = choose(graph, trained.ranges, interior, floating, rounded)
-    return Layout(ranges, exempt, found.gates, uneven)
+    return Layout(ranges, exempt, found.gates)
 
 
 def _read_by(graph: Graph, nodes: set[str]) -> set[str]:
@@ -161,7 +171,7 @@ def insert_ranges(
     """
     limit_constant_masks(graph, ranges)
     _insert(graph, ranges, exempt)
-    _round_average_pools(graph)
+    _round_averages(graph)
     bake_biases(graph)
 
 
@@ -282,12 +292,7 @@ def _insert(
         exempt: tensor -> nodes that go on reading it as it is.
     """
     for tensor, entry in ranges.items():
-        limits = [
-            graph.add_constant(
-                f"{node_name(tensor)}/range_{end}", np.asarray(value, np.float32)
-            )
-            for end, value in (("low", entry.low), ("high", entry.high))
-        ]
+        limits = _limits(graph, tensor, entry)
         name = graph.add_node(
             f"{node_name(tensor)}/fake_quant",
             FAKE_QUANT,
@@ -299,16 +304,31 @@ def _insert(
     graph.refresh()
 
 
-def _round_average_pools(graph: Graph) -> None:
-    """Rounds what leaves an average pool to the scale of what enters it.
+def _limits(graph: Graph, tensor: str, entry: Range) -> list[str]:
+    return [
+        graph.add_constant(
+            f"{node_name(tensor)}/range_{end}", np.asarray(value, np.float32)
+        )
+        for end, value in (("low", entry.low), ("high", entry.high))
+    ]
+
+
+def _set_limits(graph: Graph, tensor: str, entry: Range) -> None:
+    for node in list(graph.nodes.values()):
+        if node.op == FAKE_QUANT and node.input[0] == tensor:
+            node.input[1:] = _limits(graph, tensor, entry)
+
+
+def _round_averages(graph: Graph) -> None:
+    """Rounds what leaves an average to the scale of what enters it.
 
     That is how LiteRT computes it.
     """
     for node in list(graph.nodes.values()):
-        if node.op != "AvgPool":
+        if node.op not in AVERAGES:
             continue
         before = graph.nodes[node_name(node.input[0])]
-        while before.op == "AvgPool" or kept_from(graph, before) is not None:
+        while before.op in AVERAGES or kept_from(graph, before) is not None:
             source = kept_from(graph, before) or before.input[0]
             before = graph.nodes[node_name(source)]
         if before.op != FAKE_QUANT:

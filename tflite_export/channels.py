@@ -85,6 +85,9 @@ def keeps_last_axis(graph: Graph, node: Node) -> bool:
         whole = node.attr["begin_mask"].i & node.attr["end_mask"].i
         shrunk = node.attr["shrink_axis_mask"].i | node.attr["new_axis_mask"].i
         last = 1 << (count - 1)
+        steps = graph.constant(node.input[3])
+        if steps is None or (count == rank and steps[-1] != 1):
+            return False
         kept = count < rank or (count == rank and whole & last and not shrunk & last)
         return bool(kept) and node.attr["ellipsis_mask"].i == 0
     return False

@@ -209,7 +209,9 @@ def _verify(options: argparse.Namespace) -> int:
     from qsparse.tflite_export.verification_text import to_text
 
     if report is not None:
-        write_whole(report, to_html(found).encode())
+        with quiet():  # matplotlib misses glyphs of some names
+            html = to_html(found)
+        write_whole(report, html.encode(errors="backslashreplace"))
     if options.json:
         _print_json(found.to_dict())
     else:

@@ -5,7 +5,7 @@ import tempfile
 
 import tensorflow as tf
 
-from qsparse.tflite_export.graph import Graph
+from qsparse.tflite_export.graph import FAKE_QUANT, Graph
 from qsparse.tflite_export.quiet import quiet
 
 _LONGEST_MESSAGE = 600  # the rest is a dump of the program
@@ -28,8 +28,11 @@ def convert(
         The contents of the .tflite file.
 
     Raises:
+        ValueError: an input cannot be int8.
         RuntimeError: the converter refuses the graph; holds its message.
     """
+    if inference_type == "int8":
+        _check_inputs(graph)
     module = tf.Module()
     # Variables: TensorFlow copies constants of a function at every step on the way.
     module.weights = {
@@ -55,6 +58,21 @@ def convert(
             raise RuntimeError(_explain(f"{error}\n{written()}")) from error
 
 
+def _check_inputs(graph: Graph) -> None:
+    """Raises where a float input has no range, because only integers are made of it."""
+    users = graph.users()
+    for name, node in graph.inputs.items():
+        ranged = any(user.op == FAKE_QUANT for user in users[node])
+        if graph.dtypes[node].is_floating and users[node] and not ranged:
+            readers = sorted({user.op for user in users[node]})
+            raise ValueError(
+                f"input {name!r} is float, but the model only makes integers of it "
+                f"({', '.join(readers)}), so it has no int8 form. Declare it as "
+                f"integers, keras.Input(..., dtype='int32'), or pass "
+                "inference_type='float32'."
+            )
+
+
 def _explain(message: str) -> str:
     """Returns the part of the converter's message that helps."""
     unsupported = re.search(r"TF Select ops: (.*)", message)
@@ -63,6 +81,14 @@ def _explain(message: str) -> str:
             f"LiteRT has no kernel for {unsupported.group(1)}. Take the layer or "
             "function that uses it out of the exported model and apply it to the "
             "output."
+        )
+    # The converter dumps its program; the op and its place stand in it.
+    place = re.search(r'fused\["(\w+):", "(?:frozen/)?([^"@]+)', message)
+    if place:
+        return (
+            f"the LiteRT converter refuses {place[1]} of {place[2]!r}. Take that "
+            "layer out of the exported model and apply it to its input or output, or "
+            "try dynamic_range=True or quantize=False, which leave it in float."
         )
     lines = [line for line in message.splitlines() if line.strip()]
     shown = " ".join(lines)[:_LONGEST_MESSAGE]

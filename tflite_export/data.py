@@ -183,19 +183,34 @@ def _declared_inputs(model: keras.Model) -> tuple[list | None, Any]:
     if not inputs:
         return None, None
     if isinstance(model, keras.Sequential):
-        return list(inputs), _identifier(inputs[0].name)
+        return list(inputs), identifiers([inputs[0].name])[0]
     declared = model.input
     if isinstance(declared, list | tuple) and len(declared) == 1:
         declared = declared[0]
     if isinstance(declared, Mapping):
-        names = {key: _identifier(key) for key in declared}
+        names = dict(zip(declared, identifiers(declared), strict=True))
     else:
-        names = keras.tree.map_structure(lambda t: _identifier(t.name), declared)
+        flat = [tensor.name for tensor in keras.tree.flatten(declared)]
+        names = keras.tree.pack_sequence_as(declared, identifiers(flat))
     return keras.tree.flatten(declared), names
 
 
-def _identifier(name: str) -> str:
-    return re.sub(r"\W", "_", str(name))
+def identifiers(names: Iterable[Any]) -> list[str]:
+    """Returns the names a file can have for inputs or outputs, each once.
+
+    Args:
+        names: what the model calls them. Another character than a letter, a digit or
+            "_" becomes "_"; a name that is taken gets a number.
+    """
+    found: list[str] = []
+    for name in names:
+        plain = unique = re.sub(r"\W", "_", str(name))
+        count = 0
+        while unique in found:
+            count += 1
+            unique = f"{plain}_{count}"
+        found.append(unique)
+    return found
 
 
 def _is_array(value: Any) -> bool:
@@ -241,7 +256,7 @@ def _match(
     """Returns the structure of input names and the features flat in its order."""
     if expected is None:
         if isinstance(features, Mapping):
-            structure: Any = {key: _identifier(key) for key in features}
+            structure: Any = dict(zip(features, identifiers(features), strict=True))
         elif isinstance(features, list | tuple):
             structure = [f"input_{i}" for i in range(len(features))]
         else:
@@ -298,4 +313,10 @@ def _as_batch(array: Any, tensor: Any, whole: bool) -> np.ndarray:
             + (" Are these labels?" if array.ndim == 1 < len(shape) - 1 else "")
         )
     dtype = keras.backend.standardize_dtype(tensor.dtype)
+    if dtype == "string":
+        raise ValueError(
+            f"input {tensor.name!r} takes strings, which LiteRT does not. Apply the "
+            "layer that reads them (StringLookup, TextVectorization) to the data "
+            "before the model, and export the model that takes its output."
+        )
     return array.astype("float32" if dtype in ("float16", "bfloat16") else dtype)

@@ -12,6 +12,7 @@ import numpy as np
 from qsparse.compressor import export_mode
 from qsparse.keras_compat import walk_layers
 from qsparse.kernel import changed_by_keras
+from qsparse.phases import report_unfinished
 from qsparse.tflite_export import ethos
 from qsparse.tflite_export.bake import bake_weights
 from qsparse.tflite_export.beside_keras import coarse_inputs, compare_with_keras
@@ -25,6 +26,7 @@ from qsparse.tflite_export.convert import INFERENCE_TYPES, convert
 from qsparse.tflite_export.data import collect
 from qsparse.tflite_export.export_report import ExportReport
 from qsparse.tflite_export.fidelity import LEAST_SQNR
+from qsparse.tflite_export.file_ends import name_ends
 from qsparse.tflite_export.files import check_destination, write_whole
 from qsparse.tflite_export.flatbuffer import ModelFile
 from qsparse.tflite_export.freeze import freeze
@@ -105,7 +107,7 @@ def export(
             than this, in dB, above that of its difference from the file; below 25 dB
             there is a warning. A negative number accepts everything.
         strict: refuse a file in which any compressed layer is not exact, not only
-            the pruned ones.
+            the pruned ones, and a model whose recipe was not carried out.
 
     Returns:
         What was written, and how close it is to the model.
@@ -118,6 +120,7 @@ def export(
     """
     started = time.perf_counter()
     _check_model(model)
+    report_unfinished(model, strict)
     destination = check_destination(path, ".tflite")
     _check_counts(
         batch_size=batch_size,
@@ -158,6 +161,8 @@ def export(
     if target is not None:
         ethos.check_two_of_four(file, matches)
     counts = count_sources(ranges)
+    tensors = map_tensors(file, graph, ranges)
+    renamed = name_ends(file, graph)
     file.set_metadata(
         {
             "version": FORMAT_VERSION,
@@ -165,7 +170,7 @@ def export(
             "target": target,
             "ranges": counts,
             "layers": [match.to_dict() for match in matches],
-            "tensors": map_tensors(file, graph, ranges),
+            "tensors": [[of, renamed.get(name, name)] for of, name in tensors],
             "choices": choices.to_list(),
         }
     )

@@ -7,17 +7,14 @@ in pixels and scores in [0, 1], need not share a scale: every part is dequantize
 its own, and joined in float.
 """
 
-import warnings
 from collections.abc import Iterable
 
 import numpy as np
 import tensorflow as tf
 
 from qsparse.tflite_export.graph import Graph, Node, node_name
-from qsparse.tflite_export.ranges import JOINS, MOVES, Range
+from qsparse.tflite_export.ranges import JOINS, MOVES
 from qsparse.tflite_export.simplify import affine_constant
-
-_FEWEST_STEPS = 4.0
 
 
 def leading_affine(graph: Graph, inputs: Iterable[str] | None = None) -> set[str]:
@@ -84,39 +81,6 @@ def _last_joins(graph: Graph) -> set[str]:
         if joined:
             found |= joined | moved
     return found
-
-
-def warn_of_lost_features(
-    graph: Graph,
-    uneven: set[str],
-    ranges: dict[str, Range],
-    batches: list[list[np.ndarray]],
-) -> None:
-    """Says which channels of an int8 input one scale leaves hardly any step.
-
-    Args:
-        graph: the graph.
-        uneven: the inputs behind which such channels matter.
-        ranges: tensor -> range.
-        batches: representative samples.
-    """
-    for index, (name, tensor) in enumerate(graph.inputs.items()):
-        entry = ranges.get(tensor)
-        if entry is None or tensor not in uneven:
-            continue
-        values = np.concatenate([batch[index] for batch in batches])
-        rows = values.reshape(-1, values.shape[-1])
-        steps = np.ptp(rows, axis=0) / ((entry.high - entry.low) / 255)
-        lost = np.flatnonzero((steps > 0) & (steps < _FEWEST_STEPS))
-        if lost.size:
-            warnings.warn(
-                f"input {name!r} is int8, and its one scale goes from {entry.low:g} to "
-                f"{entry.high:g}: that leaves channel {lost[0]} {steps[lost[0]]:.1f} "
-                f"steps, and {lost.size} of {steps.size} channels fewer than "
-                f"{_FEWEST_STEPS:g}. Export with inference_type='float32', or "
-                "normalize the data before the model.",
-                stacklevel=2,
-            )
 
 
 def _chain(graph: Graph, users: dict, start: str) -> set[str]:

@@ -12,8 +12,16 @@ from tensorflow.python.framework.convert_to_constants import (
     convert_variables_to_constants_v2_as_graph,
 )
 
+from qsparse.keras_compat import walk_layers
 from qsparse.kernel import FrozenKernel, KernelCompression, compressed_layers
+from qsparse.tflite_export.data import identifiers
 from qsparse.tflite_export.graph import LARGE, Graph, LayerKernel
+
+_LOOKUPS = (
+    keras.layers.IntegerLookup,
+    keras.layers.StringLookup,
+    keras.layers.TextVectorization,
+)
 
 
 def freeze(
@@ -40,6 +48,7 @@ def freeze(
             or infinite.
     """
     _check_weights(model)
+    _check_layers(model)
 
     # Large weights are arguments of the trace: converted to constants by TensorFlow,
     # they would take ten times their memory. Compressed kernels are, too: the argument
@@ -52,10 +61,14 @@ def freeze(
     large = [weight for weight in model.weights if math.prod(weight.shape) > LARGE]
     try:
         try:
-            concrete = _trace(model, specs, structure, large, frozen_layers)
+            concrete, output_names = _trace(
+                model, specs, structure, large, frozen_layers
+            )
         except Exception:  # a layer may want the value of a weight at once
             large = []
-            concrete = _trace(model, specs, structure, large, frozen_layers)
+            concrete, output_names = _trace(
+                model, specs, structure, large, frozen_layers
+            )
     except Exception as error:
         shapes = ", ".join(f"{n}: {tuple(s.shape)}" for n, s in specs.items())
         raise ValueError(
@@ -68,11 +81,7 @@ def freeze(
         concrete, lower_control_flow=False
     )
     outputs = dict(
-        zip(
-            sorted(concrete.structured_outputs),
-            (tensor.name for tensor in frozen.outputs),
-            strict=True,
-        )
+        zip(output_names, (tensor.name for tensor in frozen.outputs), strict=True)
     )
     placeholders = [tensor.op.name for tensor in frozen.inputs]
     inputs = dict(zip(specs, placeholders, strict=False))
@@ -105,8 +114,8 @@ def _trace(
     structure: Any,
     weights: list[keras.Variable],
     kernels: list[tuple[KernelCompression, FrozenKernel]],
-) -> Any:
-    """Returns the concrete function of a model's call.
+) -> tuple[Any, list[str]]:
+    """Returns the concrete function of a model's call, and the names of its outputs.
 
     Its arguments are the inputs, then the weights, then the kernels given here.
     """
@@ -117,7 +126,9 @@ def _trace(
     ]
     first_kernel = len(specs) + len(weights)
 
-    def call(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
+    names: list[str] = []
+
+    def call(*tensors: tf.Tensor) -> list[tf.Tensor]:
         inputs = keras.tree.pack_sequence_as(structure, list(tensors[: len(specs)]))
         values = zip(weights, tensors[len(specs) : first_kernel], strict=True)
         with contextlib.ExitStack() as stack:
@@ -125,7 +136,9 @@ def _trace(
             for (layer, _), tensor in zip(kernels, tensors[first_kernel:], strict=True):
                 stack.enter_context(layer.standing_in(tensor))
             outputs = model(inputs, training=False)
-        return name_outputs(model, outputs)
+        named = name_outputs(model, outputs)
+        names[:] = named
+        return list(named.values())
 
     function = tf.function(call, input_signature=signature, autograph=False)
     # Keras compiles grouped convolutions on their own; run eagerly, the nested
@@ -134,7 +147,7 @@ def _trace(
     tf.config.run_functions_eagerly(True)
     try:
         with _in_float32(model):
-            return function.get_concrete_function()
+            return function.get_concrete_function(), names
     finally:
         tf.config.run_functions_eagerly(eager)
 
@@ -142,20 +155,26 @@ def _trace(
 def name_outputs(model: keras.Model, outputs: Any) -> dict[str, tf.Tensor]:
     """Returns the outputs of a call as a flat dict with usable signature names.
 
+    They stand in the order of `keras.tree.flatten`, which is that of `model.outputs`.
+    A single output is called "output", the values of a dict as their keys; other
+    outputs of a functional model as their layers, else "output_0" and so on.
+
     Args:
         model: the model that was called.
         outputs: what it returned: a tensor or any nested structure of them.
     """
+    flat = keras.tree.flatten(outputs)
     if isinstance(outputs, dict) and not any(
         keras.tree.is_nested(value) for value in outputs.values()
     ):
-        return {str(key): value for key, value in outputs.items()}
-    flat = keras.tree.flatten(outputs)
-    if len(flat) == 1:
-        return {"output": flat[0]}
-    # Zero-padded, because TensorFlow sorts the keys of a structured output.
-    width = len(str(len(flat) - 1))
-    return {f"output_{i:0{width}d}": tensor for i, tensor in enumerate(flat)}
+        names = keras.tree.flatten({key: str(key) for key in outputs})
+    elif len(flat) == 1:
+        names = ["output"]
+    else:
+        names = getattr(model, "output_names", None) or []
+        if len(names) != len(flat):
+            names = [f"output_{index}" for index in range(len(flat))]
+    return dict(zip(identifiers(names), flat, strict=True))
 
 
 @contextlib.contextmanager
@@ -176,6 +195,16 @@ def _in_float32(model: keras.Model) -> Iterator[None]:
     finally:
         for layer, policy in changed:
             layer.dtype_policy = policy
+
+
+def _check_layers(model: keras.Model) -> None:
+    for path, layer in walk_layers(model):
+        if isinstance(layer, _LOOKUPS):
+            raise ValueError(
+                f"layer {path!r} ({type(layer).__name__}) looks its input up in a "
+                "table, which LiteRT cannot. Look up outside of the file: export the "
+                "model that begins behind this layer, and give it the indices."
+            )
 
 
 def _check_weights(model: keras.Model) -> None:

@@ -57,7 +57,7 @@ def weight_table(found: Verification) -> str:
                     f"{row.weights:,}",
                     f"{row.zeros / max(row.weights, 1):.1%}"
                     if row.tensor is not None
-                    else "not int8",
+                    else escape(row.state),
                     f"{row.masked:,}",
                     f"{row.lost_zeros:,}",
                     f"{row.changed:,}",

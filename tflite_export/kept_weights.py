@@ -131,6 +131,10 @@ def _against_training(
             f"layer {layer.path!r} has {layer.weights} weights in the model and "
             f"{values.size} in the file",
         )
+    in_float = stored.dtype != np.int8
+    if in_float and len(values) == len(place.rows):  # what they are multiples of
+        step = np.where(place.steps() > 0, place.steps(), 1.0)[:, None]
+        values = np.rint(values / step).astype(np.int32)
     wanted = place.signed()
     if wanted.shape != values.shape:
         raise refuse(
@@ -141,7 +145,8 @@ def _against_training(
     masked = round(layer.masked * layer.weights)
     lost = 0 if place.mask is None else int(np.count_nonzero(values[~place.mask]))
     differing = np.count_nonzero(wanted != values, axis=1)
-    differing[_is_coarse(place, op, stored)] = 0
+    if not in_float:
+        differing[_is_coarse(place, op, stored)] = 0
     return LayerWeights(
         layer.path,
         stored.name,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import h5py
+import ml_dtypes
 import numpy as np
 
 from qsparse.clock import Clock
@@ -26,6 +27,7 @@ class _Configured(NamedTuple):
     """A layer as the model's configuration describes it."""
 
     path: str
+    kind: str
     config: dict[str, Any]
     input_shape: list[int | None] | None
 
@@ -81,7 +83,10 @@ def _values(item: h5py.Dataset) -> np.ndarray:
         raise ValueError(
             f"{item.name} claims {item.nbytes:,} bytes but stores {stored:,}"
         )
-    return item[...]
+    values = item[...]
+    # HDF5 has no such type; Keras stores its bytes.
+    short = item.attrs.get("dtype") == "bfloat16" and values.dtype.itemsize == 2
+    return values.view(ml_dtypes.bfloat16) if short else values
 
 
 def _layers(
@@ -102,7 +107,9 @@ def _layers(
         place = f"{group}layers/{kind}" + (f"_{count}" if count else "")
         name = path + layer["config"]["name"]
         shape = (layer.get("build_config") or {}).get("input_shape")
-        found[place] = _Configured(name, layer["config"], shape)
+        found[place] = _Configured(
+            name, str(layer["class_name"]), layer["config"], shape
+        )
         found |= _layers(layer, f"{place}/", f"{name}/")
     return found
 
@@ -165,18 +172,29 @@ def _read_weights(file: h5py.File, configured: dict[str, _Configured]) -> KerasF
 def _positions(layer: _Configured) -> int | None:
     """Returns how often one inference uses each weight; None if unknown."""
     shape, config = layer.input_shape, layer.config
-    if not shape or any(length is None for length in shape[1:]):
+    # An unknown length is None; layers with several inputs have a list of shapes.
+    if not shape or not _are_lengths(shape[1:]):
         return None
     window = config.get("kernel_size")
     if window is None:
         return math.prod(shape[1:-1]) if "units" in config else None
+    first = config.get("data_format") == "channels_first"
+    image = shape[2:] if first else shape[1:-1]
+    if layer.kind.endswith("Transpose"):  # every pixel meets every weight
+        return math.prod(image)
+    if not _are_lengths([*window, *config["strides"], *config["dilation_rate"]]):
+        return None
     positions = 1
     for length, size, stride, dilation in zip(
-        shape[1:-1], window, config["strides"], config["dilation_rate"], strict=True
+        image, window, config["strides"], config["dilation_rate"], strict=True
     ):
         covered = 0 if config["padding"] == "same" else dilation * (size - 1)
         positions *= -(-(length - covered) // stride)
     return positions
+
+
+def _are_lengths(values: list[Any]) -> bool:
+    return all(isinstance(value, int) and value > 0 for value in values)
 
 
 def _canonical(kept: np.ndarray, child: h5py.Group | None) -> np.ndarray:

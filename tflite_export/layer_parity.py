@@ -10,6 +10,8 @@ the graph in a copy, which keeps them in memory and changes no kernel.
 """
 
 import copy
+from dataclasses import dataclass
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from qsparse.tflite_export.graph import FAKE_QUANT, Graph
 from qsparse.tflite_export.model_parts import Tensor
 from qsparse.tflite_export.pairing import Pair
 from qsparse.tflite_export.runtime import plain_interpreter
+from qsparse.tflite_export.tensor_map import plain
 from qsparse.tflite_export.tensor_parity import (
     ROUNDING_LSB,
     Difference,
@@ -42,29 +45,32 @@ def compare_tensors(pair: Pair, batches: list[list[np.ndarray]]) -> list[TensorP
         ValueError: LiteRT cannot run the file.
     """
     layouts = {name: _layouts(pair, name) for name in pair.stored}
-    shown = [tensor for group in layouts.values() for tensor in group]
+    shown = [view.tensor for group in layouts.values() for view in group]
     run = FileRun(plain_interpreter(with_outputs(pair.file, shown)), pair)
     from_input = _from_input(pair.graph, list(pair.stored))
     one_by_one = _one_by_one(pair.graph, list(pair.stored))
     accumulated = {name: _Sum() for name in pair.stored}
     local = {name: _Sum() for name in pair.stored}
-    chosen: dict[str, Tensor] = {}
+    chosen: dict[str, _View] = {}
     for batch in batches:
         fed = run(batch)
         wanted = dict(zip(pair.stored, from_input(*fed), strict=True))
         for name, group in layouts.items():
             if name not in chosen:
                 chosen[name] = _closest(group, run, wanted[name].numpy())
-        stored = {name: run.tensor(t.index) for name, t in chosen.items()}
+        stored = {name: view.of(run) for name, view in chosen.items()}
         given = [
-            _meaning(stored[name], t).reshape(wanted[name].shape).astype(np.float32)
-            for name, t in chosen.items()
+            _meaning(stored[name], view.tensor)
+            .reshape(wanted[name].shape)
+            .astype(np.float32)
+            for name, view in chosen.items()
         ]
         alone = dict(zip(pair.stored, one_by_one(*fed, *given), strict=True))
-        for name, tensor in chosen.items():
-            accumulated[name].add(stored[name], wanted[name].numpy(), tensor)
-            local[name].add(stored[name], alone[name].numpy(), tensor)
-    return _entries(pair, chosen, accumulated, local)
+        for name, view in chosen.items():
+            accumulated[name].add(stored[name], wanted[name].numpy(), view.tensor)
+            local[name].add(stored[name], alone[name].numpy(), view.tensor)
+    tensors = {name: view.tensor for name, view in chosen.items()}
+    return _entries(pair, tensors, accumulated, local)
 
 
 def with_outputs(file: ModelFile, tensors: list[Tensor]) -> bytes:
@@ -113,25 +119,57 @@ def _meaning(stored: np.ndarray, tensor: Tensor) -> np.ndarray:
     return np.asarray(steps * float(tensor.scales[0]))
 
 
-def _layouts(pair: Pair, name: str) -> list[Tensor]:
-    """Returns the recorded tensor and those that differ from it by a transposition.
+@dataclass(frozen=True)
+class _View:
+    """A tensor of the file, its axes in the order they have in the graph.
 
-    Attention with as many heads as positions has transposed tensors of one shape.
+    Attributes:
+        tensor: the tensor.
+        axes: its axes in that order; None where it is the file's.
+    """
+
+    tensor: Tensor
+    axes: tuple[int, ...] | None = None
+
+    def of(self, run: FileRun) -> np.ndarray:
+        """Returns its contents."""
+        values = run.tensor(self.tensor.index)
+        return values if self.axes is None else values.transpose(self.axes)
+
+
+def _layouts(pair: Pair, name: str) -> list[_View]:
+    """Returns what may hold a tensor of the graph, the recorded tensor first.
+
+    Attention with as many heads as positions has transposed tensors of one shape; and
+    the file has its channels last where the model has them first.
     """
     tensor = pair.stored[name]
+    moved = _moves_axes(tensor.shape, pair.graph.shapes[name])
+    if moved:
+        return [_View(tensor, axes) for axes in moved]
     group = [tensor]
     for op in pair.file.ops:
         if op.name == "TRANSPOSE" and op.inputs[0] is not None:
             ends = [op.inputs[0], op.outputs[0]]
             if tensor in ends and ends[0].shape == ends[1].shape:
                 group += [end for end in ends if end is not tensor]
-    return group
+    return [_View(member) for member in group]
 
 
-def _closest(group: list[Tensor], run: FileRun, wanted: np.ndarray) -> Tensor:
-    def distance(tensor: Tensor) -> float:
+def _moves_axes(
+    stored: tuple[int, ...], wanted: tuple[int, ...]
+) -> list[tuple[int, ...]]:
+    """Returns the orders of axes that make one shape of another; none if it is it."""
+    if plain(stored) == plain(wanted) or len(stored) != len(wanted):
+        return []
+    orders = permutations(range(len(stored)))
+    return [axes for axes in orders if tuple(stored[a] for a in axes) == wanted]
+
+
+def _closest(group: list[_View], run: FileRun, wanted: np.ndarray) -> _View:
+    def distance(view: _View) -> float:
         total = _Sum()
-        total.add(run.tensor(tensor.index), wanted, tensor)
+        total.add(view.of(run), wanted, view.tensor)
         return total.result().mean_lsb
 
     return group[0] if len(group) == 1 else min(group, key=distance)

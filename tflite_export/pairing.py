@@ -24,6 +24,7 @@ from qsparse.tflite_export.keras_file import read_keras_file
 from qsparse.tflite_export.model_parts import Tensor
 from qsparse.tflite_export.ranges import Range
 from qsparse.tflite_export.regions import LayerNames, Region, find_region
+from qsparse.tflite_export.safe_scales import widen
 from qsparse.tflite_export.tensor_map import in_order
 from qsparse.tflite_export.weights import TrainedLayer, trained_layers
 
@@ -114,13 +115,17 @@ def pair(model: keras.Model, file: ModelFile, data: Any, limit: int) -> Pair:
     ranges = {
         tensor: _range_of(stored[tensor], wanted[tensor].source) for tensor in stored
     }
+    expected = {
+        t: wanted[t] if wanted[t].source == "trained" else ranges[t] for t in stored
+    }
+    widen(graph, expected)
     insert_ranges(graph, ranges, layout.exempt)
     names = LayerNames(model)
     changed = [
         tensor
         for tensor in stored
         if wanted[tensor].source == "trained"
-        and not _is_close(wanted[tensor], ranges[tensor])
+        and not _is_close(expected[tensor], ranges[tensor])
     ]
     return Pair(
         model,

@@ -14,12 +14,20 @@ SAME_SCALE = {
     *("Reshape", "Squeeze", "ExpandDims", "Transpose", "MaxPool", "Pad", "PadV2"),
     *("Slice", "StridedSlice", "Split", "SplitV", "Unpack", "Tile", "MirrorPad"),
     *("SpaceToBatchND", "BatchToSpaceND", "DepthToSpace", "SpaceToDepth"),
-    *("ResizeNearestNeighbor", "ReverseV2", "Gather", "GatherV2"),
+    *("ResizeNearestNeighbor", "Gather", "GatherV2"),
 }
 # They only move values about.
 MOVES = {"Reshape", "Squeeze", "ExpandDims", "Transpose"}
 JOINS = {"ConcatV2", "Pack"}
 _SELECTS = {"Select", "SelectV2"}  # between a tensor and zeros
+# Integers are copied from one operand or another.
+ONE_SCALE = {"Maximum", "Minimum", "Select", "SelectV2"}
+# The LiteRT kernels compute these in the scale of their input, though the result spans
+# less. Unlike behind a maximum, a range behind them says nothing about the input, which
+# is wider: such a range has no place in the file.
+AVERAGES = {"AvgPool", "ResizeBilinear"}
+# Nothing is that narrow and alive.
+DEAD = 1e-12
 # The LiteRT kernels of these ops have their output scale built in.
 FIXED = {
     "Softmax": (0.0, 255 / 256),
@@ -28,7 +36,7 @@ FIXED = {
     "LogSoftmax": (-255 / 16, 0.0),
 }
 _ELEMENTWISE = {"Add", "AddV2", "BiasAdd", "Sub", "Mul", "Maximum", "Minimum"}
-_PRODUCTS = {"BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum"}
+PRODUCTS = {"BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum"}
 _OTHERS = {
     *("Mean", "Sum", "AvgPool", "LeakyRelu", "Elu", "Einsum"),
     *("ResizeBilinear", "Conv3D", "BatchMatMul", "Relu"),
@@ -59,7 +67,7 @@ class Range:
             scale = max(-self.low, self.high, 1e-12) / 127
             return replace(self, low=-128 * scale, high=127 * scale)
         low, high = min(self.low, 0.0), max(self.high, 0.0)
-        if high - low < 1e-12:
+        if high - low < DEAD:
             # A dead tensor (all zero) still needs a scale; any will do.
             low, high = 0.0, 1.0
         scale = (high - low) / 255
@@ -159,6 +167,8 @@ def choose(
         root = root_of(graph, tensor)
         if root in interior or graph.is_constant(root) or _is_average(graph, root):
             continue
+        if high - low < DEAD:  # its values stopped during training
+            low, high = 0.0, DEAD
         if root in ranges:
             low, high = min(low, ranges[root].low), max(high, ranges[root].high)
         ranges[root] = Range("trained", low, high)
@@ -190,7 +200,7 @@ def _center_right_sides(graph: Graph, ranges: dict[str, Range]) -> None:
     and queries are nearly symmetric anyway.
     """
     for node in graph.nodes.values():
-        if node.op not in _PRODUCTS:
+        if node.op not in PRODUCTS:
             continue
         entry = ranges.get(root_of(graph, node.input[1]))
         if entry is not None and entry.source == "calibrated":
@@ -225,12 +235,7 @@ def kept_from(graph: Graph, node: Node) -> str | None:
 
 
 def _is_average(graph: Graph, tensor: str) -> bool:
-    """Whether `tensor` leaves an average pool, whose scale is that of its input.
-
-    Unlike behind a maximum, a range behind an average says nothing about the input,
-    which is wider: such a range has no place in the file.
-    """
-    return graph.nodes[node_name(tensor)].op == "AvgPool"
+    return graph.nodes[node_name(tensor)].op in AVERAGES
 
 
 def _keeps_scale(graph: Graph, node: Node) -> bool:

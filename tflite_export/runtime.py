@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 import json
+import numbers
 import os
 import tempfile
 from collections.abc import Iterator
@@ -175,13 +176,13 @@ def _one_of(
 def _check_threads(threads: int | None) -> int:
     if threads is None:
         return 1
-    whole = isinstance(threads, int) and not isinstance(threads, bool)
+    whole = isinstance(threads, numbers.Integral) and not isinstance(threads, bool)
     if not whole or not 1 <= threads <= MOST_THREADS:
         raise ValueError(
             f"the number of threads must be an integer from 1 to {MOST_THREADS}, got "
             f"{threads!r}."
         )
-    return threads
+    return int(threads)
 
 
 def _name(model: str | os.PathLike | bytes) -> str:

@@ -8,7 +8,7 @@ from qsparse.tflite_export.bench import BenchReport
 from qsparse.tflite_export.cpu import xnnpack_note
 from qsparse.tflite_export.inspect import Inspection
 from qsparse.tflite_export.layer_info import LayerInfo
-from qsparse.tflite_export.plain_text import shorten
+from qsparse.tflite_export.plain_text import plain, shorten
 
 # What the other columns of an inspection take, with the borders.
 _BESIDE_NAME = 60
@@ -65,7 +65,8 @@ def inspection_table(found: Inspection, width: int = 100) -> Table:
     narrow = width < _BESIDE_NAME + 2 * _LEAST_NAME
     size = f" ({found.size_bytes:,} bytes)"
     table = Table(
-        title=shorten(found.path, width - len(size)) + size, caption=_caption(found)
+        title=shorten(plain(found.path), width - len(size)) + size,
+        caption=_caption(found),
     )
     table.add_column("layer", no_wrap=True)
     table.add_column("weights", overflow="fold")
@@ -80,9 +81,11 @@ def inspection_table(found: Inspection, width: int = 100) -> Table:
 
 def _cells(layer: LayerInfo, width: int, exported: bool) -> list[str]:
     precision = "int8" if layer.int8 else "float"
-    op = "" if layer.op is None else shorten(layer.op, width - len(precision) - 1)
+    op = (
+        "" if layer.op is None else shorten(plain(layer.op), width - len(precision) - 1)
+    )
     cells = [
-        f"{shorten(layer.layer, width)}\n{f'{op} {precision}'.lstrip()}",
+        f"{shorten(plain(layer.layer), width)}\n{f'{op} {precision}'.lstrip()}",
         "x".join(map(str, layer.shape)),
         f"{layer.sparsity:.1%}\n{layer.pattern}",
         "?" if layer.macs is None else f"{layer.macs:,}",

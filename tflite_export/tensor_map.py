@@ -45,7 +45,10 @@ def in_order(graph: Graph, ranges: dict[str, Range]) -> dict[str, Range]:
 
 def _find(file: ModelFile, graph: Graph, tensor: str, entry: Range) -> str | None:
     size = int(np.prod(graph.shapes[tensor]))
-    fitting = [t for t in file.tensors if _fits(t, size, entry)]
+    # The converter leaves tensors behind that nothing computes any more.
+    computed = {t.index for op in file.ops for t in op.outputs}
+    computed |= {t.index for t in file.inputs}
+    fitting = [t for t in file.tensors if t.index in computed and _fits(t, size, entry)]
     if not fitting:
         return None
     named = [t for t in fitting if _is_named_after(t, tensor)]
@@ -53,8 +56,8 @@ def _find(file: ModelFile, graph: Graph, tensor: str, entry: Range) -> str | Non
     named = [t for t in fitting if t.name == source] or named
     if not named and len(fitting) > 1:
         return None
-    shape = _plain(graph.shapes[tensor])
-    return min(named or fitting, key=lambda t: (_plain(t.shape) != shape, t.index)).name
+    shape = plain(graph.shapes[tensor])
+    return min(named or fitting, key=lambda t: (plain(t.shape) != shape, t.index)).name
 
 
 def _fits(tensor: Tensor, size: int, entry: Range) -> bool:
@@ -93,5 +96,6 @@ def _input_name(file: ModelFile, graph: Graph, tensor: str) -> str | None:
     return None
 
 
-def _plain(shape: tuple[int, ...]) -> tuple[int, ...]:
+def plain(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Returns a shape without its axes of size one."""
     return tuple(size for size in shape if size != 1)

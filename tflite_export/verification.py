@@ -14,6 +14,7 @@ from qsparse.tflite_export.layer_parity import compare_tensors
 from qsparse.tflite_export.pairing import Pair, pair, read_model
 from qsparse.tflite_export.runtime import read_plan
 from qsparse.tflite_export.side_by_side import Side, compare_sides
+from qsparse.tflite_export.source import check_order
 from qsparse.tflite_export.tensor_parity import (
     ROUNDING_LSB,
     TensorParity,
@@ -204,6 +205,8 @@ def verify_file(
     for name, value in (("samples", samples), ("accuracy_samples", accuracy_samples)):
         if not isinstance(value, int | np.integer) or value < 1:
             raise ValueError(f"{name} must be a positive integer, got {value!r}.")
+    if not isinstance(model, keras.Model):
+        check_order(model, path)
     file = ModelFile(path)
     loaded = model if isinstance(model, keras.Model) else read_model(os.fspath(model))
     both = pair(loaded, file, data, max(samples, accuracy_samples))

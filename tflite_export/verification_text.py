@@ -120,10 +120,10 @@ def _weight_table(found: Verification) -> Table:
             row.layer,
             row.pattern or "dense",
             f"{row.weights:,}",
-            f"{row.zeros / max(row.weights, 1):.1%}" if known else "not int8",
+            f"{row.zeros / max(row.weights, 1):.1%}" if known else row.state,
             f"{row.masked:,}",
-            f"{row.lost_zeros}" if known else "?",
-            f"{row.changed}" if known else "?",
+            f"{row.lost_zeros}" if known else "-",
+            f"{row.changed}" if known else "-",
         )
     return table
 

@@ -178,6 +178,7 @@ def test_a_model_without_training_argument_learns_ranges(pixels):
             super().__init__()
             self.hidden = layers.Dense(32, activation="relu")
             self.head = layers.Dense(12)
+            self.unused = layers.Dense(12)
 
         def call(self, x):
             return self.head(self.hidden(x))
@@ -227,9 +228,9 @@ def test_layers_that_only_the_train_step_builds(pixels):
     model = Detector()
     model.build((None, 16))
     model.compile("adam")
-    callback = PruneThenQuantize()
+    callback = PruneThenQuantize(schedule="one-shot")
     history = fit(model, pixels, [callback], epochs=2)
-    assert history["sparsity"][-1] == pytest.approx(0.75)
+    assert history["sparsity"] == [0.75, 0.75]
     assert [row.sparsity for row in callback.coverage.layers] == [0.75, 0.75]
 
 

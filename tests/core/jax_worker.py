@@ -20,7 +20,8 @@ history = model.fit(
     x, y, batch_size=50, epochs=4, verbose=0, callbacks=[PruneThenQuantize()]
 ).history
 assert history["phase"] == [1.0, 1.0, 3.0, 3.0], history
-assert abs(history["sparsity"][-1] - 0.75) < 1e-3, history
+# A shortcut has 8 blocks for 4 tiles of outputs: it loses 4 of them, not 6.
+assert abs(history["sparsity"][-1] - (0.75 * 1120 - 2) / 1120) < 1e-6, history
 assert history["sparsity"][0] < history["sparsity"][1]
 for layer in compressed_layers(model):
     mask = layer.canonical_mask()

@@ -83,6 +83,17 @@ def test_attached_but_never_trained():
     assert qsparse.unfinished(model).startswith("The recipe has not begun")
 
 
+def test_a_pruned_model_that_plain_keras_loaded(pixels, tmp_path):
+    """Its zeros would grow back, so training it on says so; ours says nothing."""
+    model, path = mlp(), tmp_path / "m.keras"
+    fit(model, pixels, [PruneThenQuantize()])
+    model.save(path)
+    by_habit = keras.models.load_model(path)
+    with pytest.warns(UserWarning, match="75% of the weights .* zero, but it has no m"):
+        qsparse.attach(by_habit, qsparse.Recipe())
+    qsparse.attach(qsparse.load_model(path), PruneThenQuantize().recipe)
+
+
 def test_no_range_was_trained(pixels):
     """A loop that calls the model as if it predicted finds no range."""
     from qsparse.phases import Phases

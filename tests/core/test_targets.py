@@ -8,6 +8,7 @@ from keras import layers, ops
 import qsparse
 from qsparse.callbacks import PruneThenQuantize
 from qsparse.compressor import compressed_layers
+from qsparse.phases import Phases
 from tests.conftest import compiled
 
 
@@ -102,6 +103,14 @@ def test_a_models_own_and_shared_weights_count_once():
         ("model", "table"): 32,
         ("dense", "kernel"): 64,
     }
+
+
+def test_a_wrapped_kernel_counts_where_it_is_pruned():
+    conv = layers.Conv2D(8, 3, name="conv")
+    model = keras.Sequential(
+        [keras.Input((8, 8, 4)), layers.SpectralNormalization(conv, name="wrapped")]
+    )
+    assert reasons(model, strict=True) == {"wrapped/conv": ""}
 
 
 def test_strict_sees_every_layer_that_multiplies():
@@ -275,10 +284,14 @@ def test_a_teacher_is_never_touched(images):
 
 
 def test_one_block_is_left_alone():
-    model = keras.Sequential([keras.Input((4,)), dense(4, "tiny"), dense(8, "wide")])
-    assert reasons(model)["tiny"] == (
-        "every 4 outputs have one 4x4 block only, which has to stay"
-    )
+    model = keras.Sequential([keras.Input((8,)), dense(4, "small"), dense(4, "tiny")])
+    assert reasons(model) == {
+        "small": "",
+        "tiny": "every 4 outputs have one 4x4 block only, which has to stay",
+    }
+    Phases(model).select_masks(0.75)
+    small, tiny = qsparse.coverage(model).layers
+    assert (small.sparsity, tiny.sparsity) == (0.5, 0.0)
 
 
 def test_pure_float16_is_refused():

@@ -106,8 +106,8 @@ def test_damaged_files_end_in_one_line(kind, damage, count, folder, tmp_path):
         (lambda g: setattr(g.operators[0], "opcodeIndex", 77), "kind of op 0: 77"),
         (lambda g: setattr(g.tensors[1], "buffer", 500), "buffer of tensor 1: 500"),
         (lambda g: setattr(g, "inputs", np.array([-1], np.int32)), "input -1 does not"),
-        (lambda g: _layer(g).shape.__setitem__(0, 9), "bytes instead of"),
-        (lambda g: _layer(g).shape.__setitem__(0, -8), "has shape"),
+        (lambda g: _layer(g).shape.__setitem__(1, 9), "72 bytes instead of 216"),
+        (lambda g: _layer(g).shape.__setitem__(1, -8), r"has shape \(8, -8, 3, 1\)"),
         (
             lambda g: setattr(_layer(g), "shape", np.array([8, 9], np.int32)),
             "needs 4 dimensions",
@@ -150,11 +150,11 @@ def test_names_that_are_not_utf8_are_read(folder, tmp_path):
 
 
 def test_paths_are_printed_as_they_are(folder, tmp_path):
-    place = tmp_path / "exp[final] [/bold] :fire: \x1b[2J"
+    place = tmp_path / "exp[final] [bold] :fire: \x1b[2J"
     place.mkdir()
     for name in ("m.tflite", "m.keras"):
         (place / name).write_bytes((folder / name).read_bytes())
-    shown = "exp[final] [/bold] :fire: \\x1b[2J"
+    shown = "exp[final] [bold] :fire: \\x1b[2J"
     outputs = [
         run("inspect", place / "absent.tflite")[2],
         run("pack", place / "m.tflite", place / "m.qsp")[1],
@@ -167,7 +167,7 @@ def test_paths_are_printed_as_they_are(folder, tmp_path):
     model = keras.models.load_model(folder / "m.keras", compile=False)
     data = np.load(folder / "m.npz")["x"]
     report = str(qsparse.export(model, place / "again.tflite", data))
-    assert "[final] [/bold] :fire: \\x1b[2J" in re.sub(r"\s*│?\n│?\s*", " ", report)
+    assert shown in re.sub(r" *\n *", " ", report)
 
 
 def test_a_file_on_which_litert_dies_is_still_read(folder, tmp_path, monkeypatch):

@@ -1,13 +1,13 @@
 """What cannot be exported is refused with the reason, and leaves no trace."""
 
-import sys
-
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
 import qsparse
+from qsparse.callbacks import PruneThenQuantize, Quantize
+from qsparse.tflite_export.convert import _explain
 from tests.tflite_export import models
 
 
@@ -106,25 +106,47 @@ def test_failure_leaves_an_existing_file_untouched(model, data, tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_strict_refuses_layers_that_are_not_exact(cnn, images, tmp_path, monkeypatch):
-    qsparse.attach(cnn, qsparse.Recipe())
-    module = sys.modules["qsparse.tflite_export.export"]
-    wrong = [module.TrainedWeights("dense", np.ones((12, 32), np.int8))]
-    monkeypatch.setattr(module, "trained_weights", lambda *_: wrong)
-    with pytest.raises(RuntimeError, match=r"no exact weights for \[.dense.\]"):
-        qsparse.export(cnn, tmp_path / "m.tflite", images[0][:8], strict=True)
-    report = qsparse.export(cnn, tmp_path / "m.tflite", images[0][:8])
-    assert report.layers[0].tensor is None
-    assert "not found" in str(report)
+class Standardized(layers.Layer):
+    """Computes with other weights than those of the layer in it."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = layers.Dense(12, name="inner")
+
+    def build(self, shape):
+        self.inner.build(shape)
+
+    def call(self, x):
+        kernel = self.inner.kernel
+        return keras.ops.matmul(x, kernel - keras.ops.mean(kernel, axis=0))
 
 
-def test_a_lost_pruned_layer_is_always_refused(cnn, images, tmp_path, monkeypatch):
-    module = sys.modules["qsparse.tflite_export.export"]
-    ones = np.ones((12, 32), np.int8)
-    wrong = [module.TrainedWeights("head/dense", ones, ones > 0, "4x4 blocks")]
-    monkeypatch.setattr(module, "trained_weights", lambda *_: wrong)
-    with pytest.raises(RuntimeError, match=r"for \['head/dense'\].*not written"):
-        qsparse.export(cnn, tmp_path / "m.tflite", images[0][:8])
+def standardized(images, callback):
+    """Return a trained model whose one compressed layer is not used as it is."""
+    inputs = keras.Input((28, 28, 1))
+    x = layers.Flatten()(layers.MaxPooling2D(4)(inputs))
+    model = keras.Model(inputs, Standardized(name="head")(x))
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(True))
+    x, y = images[0][:128], images[1][:128]
+    model.fit(x, y, epochs=2, batch_size=32, verbose=0, callbacks=[callback])
+    return model
+
+
+def test_strict_refuses_layers_that_are_not_exact(images, tmp_path):
+    model, path = standardized(images, Quantize()), tmp_path / "m.tflite"
+    with pytest.raises(RuntimeError, match="'head/inner' is changed.*Exclude"):
+        qsparse.export(model, path, images[0][:64], strict=True)
+    assert list(tmp_path.iterdir()) == []
+    report = qsparse.export(model, path, images[0][:64])
+    assert [(m.tensor, m.state) for m in report.layers] == [(None, "changed")]
+    assert "changed" in str(report)
+
+
+def test_a_lost_pruned_layer_is_always_refused(images, tmp_path):
+    pattern = qsparse.Unstructured()
+    model = standardized(images, PruneThenQuantize(pattern, 0.5))
+    with pytest.raises(RuntimeError, match="not written: 'head/inner' is changed"):
+        qsparse.export(model, tmp_path / "m.tflite", images[0][:64])
     assert not list(tmp_path.iterdir())
 
 
@@ -134,3 +156,14 @@ def test_float64_is_refused_by_name(tmp_path):
     )
     with pytest.raises(ValueError, match="'wide' computes in float64"):
         qsparse.export(model, tmp_path / "m.tflite", np.zeros((2, 4), np.float32))
+
+
+def test_what_the_converter_dumps_is_read_for_the_user():
+    dump = (
+        '<unknown>:0: error: loc(callsite(fused["OneHot:", '
+        '"frozen/net_1/codes_1/one_hot@__inference_run_5"] at fused[...])): '
+        "'tfl.one_hot' op operand #2 must be tensor of 32-bit integer values"
+    )
+    said = _explain(dump)
+    assert said.startswith("the LiteRT converter refuses OneHot of 'net_1/codes_1/")
+    assert "loc(" not in said and "dynamic_range=True" in said

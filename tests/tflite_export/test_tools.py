@@ -7,9 +7,11 @@ import sys
 import zipfile
 
 import h5py
+import keras
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter as Stock
+from ai_edge_litert.interpreter import OpResolverType, load_delegate
 
 import qsparse
 from qsparse.callbacks import PruneThenQuantize
@@ -73,6 +75,51 @@ def test_interpreter_errors_name_the_cause(folder, tmp_path):
         Interpreter(folder / "m.tflite", speed="high")
 
 
+def test_interpreter_takes_what_its_base_class_takes(folder, test_images):
+    path = folder / "m.tflite"
+    quantized = np.rint(test_images[0][:1] * 255 - 128).astype(np.int8)
+    wanted = run(Stock(model_path=str(path)), quantized)
+    for arguments in (
+        {"model_path": str(path)},
+        {"model_path": path, "num_threads": None, "min_gain": 0},
+        {"model_content": path.read_bytes(), "num_threads": 2},
+        {
+            "model_path": path,
+            "experimental_op_resolver_type": OpResolverType.BUILTIN_REF,
+            "experimental_delegates": [load_delegate(delegate_library())],
+            "experimental_disable_delegate_clustering": True,
+        },
+    ):
+        np.testing.assert_array_equal(run(Interpreter(**arguments), quantized), wanted)
+    kept = Interpreter(
+        path,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        experimental_preserve_all_tensors=True,
+    )
+    np.testing.assert_array_equal(run(kept, quantized), wanted)
+
+
+@pytest.mark.parametrize(
+    "arguments, error, message",
+    [
+        ({}, ValueError, "one of model, model_path and model_content, got 0"),
+        ({"model": "a", "model_path": "b"}, ValueError, "got 2 of them"),
+        ({"model": 3}, TypeError, "a path or the bytes .* got int"),
+        ({"model": "a", "num_threads": 0}, ValueError, "from 1 to 256, got 0"),
+        ({"model": "a", "num_threads": 10**12}, ValueError, "from 1 to 256, got 1000"),
+        ({"model": "a", "num_threads": 1.5}, ValueError, "from 1 to 256, got 1.5"),
+    ],
+)
+def test_wrong_arguments_of_the_interpreter_are_named(
+    arguments, error, message, folder
+):
+    given = {
+        k: folder / "m.tflite" if v in ("a", "b") else v for k, v in arguments.items()
+    }
+    with pytest.raises(error, match=message):
+        Interpreter(**given)
+
+
 def test_missing_library_says_how_to_build_it(folder, monkeypatch):
     from qsparse.tflite_export import runtime
 
@@ -125,6 +172,20 @@ def test_inspection_of_a_plain_keras_file(folder, tmp_path):
     assert found.metadata is None and len(found.layers) == 5
     assert {layer.pattern for layer in found.layers} == {"dense"}
     assert {layer.int8 for layer in found.layers} == {False}
+
+
+def test_macs_of_a_keras_file_know_transposed_and_channels_first(tmp_path):
+    forward = keras.layers.Conv2D(
+        6, 3, strides=2, data_format="channels_first", name="forward"
+    )
+    back = keras.layers.Conv2DTranspose(5, 3, strides=2, name="back")
+    for layer, shape in ((forward, (None, 4, 9, 7)), (back, (None, 9, 7, 4))):
+        model = keras.Sequential([keras.Input(shape[1:]), layer])
+        model.save(tmp_path / f"{layer.name}.keras")
+    (found,) = inspect_file(tmp_path / "forward.keras").layers
+    assert found.macs == 4 * 3 * (3 * 3 * 4 * 6)
+    (found,) = inspect_file(tmp_path / "back.keras").layers
+    assert found.macs == 9 * 7 * (3 * 3 * 4 * 5)
 
 
 def test_inspection_names_nested_layers(images, tmp_path):
