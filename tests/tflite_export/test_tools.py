@@ -86,7 +86,9 @@ def test_interpreter_takes_what_its_base_class_takes(folder, test_images):
         {
             "model_path": path,
             "experimental_op_resolver_type": OpResolverType.BUILTIN_REF,
-            "experimental_delegates": [load_delegate(delegate_library())],
+            "experimental_delegates": [
+                load_delegate(delegate_library(), {"min_gain": "0"})
+            ],
             "experimental_disable_delegate_clustering": True,
         },
     ):
