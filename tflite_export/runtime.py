@@ -74,7 +74,8 @@ class Interpreter(litert.Interpreter):
                 `chains` (False: every layer by itself), `kernel` (one to prefer
                 wherever it takes a layer), `dense` (True: treat every weight as
                 present, for comparisons), `plan` (path the decisions are written to,
-                as JSON), `log` (0, 1 or 2), `threads`.
+                as JSON), `cpu` (plan as on another, e.g. "sapphirerapids", and run
+                nothing; needs `plan` or `log`), `log` (0, 1 or 2), `threads`.
 
         Raises:
             FileNotFoundError: no such file, or the delegate is missing.

@@ -86,7 +86,9 @@ def test_interpreter_takes_what_its_base_class_takes(folder, test_images):
         {
             "model_path": path,
             "experimental_op_resolver_type": OpResolverType.BUILTIN,
-            "experimental_delegates": [load_delegate(delegate_library())],
+            "experimental_delegates": [
+                load_delegate(delegate_library(), {"min_gain": "0"})
+            ],
             "experimental_disable_delegate_clustering": True,
         },
     ):
@@ -267,7 +269,9 @@ def test_bench_layers_writes_its_files(tmp_path, capsys):
     rows = json.loads((tmp_path / "layers.json").read_text())
     assert [row["file"] for row in rows] == ["fc.tflite", "conv.tflite"]
     for row in rows:
-        assert row["exact"] and row["claimed"] == 1
+        # Whether there is a gain depends on the CPU.
+        (decision,) = read_plan(tmp_path / row["file"])
+        assert row["exact"] and row["claimed"] == decision["claimed"]
         (layer,) = inspect_file(tmp_path / row["file"]).layers
         assert layer.pattern == "4x4 blocks"
         assert layer.sparsity == pytest.approx(0.75, abs=0.02)
