@@ -27,7 +27,7 @@ from qsparse.tflite_export.masked_scores import (
     score_tensors,
 )
 from qsparse.tflite_export.neuron_groups import group_neurons
-from qsparse.tflite_export.one_scale import share_ranges
+from qsparse.tflite_export.one_scale import round_operands, share_ranges
 from qsparse.tflite_export.patches import patch_convolutions
 from qsparse.tflite_export.ranges import (
     AVERAGES,
@@ -171,6 +171,7 @@ def insert_ranges(
     """
     limit_constant_masks(graph, ranges)
     _insert(graph, ranges, exempt)
+    round_operands(graph)
     _round_averages(graph)
     bake_biases(graph)
 

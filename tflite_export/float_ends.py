@@ -10,9 +10,9 @@ its own, and joined in float.
 from collections.abc import Iterable
 
 import numpy as np
-import tensorflow as tf
 
 from qsparse.tflite_export.graph import Graph, Node, node_name
+from qsparse.tflite_export.one_scale import dequantized
 from qsparse.tflite_export.ranges import JOINS, MOVES
 from qsparse.tflite_export.simplify import affine_constant
 
@@ -58,7 +58,7 @@ def float_joins(graph: Graph) -> set[str]:
         node = graph.nodes[name]
         for position, source in enumerate(_operands(node)):
             if node.op in JOINS and node_name(source) not in joins:
-                node.input[position] = _dequantized(graph, source)
+                node.input[position] = dequantized(graph, source)
                 made.add(node.input[position])
     graph.refresh()
     return joins | made
@@ -117,31 +117,6 @@ def _joined(graph: Graph, users: dict, tensor: str) -> set[str]:
             users[source] = []
             found |= _joined(graph, users, source)
     return found
-
-
-def _dequantized(graph: Graph, tensor: str) -> str:
-    """Returns the same values behind a node that the converter leaves in float.
-
-    It gives a concatenation the scale of any input that has one, and so the others
-    too. A sum, here over an axis of length one, it leaves alone.
-    """
-    shape = np.array([*graph.shapes[tensor], 1], np.int32)
-    longer = graph.add_node(
-        f"{node_name(tensor)}/longer",
-        "Reshape",
-        [tensor, graph.add_constant(f"{node_name(tensor)}/longer/shape", shape)],
-        T=graph.dtypes[tensor],
-        Tshape=tf.int32,
-    )
-    axis = np.array([len(shape) - 1], np.int32)
-    return graph.add_node(
-        f"{node_name(tensor)}/float",
-        "Sum",
-        [longer, graph.add_constant(f"{node_name(tensor)}/float/axis", axis)],
-        T=graph.dtypes[tensor],
-        Tidx=tf.int32,
-        keep_dims=False,
-    )
 
 
 def _operands(node: Node) -> list[str]:

@@ -5,9 +5,13 @@ once more, to that of the result. Operands that nothing else reads can have it a
 what lies beyond the range of the result is not selected, or cut there anyway.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 
-from qsparse.tflite_export.graph import Graph, Node
+import numpy as np
+import tensorflow as tf
+
+from qsparse.tflite_export.graph import FAKE_QUANT, Graph, Node, node_name
 from qsparse.tflite_export.ranges import ONE_SCALE, Range, root_of
 
 
@@ -30,6 +34,65 @@ def share_ranges(graph: Graph, ranges: dict[str, Range]) -> None:
             alone = users[root] == [node] and root == operand and root not in outputs
             if alone and known is not None and known.source == "calibrated":
                 ranges[root] = replace(known, low=entry.low, high=entry.high)
+
+
+def round_operands(graph: Graph) -> None:
+    """Rounds operands that keep a range of their own once more, to that of the result.
+
+    A trained or a fixed range stays as it is, and so does one that others read; the
+    converter would give the result the scale of such an operand.
+
+    Args:
+        graph: a graph with all its fake-quant nodes; changed in place.
+    """
+    users = graph.users()
+    for node in list(graph.nodes.values()):
+        behind = [user for user in users[node.name] if user.op == FAKE_QUANT]
+        if node.op not in ONE_SCALE or not behind:
+            continue
+        limits = list(behind[0].input[1:])
+        for position, tensor in enumerate(node.input):
+            before = graph.nodes[node_name(root_of(graph, tensor))]
+            if before.op != FAKE_QUANT or _are_equal(graph, before.input[1:], limits):
+                continue
+            node.input[position] = graph.add_node(
+                f"{node.name}/operand/fake_quant",
+                FAKE_QUANT,
+                [dequantized(graph, tensor), *limits],
+                num_bits=8,
+                narrow_range=False,
+            )
+    graph.refresh()
+
+
+def _are_equal(graph: Graph, some: Iterable[str], others: Iterable[str]) -> bool:
+    pairs = zip(some, others, strict=True)
+    return all(np.isclose(graph.value(a), graph.value(b), 1e-4) for a, b in pairs)
+
+
+def dequantized(graph: Graph, tensor: str) -> str:
+    """Returns the same values behind a node that the converter leaves in float.
+
+    It gives a concatenation, or a maximum, the scale of any input that has one, and so
+    the others too. A sum, here over an axis of length one, it leaves alone.
+    """
+    shape = np.array([*graph.shapes[tensor], 1], np.int32)
+    longer = graph.add_node(
+        f"{node_name(tensor)}/longer",
+        "Reshape",
+        [tensor, graph.add_constant(f"{node_name(tensor)}/longer/shape", shape)],
+        T=graph.dtypes[tensor],
+        Tshape=tf.int32,
+    )
+    axis = np.array([len(shape) - 1], np.int32)
+    return graph.add_node(
+        f"{node_name(tensor)}/float",
+        "Sum",
+        [longer, graph.add_constant(f"{node_name(tensor)}/float/axis", axis)],
+        T=graph.dtypes[tensor],
+        Tidx=tf.int32,
+        keep_dims=False,
+    )
 
 
 def _operands(graph: Graph, node: Node) -> list[str]:

@@ -151,6 +151,19 @@ def test_what_is_picked_from_two_tensors_is_on_one_scale(name, x, tmp_path):
     assert far.lsb.max() < 3
 
 
+def test_the_lower_of_a_fixed_and_a_trained_range(x, tmp_path):
+    """A tanh lies in [-1, 1] whatever it meets; the other side is never below zero."""
+
+    def lower(inputs):
+        a = convolution(activation="relu")(inputs)
+            return layers.Minimum()([a, layers.Dense(4, activation="tanh")(a)])
+
+    model, path = network(lower), tmp_path / "m.tflite"
+    qsparse.export(model, path, x)
+    (far,) = against_keras(model, path, x)
+    assert far.lsb.max() < 4 and far.wanted.min() < 0
+
+
 def test_a_bilinear_resize_keeps_one_scale(x, tmp_path):
     def resized(inputs):
         return layers.UpSampling2D(2, interpolation="bilinear")(
