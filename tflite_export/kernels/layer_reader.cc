@@ -65,7 +65,7 @@ std::string ReadBias(const NodeTensors& t, Layer* layer) {
   const AffineQuantization* const affine = Affine(*t.bias);
   if (affine != nullptr) {
     const int32_t* const zeros = affine->zero_point->data();
-    // XNNPACK leaves such a layer to the runtime, which rounds differently.
+    // XNNPACK refuses such a file.
     if (std::any_of(zeros, zeros + affine->zero_point->size,
                     [](int32_t z) { return z != 0; })) {
       return "bias is not symmetric";
