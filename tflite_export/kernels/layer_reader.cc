@@ -58,7 +58,8 @@ std::string ReadBias(const NodeTensors& t, Layer* layer) {
   layer->bias.assign(layer->outputs, 0);
   if (t.bias == nullptr) return "";
   const int64_t bytes = static_cast<int64_t>(layer->outputs) * sizeof(int32_t);
-  if (t.bias->type != litert::kTypeInt32 || ElementCount(*t.bias) != layer->outputs) {
+  if (t.bias->type != litert::kTypeInt32 || ElementCount(*t.bias) != layer->outputs ||
+      t.bias->dims->size != 1) {
     return "bias is not one int32 per output";
   }
   if (!IsConstant(*t.bias, bytes)) return "bias is not constant";
