@@ -148,6 +148,26 @@ def test_batches_that_do_not_go_together_fail_with_both(two_branches):
             results(interpreter, [sample(4, 9, 11, 8), sample(3, 6, 6, 16)])
 
 
+def test_one_side_of_a_product_may_get_another_batch():
+    file = File()
+    x, y = file.input((2, 1, 9, 16)), file.input((2, 1, 7, 16))
+    product = file.operator(
+        "BATCH_MATMUL",
+        [x, y],
+        file.tensor((2, 1, 9, 7), 0.5, 3),
+        "BatchMatMulOptions",
+        adjY=True,
+    )
+    content = file.content([x, y], [product])
+    assert claims(content) == [True]
+    plain, ours = both(content)
+    for left, right in (((2, 1), (1, 3)), ((1, 1), (2, 1)), ((2, 3), (2, 1))):
+        arrays = sample(*left, 9, 16), sample(*right, 7, 16)
+        (expected,), (actual,) = results(plain, arrays), results(ours, arrays)
+        assert np.unique(expected).size > 50
+        np.testing.assert_array_equal(actual, expected)
+
+
 @pytest.mark.parametrize("layers", [1, 2])
 def test_a_batch_beyond_the_position_tables_runs_in_parts(layers):
     file = File()

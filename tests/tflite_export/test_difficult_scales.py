@@ -156,7 +156,7 @@ def test_the_lower_of_a_fixed_and_a_trained_range(x, tmp_path):
 
     def lower(inputs):
         a = convolution(activation="relu")(inputs)
-            return layers.Minimum()([a, layers.Dense(4, activation="tanh")(a)])
+        return layers.Minimum()([a, layers.Dense(4, activation="tanh")(a)])
 
     model, path = network(lower), tmp_path / "m.tflite"
     qsparse.export(model, path, x)

@@ -78,7 +78,7 @@ bool BatchMatmul::Allocate() {
 
 size_t BatchMatmul::input_bytes(int input) const {
   const int32_t count = input == 0 ? shape_.rows : shape_.columns;
-  return static_cast<size_t>(shape_.batch) * count * shape_.depth;
+  return static_cast<size_t>(shape_.matrices[input]) * count * shape_.depth;
 }
 
 size_t BatchMatmul::output_bytes() const {
@@ -125,14 +125,17 @@ void BatchMatmul::RunPart(const int8_t* left, const int8_t* right, int32_t first
 
 void BatchMatmul::Run(const int8_t* const* inputs, int8_t* output) {
   const int32_t parts = (shape_.rows + part_rows_ - 1) / part_rows_;
-  const size_t left = input_bytes(0) / shape_.batch;
-  const size_t right = input_bytes(1) / shape_.batch;
+  const size_t left = input_bytes(0) / shape_.matrices[0];
+  const size_t right = input_bytes(1) / shape_.matrices[1];
   const size_t row = static_cast<size_t>(shape_.columns);
   pool_->Run(shape_.batch * parts, [&](int32_t task, int32_t thread) {
     const int32_t item = task / parts;
     const int32_t first = task % parts * part_rows_;
     const int32_t rows = std::min(part_rows_, shape_.rows - first);
-    RunPart(inputs[0] + item * left, inputs[1] + item * right, first, rows,
+    const auto of = [&](int side) -> size_t {
+      return shape_.repeated[side].empty() ? item : shape_.repeated[side][item];
+    };
+    RunPart(inputs[0] + of(0) * left, inputs[1] + of(1) * right, first, rows,
             buffers_[static_cast<size_t>(thread)],
             output + (static_cast<size_t>(item) * shape_.rows + first) * row);
   });

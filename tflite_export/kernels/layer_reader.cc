@@ -58,14 +58,15 @@ std::string ReadBias(const NodeTensors& t, Layer* layer) {
   layer->bias.assign(layer->outputs, 0);
   if (t.bias == nullptr) return "";
   const int64_t bytes = static_cast<int64_t>(layer->outputs) * sizeof(int32_t);
-  if (t.bias->type != litert::kTypeInt32 || ElementCount(*t.bias) != layer->outputs) {
+  if (t.bias->type != litert::kTypeInt32 || ElementCount(*t.bias) != layer->outputs ||
+      t.bias->dims->size != 1) {
     return "bias is not one int32 per output";
   }
   if (!IsConstant(*t.bias, bytes)) return "bias is not constant";
   const AffineQuantization* const affine = Affine(*t.bias);
   if (affine != nullptr) {
     const int32_t* const zeros = affine->zero_point->data();
-    // XNNPACK leaves such a layer to the runtime, which rounds differently.
+    // XNNPACK refuses such a file.
     if (std::any_of(zeros, zeros + affine->zero_point->size,
                     [](int32_t z) { return z != 0; })) {
       return "bias is not symmetric";

@@ -1,6 +1,9 @@
 #include "operation_reader.h"
 
+#include <algorithm>
 #include <cmath>
+#include <utility>
+#include <vector>
 
 #include "batch_matmul.h"
 #include "softmax.h"
@@ -61,6 +64,21 @@ std::string ReadFixedPoint(const PerTensor (&inputs)[2], const PerTensor& output
   return "";
 }
 
+// The matrix that goes into each product; axes of length 1 are repeated.
+std::vector<int32_t> Repeat(const int32_t* dims, const std::vector<int32_t>& products) {
+  std::vector<int32_t> matrices = {0};
+  for (size_t axis = 0; axis < products.size(); ++axis) {
+    std::vector<int32_t> longer;
+    for (const int32_t matrix : matrices) {
+      for (int32_t i = 0; i < products[axis]; ++i) {
+        longer.push_back(matrix * dims[axis] + (dims[axis] == 1 ? 0 : i));
+      }
+    }
+    matrices = std::move(longer);
+  }
+  return matrices;
+}
+
 std::string ReadMatmul(const litert::Context& context, const GraphNode& node,
                        Shapes* shapes, MatmulShape* shape,
                        std::vector<int32_t>* output_dims) {
@@ -82,10 +100,18 @@ std::string ReadMatmul(const litert::Context& context, const GraphNode& node,
   const int32_t* const left = tensors[0].dims->data();
   const int32_t* const right = tensors[1].dims->data();
   if (rank != tensors[1].dims->size || rank < 2 || rank > 5) return "rank not supported";
+  int64_t batch = 1;
+  output_dims->clear();
   for (int32_t i = 0; i < rank - 2; ++i) {
-    if (left[i] != right[i]) return "broadcasts";
-    shape->batch *= left[i];  // no more than ElementCount allows
+    if (left[i] != right[i] && left[i] != 1 && right[i] != 1) return "shapes do not match";
+    const int32_t dim = std::max(left[i], right[i]);
+    if (dim > kMaxElements / batch) return "unknown or huge shape";
+    batch *= dim;  // those of the sides no more than ElementCount allows
+    shape->matrices[0] *= left[i];
+    shape->matrices[1] *= right[i];
+    output_dims->push_back(dim);
   }
+  shape->batch = static_cast<int32_t>(batch);
   shape->transposed[0] = params.adj_x;
   shape->transposed[1] = params.adj_y;
   shape->rows = left[rank - (params.adj_x ? 1 : 2)];
@@ -97,7 +123,11 @@ std::string ReadMatmul(const litert::Context& context, const GraphNode& node,
   if (shape->depth > (1 << 30) / kLargestProduct) return "outputs may overflow";
   const int64_t results = int64_t{shape->rows} * shape->columns;  // below 2^56
   if (results > kMaxElements / shape->batch) return "unknown or huge shape";
-  output_dims->assign(left, left + rank - 2);
+  if (shape->matrices[0] != shape->batch || shape->matrices[1] != shape->batch) {
+    for (const int side : {0, 1}) {
+      shape->repeated[side] = Repeat(side == 0 ? left : right, *output_dims);
+    }
+  }
   output_dims->push_back(shape->rows);
   output_dims->push_back(shape->columns);
   return ReadFixedPoint(inputs, output, &shape->fixed);

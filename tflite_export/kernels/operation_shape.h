@@ -3,6 +3,7 @@
 #define QSPARSE_OPERATION_SHAPE_H_
 
 #include <cstdint>
+#include <vector>
 
 #include "matmul_kernel.h"
 #include "node_reader.h"
@@ -11,6 +12,9 @@ namespace qsparse {
 
 struct MatmulShape {
   int32_t batch = 1;  // products
+  int32_t matrices[2] = {1, 1};
+  // Which matrix of either side goes into each product, where a side is repeated.
+  std::vector<int32_t> repeated[2];
   int32_t rows = 0;
   int32_t columns = 0;
   int32_t depth = 0;

@@ -199,6 +199,10 @@ void Planner::ReadOperationNode(const GraphNode& node, Decision* d) {
   d->macs = shape.macs();
   d->isa = IsaName(options_.isa);
   d->kernel = node.op == Op::kBatchMatmul ? "matmul" : "softmax";
+  if (!shape.matmul.repeated[0].empty()) {
+    d->reason = "broadcasts";
+    return;
+  }
   if (node.op == Op::kBatchMatmul &&
       !BatchMatmul::FitsMemory(shape.matmul, options_.isa, *pool_)) {
     d->reason = "operator too large";
