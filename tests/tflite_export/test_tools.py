@@ -90,6 +90,7 @@ def test_interpreter_takes_what_its_base_class_takes(folder, test_images):
                 load_delegate(delegate_library(), {"min_gain": "0"})
             ],
             "experimental_disable_delegate_clustering": True,
+            "min_gain": 0,
         },
     ):
         np.testing.assert_array_equal(run(Interpreter(**arguments), quantized), wanted)
