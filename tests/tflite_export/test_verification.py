@@ -39,7 +39,7 @@ def test_what_training_made_is_what_the_file_computes(exports):
     ]
     by_layer = {t.layer: t for t in found.tensors}
     assert by_layer["conv2d_1"].fused == ("batch_normalization_1",)
-    assert {t.source for t in found.tensors} == {"trained", "calibrated"}
+    assert {t.source for t in found.tensors} == {"trained"}
     inputs = [by_layer["conv2d"].tensor, by_layer["conv2d_1"].tensor]
     assert sorted(by_layer["re_lu_1"].inputs) == sorted(inputs)
     assert {row.layer: row.masked for row in found.weights}["conv2d_1"] == 2304 * 3 // 4
