@@ -12,30 +12,13 @@ Every keyword of `qsparse.Recipe` may be given to override a setting, and
 `total_steps` or `total_epochs` of `Compress`.
 """
 
-from dataclasses import fields
-from difflib import get_close_matches
 from numbers import Real
 from typing import Any
 
 from qsparse.callbacks.compress import Compress
 from qsparse.recipe import Recipe
 
-_KEYWORDS = tuple(f.name for f in fields(Recipe))
 _TOTALS = ("total_steps", "total_epochs")
-# What the TensorFlow Model Optimization Toolkit calls it, and what it is here.
-_TFMOT = {
-    "pruning_schedule": "`schedule`, with `sparsity`, `prune_from` and `prune_until`",
-    "initial_sparsity": "`schedule=Cubic(initial=...)`, a share of the final sparsity",
-    "target_sparsity": "`sparsity`, with `schedule='constant'`",
-    "final_sparsity": "`sparsity`",
-    "begin_step": "`prune_from`",
-    "end_step": "`prune_until`",
-    "frequency": "`update_every`",
-    "power": "`schedule=Cubic(power=...)`",
-    "block_size": "`pattern=Block((out, in))`",
-    "block_pooling_type": "nothing: a block's score is the sum of its magnitudes",
-    "sparsity_m_by_n": "`pattern=NM(n, m)`, where n of m weights are kept, not pruned",
-}
 
 
 class _Named(Compress):
@@ -53,16 +36,6 @@ class _Named(Compress):
                 f"The first argument of {name} is the pattern. Give the sparsity by "
                 f"name: {name}(sparsity={pattern})."
             )
-        for key in settings:
-            if key in _TFMOT:
-                raise ValueError(f"{key!r} of TFMOT is {_TFMOT[key]} in qsparse.")
-            if key not in (*_KEYWORDS, *_TOTALS):
-                close = get_close_matches(key, (*_KEYWORDS, *_TOTALS), 1)
-                raise ValueError(
-                    f"{name} has no keyword {key!r}. "
-                    + (f"Did you mean {close[0]!r}? " if close else "")
-                    + f"It takes {', '.join((*_KEYWORDS, *_TOTALS))}."
-                )
         totals = {key: settings.pop(key) for key in _TOTALS if key in settings}
         super().__init__(Recipe(pattern=pattern, **settings), **totals)
 

@@ -40,7 +40,9 @@ def bake_weights(graph: Graph, floating: Container[str] = ()) -> dict[str, np.nd
         scale = over_weights(node, weights, scale).astype(weights.dtype)
         baked = np.rint(weights / scale) * scale
         exact[node.name] = weights
-        node.input[1] = graph.add_constant(f"{node.name}/int8", baked)
+        node.input[1] = graph.add_constant(
+            f"{node.name}/int8", baked, like=node.input[1]
+        )
     graph.refresh()
     return exact
 

@@ -308,10 +308,6 @@ def test_masks_from_few_steps_are_told(pixels):
         (lambda: Prune(75), "first argument of Prune is the pattern"),
         (lambda: PruneThenQuantize(qsparse.Recipe()), r"Compress\(recipe\) carries"),
         (lambda: Compress("block"), "takes a qsparse.Recipe.*Received: 'block'"),
-        (lambda: Prune(final_sparsity=0.8), "'final_sparsity' of TFMOT is `sparsity`"),
-        (lambda: Prune(sparsity_m_by_n=(2, 4)), r"NM\(n, m\)`, where n of m .* kept"),
-        (lambda: Prune(begin_step=3), "'begin_step' of TFMOT is `prune_from`"),
-        (lambda: Prune(sparsty=0.5), "no keyword 'sparsty'.*mean 'sparsity'"),
     ],
 )
 def test_bad_arguments(make, message):

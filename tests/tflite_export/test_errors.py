@@ -107,7 +107,7 @@ def test_failure_leaves_an_existing_file_untouched(model, data, tmp_path):
 
 
 class Standardized(layers.Layer):
-    """Computes with other weights than those of the layer in it."""
+    """Predicts with other weights than those of the layer in it."""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -116,9 +116,12 @@ class Standardized(layers.Layer):
     def build(self, shape):
         self.inner.build(shape)
 
-    def call(self, x):
+    def call(self, x, training=False):
+        if training:
+            return self.inner(x)
         kernel = self.inner.kernel
-        return keras.ops.matmul(x, kernel - keras.ops.mean(kernel, axis=0))
+        mean = keras.ops.mean(kernel, axis=0)
+        return keras.ops.matmul(x, kernel - mean) + self.inner.bias
 
 
 def standardized(images, callback):
