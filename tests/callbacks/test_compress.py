@@ -78,7 +78,7 @@ def test_masks_freeze_after_pruning(cnn, few):
             masks = [c.canonical_mask() for c in compressed_layers(self.model)]
             seen[step] = np.concatenate([m.ravel() for m in masks if m is not None])
 
-    _fit(cnn, few, [PruneThenQuantize(update_every=3), Watch()])
+    _fit(cnn, few, [PruneThenQuantize(update_every=7), Watch()])
     sparsities = [1.0 - mask.mean() for _, mask in sorted(seen.items())]
     assert sparsities == sorted(sparsities)
     assert sparsities[0] == 0.0
