@@ -40,13 +40,7 @@ from qsparse.state import (
     compressions,
     state_of,
 )
-from qsparse.targets import (
-    NORMS,
-    QUANTIZABLE,
-    Target,
-    find_targets,
-    why_frozen,
-)
+from qsparse.targets import NORMS, QUANTIZABLE, Target, find_targets
 
 # Share of zeros from which on a plain model is taken for a pruned one.
 _MANY_ZEROS = 0.25
@@ -92,7 +86,7 @@ def attach(model: keras.Model, recipe: Recipe) -> Coverage:
             _warn_of_lost_masks(model, targets)
         else:
             strip(model)
-        attach_to(model, recipe, targets, _left_out(model, recipe))
+        attach_to(model, recipe, targets, _excluded(model, recipe))
     return coverage(model)
 
 
@@ -130,7 +124,7 @@ def _take_on(model: keras.Model, state: ModelState, recipe: Recipe) -> Coverage:
     if merged(state.recipe, recipe) != state.recipe:
         targets = find_targets(model, recipe)
         state.recipe = merged(state.recipe, recipe)
-        state.left_out.update(_left_out(model, recipe))
+        state.left_out.update(_excluded(model, recipe))
         _compress(model, state, targets)
     return coverage(model)
 
@@ -198,13 +192,8 @@ def _warn_of_lost_masks(model: keras.Model, targets: list[Target]) -> None:
         )
 
 
-def _left_out(model: keras.Model, recipe: Recipe) -> list[layers.Layer]:
-    """Return the layers that are left alone on purpose, whatever comes."""
-    return [
-        layer
-        for path, layer in walk_layers(model)
-        if recipe.excludes(path) or (not recipe.prune_frozen and why_frozen(layer))
-    ]
+def _excluded(model: keras.Model, recipe: Recipe) -> list[layers.Layer]:
+    return [layer for path, layer in walk_layers(model) if recipe.excludes(path)]
 
 
 def _compress(model: keras.Model, state: ModelState, targets: list[Target]) -> None:
