@@ -1,13 +1,12 @@
 """The `qsparse` command: what it prints, where, and how it ends."""
 
 import contextlib
+import importlib
 import io
 import json
 import os
-import signal
 import subprocess
 import sys
-import threading
 
 import keras
 import numpy as np
@@ -16,7 +15,7 @@ from keras import layers
 
 import qsparse
 from qsparse.callbacks import Prune
-from qsparse.tflite_export import cli, litert_apart
+from qsparse.tflite_export import cli
 from qsparse.tflite_export.flatbuffer import ModelFile
 from qsparse.tflite_export.plain_text import shorten
 from tests.conftest import compiled
@@ -165,11 +164,12 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(folder):
 
 
 def test_ctrl_c_ends_the_command_quietly(folder, monkeypatch):
-    monkeypatch.setattr(litert_apart, "_PROGRAM", ("-c", "import time; time.sleep(60)"))
-    timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
+    def interrupted(path):
+        raise KeyboardInterrupt
+
+    module = importlib.import_module("qsparse.tflite_export.inspect")
+    monkeypatch.setattr(module, "inspect_file", interrupted)
     code, out, err = run("inspect", folder / "m.tflite")
-    timer.join()
     assert (code, out, err) == (130, "", "")
 
 
