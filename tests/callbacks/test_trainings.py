@@ -186,6 +186,7 @@ def test_a_base_that_was_frozen_stays_dense_and_is_named(pixels):
     assert model.layers[0].qsparse.pattern is None
 
 
+@pytest.mark.filterwarnings("ignore:.build... was called on layer:UserWarning")
 def test_a_model_without_training_argument_learns_ranges(pixels):
     class Plain(keras.Model):
         def __init__(self):

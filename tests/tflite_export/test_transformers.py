@@ -405,7 +405,8 @@ def trained(images, rows, tmp_path_factory):
     callback = PruneThenQuantize(exclude=["first"])
     model.fit(x, y, epochs=2, verbose=0, callbacks=[callback])
     model.save(folder / "m.keras")
-    qsparse.export(model, folder / "m.tflite", rows)
+    # Two epochs leave ranges of outliers that clip; these tests are about integers.
+    qsparse.export(model, folder / "m.tflite", rows, min_sqnr=-200)
     np.savez(folder / "data.npz", x=rows[:8])
     return folder, model
 
