@@ -92,6 +92,8 @@ def test_nothing_is_folded_across_a_trained_range(data):
     assert (ranges[name].low, ranges[name].high) == (-2.0, 2.0)
 
 
+# The ranges are made up.
+@pytest.mark.filterwarnings("ignore:.*Scale the data as in training:UserWarning")
 @pytest.mark.parametrize("padding", ["valid", "same"])
 def test_an_average_rounds_once_to_its_trained_range(padding, data, tmp_path):
     inputs = keras.Input((28, 28, 1))

@@ -39,7 +39,7 @@ def test_command_line(exports, tmp_path, capfd):
         ({2: "{exports}/test.npz"}, "is not a LiteRT model"),
         ({4: "{exports}/absent.npz"}, "no such file"),
         ({4: "{exports}/cnn.tflite"}, "is no .npz file or damaged"),
-        ({4: "{exports}/cnn.keras"}, "it holds other things than arrays"),
+        ({4: "{exports}/cnn.keras"}, "it holds other things than numbers"),
         ({4: "{tmp}/empty.npz"}, "holds no samples"),
         ({4: "{tmp}/pickle.npz"}, "is no .npz file or damaged"),
         ({4: "{tmp}/uneven.npz"}, "different numbers of samples"),
