@@ -14,7 +14,7 @@ import numpy as np
 from qsparse.tflite_export.flatbuffer import ModelFile
 from qsparse.tflite_export.model_parts import Op
 
-# 8 bits give 30 to 45 dB at the end of most networks, and 25 is already audible.
+# 8 bits give 30 to 45 dB at the end of most networks.
 USUAL_SQNR = 25.0
 # Less than a tenth of the power is noise: the file computes something else.
 LEAST_SQNR = 10.0
