@@ -127,12 +127,12 @@ def choose_ranges(
         affine = leading_affine(graph, uneven)
     ends = affine | joins
     found = find_composites(graph)
-    sums = float_sums(graph, found.normalizing, fixed)
+    sums = float_sums(graph, found.normalizing)
     apart = group_neurons(graph, found.gates, sums, fixed, choices, batches)
     found = find_composites(graph)
     means_to_sums(graph, found)
     apart |= patch_convolutions(graph, found.normalizing, fixed)
-    sums = float_sums(graph, found.normalizing, fixed) | apart
+    sums = float_sums(graph, found.normalizing) | apart
     divided = smooth(graph, sums | found.normalizing, fixed, choices, batches)
     channelwise = sums | found.normalizing | divided | ends
     equalize(graph, channelwise, fixed, choices, batches)
@@ -144,12 +144,13 @@ def choose_ranges(
     # unless training saw it rounded there.
     floating = sums | divided | multiplied | ends
     inputs = set(graph.inputs.values())
+    as_is = floating | found.normalizing
     exempt = {
-        tensor: floating - trained.readers.get(tensor, set())
+        tensor: as_is - trained.readers.get(tensor, set())
         for tensor in graph.nodes
-        if tensor in floating | found.normalizing | (inputs if float_ends else set())
+        if tensor in as_is | (inputs if float_ends else set())
     }
-    interior = found.interior | sums | multiplied | joins
+    interior = found.interior | (sums - fixed) | multiplied | joins
     rounded = set() if float_ends else _read_by(graph, affine) & inputs
     ranges = choose(graph, trained.ranges, interior, floating, rounded)
     return Layout(ranges, exempt, found.gates)

@@ -28,13 +28,15 @@ _TO_THE_END = {"Reshape", "Squeeze", "StridedSlice", "Mean"}
 _LOOKUPS = {"Gather", "GatherV2"}
 
 
-def float_sums(graph: Graph, normalizing: set[str], fixed: set[str]) -> set[str]:
+def float_sums(graph: Graph, normalizing: set[str]) -> set[str]:
     """Finds the sums that lead to a normalization, or a product, and nothing else.
+
+    A sum with a trained range is among them: training rounded what some layers read
+    of it, but a normalization read it as it is.
 
     Args:
         graph: a simplified graph.
         normalizing: every node that is part of a normalization.
-        fixed: tensors that must have a range.
 
     Returns:
         Names of the nodes.
@@ -45,7 +47,7 @@ def float_sums(graph: Graph, normalizing: set[str], fixed: set[str]) -> set[str]
         node.name
         for node in graph.nodes.values()
         if node.op in _SUMS
-        and node.name not in normalizing | fixed | outputs
+        and node.name not in normalizing | outputs
         and users[node.name]
     }
     while True:

@@ -144,9 +144,7 @@ def test_the_files_output_has_the_trained_range(cnn, images, tmp_path):
 def test_ranges_of_older_files_load(cnn, images):
     """They hold `ranges`, and neither outputs nor the step that was running."""
     cnn.fit(images[0][:64], images[1][:64], verbose=0, callbacks=[Quantize()])
-    (first, *_), stored = compressed_layers(cnn), {}
-    first.input_quantizer.save_own_variables(stored)
-    assert list(stored) == ["ranges"]
+    first, *_ = compressed_layers(cnn)
     expected = first.input_quantizer.ranges.numpy()
     stored = {"ranges": expected}
     first.input_quantizer.ranges.assign(np.zeros_like(expected))

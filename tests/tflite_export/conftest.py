@@ -11,6 +11,12 @@ from tests.tflite_export import models
 
 
 @pytest.fixture(scope="session")
+def rows(images):
+    """Return 48 images as 28 tokens of 28 values."""
+    return images[0][:48, :, :, 0]
+
+
+@pytest.fixture(scope="session")
 def exports(images, test_images, tmp_path_factory):
     """Return a folder with a CNN and a transformer: .keras, .tflite, data."""
     folder = tmp_path_factory.mktemp("verify")

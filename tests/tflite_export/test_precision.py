@@ -107,9 +107,15 @@ def test_dynamic_range_has_the_trained_integers(kind, request, images, tmp_path)
         np.testing.assert_array_equal(np.abs(stored), np.abs(values))
         exact += 1
     assert exact >= 2
-    expected = np.argmax(model.predict(batch, verbose=0), axis=1)
-    # The model also rounds its activations and logits, this file does not.
-    assert np.mean(np.argmax(run(path, batch), axis=1) == expected) > 0.9
+    logits = model.predict(batch, verbose=0)
+    # The model also rounds its logits, which this file does not: a lead of less than
+    # two steps is none.
+    second, first = np.sort(logits, axis=1)[:, -2:].T
+    step = np.diff(np.unique(logits)).min()
+    clear = first - second > 2 * step
+    assert clear.sum() > 20
+    same = np.argmax(run(path, batch), axis=1) == np.argmax(logits, axis=1)
+    assert same[clear].mean() > 0.95
 
 
 def test_four_bits_keep_the_zeros_and_run(quantized, images, tmp_path):
