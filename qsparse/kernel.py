@@ -11,10 +11,11 @@ import numpy as np
 from keras import ops
 
 from qsparse.criteria import magnitude
+from qsparse.estimators import straight_through
 from qsparse.keras_compat import autocast_dtype, own_kernel, tensor_of
 from qsparse.layouts import KernelLayout
 from qsparse.observers import InputQuantizer, OutputQuantizer
-from qsparse.quantizers import fake_quantize_weights, integer_weights
+from qsparse.quantizers import integer_weights, round_weights
 from qsparse.state import Compression, ModelState, compressions
 
 
@@ -140,12 +141,13 @@ class KernelCompression(Compression):
     def _quantized(self, kernel: Any, state: ModelState) -> Any:
         if not state.recipe.quantize:
             return kernel
-        axes = self.layout.reduced_axes
-        return ops.cond(
+        axes, values = self.layout.reduced_axes, ops.stop_gradient(kernel)
+        rounded = ops.cond(
             tensor_of(state.quantizing),
-            lambda: fake_quantize_weights(kernel, axes),
-            lambda: kernel,
+            lambda: round_weights(values, axes),
+            lambda: values,
         )
+        return straight_through(kernel, rounded)
 
     def values(self) -> np.ndarray:
         """Return the dense master weights as Keras holds them, in their own dtype."""

@@ -14,13 +14,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from qsparse.estimators import straight_through
-
 INT8_MAX = 127
 
 
-def fake_quantize_weights(weights: Any, reduced_axes: tuple[int, ...]) -> Any:
-    """Round weights to their int8 grid; the gradient passes straight through.
+def round_weights(weights: Any, reduced_axes: tuple[int, ...]) -> Any:
+    """Round weights to their int8 grid.
 
     Args:
         weights: float32 tensor.
@@ -33,12 +31,11 @@ def fake_quantize_weights(weights: Any, reduced_axes: tuple[int, ...]) -> Any:
     largest = ops.max(ops.abs(weights), axis=reduced_axes, keepdims=True)
     scale = largest / INT8_MAX
     scale = ops.where(scale > 0, scale, ops.ones_like(scale))
-    rounded = ops.round(weights / scale) * scale
-    return straight_through(weights, ops.stop_gradient(rounded))
+    return ops.round(weights / scale) * scale
 
 
 def integer_weights(canonical: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return what `fake_quantize_weights` computes as integers and scales.
+    """Return what `round_weights` computes as integers and scales.
 
     Args:
         canonical: float32 weights `(taps, inputs, outputs)`.
@@ -69,3 +66,48 @@ def fake_quantize_activations(inputs: Any, minimum: Any, maximum: Any) -> Any:
         ops.cast(inputs, "float32"), minimum, maximum
     )
     return ops.cast(quantized, inputs.dtype)
+
+
+def fake_quantize_if(on: Any, inputs: Any, limits: Any) -> Any:
+    """Do what `fake_quantize_activations` does, or nothing.
+
+    The gradient is written out: left to a backend, that of a branch costs TensorFlow
+    three more traces of it, for every tensor and in every `fit`.
+
+    Args:
+        on: scalar, bool: whether to round.
+        inputs: float tensor of any shape and dtype.
+        limits: float32 `(2,)`: minimum, maximum.
+    """
+    limits = ops.where(on, limits, ops.zeros_like(limits))
+
+    @ops.custom_gradient
+    def forward(x: Any, limits: Any) -> Any:
+        rounds = limits[1] > limits[0]
+
+        def backward(*args: Any, upstream: Any = None) -> Any:
+            (upstream,) = args if upstream is None else (upstream,)
+            low, high = _nudged(limits)
+
+            def inside() -> Any:
+                values = ops.cast(x, "float32")
+                kept = ops.logical_and(values >= low, values <= high)
+                return ops.where(kept, upstream, ops.zeros_like(upstream))
+
+            passed = ops.cond(rounds, inside, lambda: upstream)
+            return passed, ops.zeros_like(limits)
+
+        def rounded() -> Any:
+            return fake_quantize_activations(x, limits[0], limits[1])
+
+        return ops.cond(rounds, rounded, lambda: x), backward
+
+    return forward(inputs, limits)
+
+
+def _nudged(limits: Any) -> tuple[Any, Any]:
+    """Return the least and greatest of the 256 levels, of which 0 is one."""
+    scale = (limits[1] - limits[0]) / 255.0
+    scale = ops.where(scale > 0, scale, ops.ones_like(scale))
+    zero = ops.clip(ops.floor(0.5 - limits[0] / scale), 0.0, 255.0)
+    return -zero * scale, (255.0 - zero) * scale
