@@ -46,13 +46,15 @@ bench: $(VENV)/installed
 # The kernels against a naive reference, on random layers. SEED makes another run.
 SECONDS ?= 60
 SEED ?= 1
-FUZZ := build/fuzz/fuzz/fuzz_kernels
+FUZZ_BUILD := build/py3-none-linux_$(shell uname -m)
+FUZZ := $(FUZZ_BUILD)/fuzz/fuzz_kernels
 
-build-fuzz: $(VENV)/requirements
-	PATH="$(CURDIR)/$(BIN):$$PATH" cmake -S tflite_export/kernels -B build/fuzz -G Ninja \
+# Where the installed library was built: its objects are the ones to test.
+build-fuzz: $(VENV)/installed
+	PATH="$(CURDIR)/$(BIN):$$PATH" cmake -S tflite_export/kernels -B $(FUZZ_BUILD) -G Ninja \
 		-DCMAKE_BUILD_TYPE=Release -DQSPARSE_FUZZ=ON \
 		-DPython_EXECUTABLE="$(CURDIR)/$(BIN)/python"
-	$(BIN)/cmake --build build/fuzz --target fuzz_kernels
+	$(BIN)/cmake --build $(FUZZ_BUILD) --target fuzz_kernels
 
 fuzz-kernels: build-fuzz
 	$(FUZZ) --seconds $(SECONDS) --seed $(SEED)

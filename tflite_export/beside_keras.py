@@ -21,6 +21,8 @@ from qsparse.tflite_export.quiet import quiet
 from qsparse.tflite_export.runtime import plain_interpreter
 from qsparse.tflite_export.verify import dequantize, on_grid
 
+_AT_ONCE = 16  # samples; more would take memory and save no time
+
 
 def compare_with_keras(
     model: keras.Model, contents: bytes, samples: Samples
@@ -41,7 +43,7 @@ def compare_with_keras(
     """
     file = ModelFile(contents)
     got = _run(file, contents, samples)
-    wanted = _joined([predict(model, samples, batch) for batch in samples.batches])
+    wanted = predict(model, samples)
     steps, softmax = output_steps(file), classifying_outputs(file)
     labels = samples.labels if len(got) == 1 else None
     return [
@@ -77,10 +79,38 @@ def coarse_inputs(file: ModelFile, samples: Samples) -> Iterator[str]:
             )
 
 
-def predict(
+def predict(model: keras.Model, samples: Samples) -> dict[str, np.ndarray]:
+    """Returns what a model computes for all samples, in float32, by output name.
+
+    Several batches go through the model at once where their outputs can be told
+    apart again.
+    """
+    size = len(samples.batches[0][0])
+    together = max(_AT_ONCE // size, 1) if _takes_any_batch(model) else 1
+    parts: list[dict[str, np.ndarray]] = []
+    for start in range(0, len(samples.batches), together):
+        some = samples.batches[start : start + together]
+        joined = [np.concatenate(arrays) for arrays in zip(*some, strict=True)]
+        outputs = _predict(model, samples, joined)
+        if len(some) > 1 and any(
+            array.ndim == 0 or len(array) != size * len(some)
+            for array in outputs.values()
+        ):
+            parts += [_predict(model, samples, batch) for batch in some]
+        else:
+            parts.append(outputs)
+    return _joined(parts)
+
+
+def _takes_any_batch(model: keras.Model) -> bool:
+    """Returns whether a functional model leaves the size of a batch open."""
+    inputs = keras.tree.flatten(getattr(model, "inputs", None) or [])
+    return bool(inputs) and all(x.shape and x.shape[0] is None for x in inputs)
+
+
+def _predict(
     model: keras.Model, samples: Samples, batch: list[np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Returns what a model computes for one batch, in float32, by output name."""
     inputs = keras.tree.pack_sequence_as(samples.structure, list(batch))
     outputs = model(inputs, training=False)
     return {

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import platform
 import subprocess
 import sys
 
@@ -18,7 +19,8 @@ def program():
         return pathlib.Path(given)
     tools = str(pathlib.Path(sys.executable).parent)
     environment = {**os.environ, "PATH": tools + os.pathsep + os.environ["PATH"]}
-    build = ROOT / "build" / "fuzz"
+    # Where the installed library was built: its objects are the ones to test.
+    build = ROOT / "build" / f"py3-none-linux_{platform.machine()}"
     configure = ["cmake", "-S", ROOT / "tflite_export" / "kernels", "-B", build]
     configure += ["-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release", "-DQSPARSE_FUZZ=ON"]
     configure += [f"-DPython_EXECUTABLE={sys.executable}"]

@@ -49,7 +49,9 @@ def test_what_training_made_is_what_the_file_computes(exports):
 def test_transformer_ops_are_within_one_step_of_the_model(exports):
     found = verified(exports, "transformer", data="train.npz")
     assert found.inexact == [] and found.failures == [] and found.samples == 32
-    assert found.tensors[-1].accumulated.max_lsb == exported_lsb(exports, "transformer")
+    # The order in which float sums are added up may flip a rounding.
+    last, exported = found.tensors[-1], exported_lsb(exports, "transformer")
+    assert abs(last.accumulated.max_lsb - exported) <= 1
     assert all(t.accumulated.mean_lsb < 0.5 for t in found.tensors)
     named = {t.layer for t in found.tensors}
     assert {"multi_head_attention/query", "layer_normalization_1"} <= named
