@@ -25,7 +25,7 @@ from qsparse.tflite_export.choices import Choices
 from qsparse.tflite_export.convert import INFERENCE_TYPES, convert
 from qsparse.tflite_export.data import collect
 from qsparse.tflite_export.export_report import ExportReport
-from qsparse.tflite_export.fidelity import LEAST_SQNR
+from qsparse.tflite_export.fidelity import LEAST_SQNR, USUAL_SQNR
 from qsparse.tflite_export.file_ends import name_ends
 from qsparse.tflite_export.files import check_destination, write_whole
 from qsparse.tflite_export.flatbuffer import ModelFile
@@ -33,7 +33,7 @@ from qsparse.tflite_export.freeze import freeze
 from qsparse.tflite_export.int4 import to_int4
 from qsparse.tflite_export.ranges import Range
 from qsparse.tflite_export.tensor_map import map_tensors
-from qsparse.tflite_export.unlike_training import unlike_training
+from qsparse.tflite_export.unlike_training import unlike_ranges, unlike_training
 from qsparse.tflite_export.verify import compare, coverage, float_ops, sizes
 from qsparse.tflite_export.weights import (
     FOLDED,
@@ -187,6 +187,8 @@ def export(
     doubts = [text for entry in fidelity for text in entry.warnings()]
     doubts += coarse_inputs(file, judging)
     doubts += unlike_training(graph, ranges, samples.batches)
+    if any(entry.sqnr < USUAL_SQNR for entry in fidelity):
+        doubts += unlike_ranges(graph, ranges, samples.batches)
     doubts += given.constant()
     if counts["calibrated"]:
         doubts += given.few()

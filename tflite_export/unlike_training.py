@@ -1,4 +1,4 @@
-"""Whether data reach a model as its training data did.
+"""Whether data reach a model, and its layers, as in training.
 
 A file made on data of another scale agrees with its model on those data, and is wrong
 on the user's. What training saw is on record: the ranges it left.
@@ -14,6 +14,8 @@ from qsparse.tflite_export.ranges import Range
 
 # Of the width of a trained range; samples of one kind differ by less.
 _WIDER = 4.0
+_FILLED = 8.0
+_BEYOND = 1.5
 _BATCHES = 32
 
 
@@ -34,8 +36,64 @@ def unlike_training(
     known = {name: tensor for name, tensor in first.items() if tensor is not None}
     if not known:
         return
-    tensors = list(known.values())
-    low, high = np.full(len(tensors), np.inf), np.full(len(tensors), -np.inf)
+    spans = _spans(graph, list(known.values()), batches)
+    for (name, tensor), (low, high) in zip(known.items(), spans, strict=True):
+        trained = ranges[tensor]
+        wide, ratio = high - low, _ratio(trained, low, high)
+        # Data that are zero everywhere have a warning of their own.
+        if wide and not 1 / _WIDER <= ratio <= _WIDER:
+            behind = "" if "/" not in tensor else f" (at {tensor})"
+            yield (
+                f"representative_data of input {name!r} range from {low:.3g} to "
+                f"{high:.3g}{behind}, in training it was {trained.low:.3g} to "
+                f"{trained.high:.3g}. Scale the data as in training."
+            )
+
+
+def unlike_ranges(
+    graph: Graph, ranges: dict[str, Range], batches: list[list[np.ndarray]]
+) -> Iterator[str]:
+    """Yields a sentence if the layers compute other values than they did in training.
+
+    It says why a file is far from its model: values that fill an eighth of a range
+    have three bits less, values beyond it are clipped.
+
+    Args:
+        graph: the fake-quantized graph.
+        ranges: tensor -> range.
+        batches: the data, one list of inputs per batch.
+    """
+    trained = {t: r for t, r in ranges.items() if r.source == "trained"}
+    if not trained:
+        return
+    spans = _spans(graph, list(trained), batches)
+    ratios = {
+        tensor: _ratio(entry, low, high)
+        for (tensor, entry), (low, high) in zip(trained.items(), spans, strict=True)
+        if high > low
+    }
+    for off, what in (
+        ([t for t, r in ratios.items() if r < 1 / _FILLED], "an eighth or less of"),
+        ([t for t, r in ratios.items() if r > _BEYOND], f"over {_BEYOND:g} times"),
+    ):
+        if off:
+            yield (
+                f"values fill {what} their trained range at {len(off)} of "
+                f"{len(trained)} places, first at {off[0]}: the model computes other "
+                "values now than while its ranges were learned. Train longer; "
+                "BatchNormalization needs some hundred steps until its moving "
+                "statistics are those of training."
+            )
+
+
+def _spans(
+    graph: Graph, tensors: list[str], batches: list[list[np.ndarray]]
+) -> list[tuple[float, float]]:
+    """Returns the least and greatest value of each tensor, and of zero.
+
+    Ranges hold zero; data need not.
+    """
+    low, high = np.zeros(len(tensors)), np.zeros(len(tensors))
     for least, greatest in graph.measure(
         lambda get: (
             tf.stack([tf.reduce_min(get(t)) for t in tensors]),
@@ -44,19 +102,11 @@ def unlike_training(
         batches[:_BATCHES],
     ):
         low, high = np.minimum(low, least), np.maximum(high, greatest)
-    for i, (name, tensor) in enumerate(known.items()):
-        trained = ranges[tensor]
-        # Ranges hold zero; data need not.
-        wide = max(high[i], 0) - min(low[i], 0)
-        ratio = wide / (trained.high - trained.low)
-        # Data that are zero everywhere have a warning of their own.
-        if wide and not 1 / _WIDER <= ratio <= _WIDER:
-            behind = "" if "/" not in tensor else f" (at {tensor})"
-            yield (
-                f"representative_data of input {name!r} range from {low[i]:.3g} to "
-                f"{high[i]:.3g}{behind}, in training it was {trained.low:.3g} to "
-                f"{trained.high:.3g}. Scale the data as in training."
-            )
+    return list(zip(low.tolist(), high.tolist(), strict=True))
+
+
+def _ratio(trained: Range, low: float, high: float) -> float:
+    return (high - low) / (trained.high - trained.low)
 
 
 def _first_trained(graph: Graph, ranges: dict[str, Range], name: str) -> str | None:

@@ -197,3 +197,28 @@ def test_swapped_or_missing_arguments(call, error, said, trained, images, tmp_pa
     with pytest.raises(error, match=said):
         call(trained, images[0][:8], tmp_path / "m.tflite")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_reason_is_said_where_layers_compute_other_values(images, tmp_path):
+    """Three steps: prediction has moving statistics that training knew nothing of."""
+    keras.utils.set_random_seed(3)
+    small = keras.initializers.RandomNormal(stddev=0.12, seed=1)
+    body = []
+    for _ in range(2):
+        body += [
+            layers.Conv2D(
+                16, 3, padding="same", use_bias=False, kernel_initializer=small
+            ),
+            layers.BatchNormalization(),
+            layers.Activation("silu"),
+        ]
+    ends = [layers.GlobalAveragePooling2D(), layers.Dense(12, use_bias=False)]
+    model = compiled(keras.Sequential([keras.Input((28, 28, 1)), *body, *ends]))
+    x, y = images[0][:96], images[1][:96]
+    callback = PruneThenQuantize(prune_from=0, prune_until=1, quantize_from=1)
+    model.fit(x, y, verbose=0, callbacks=[callback])
+    with pytest.warns(UserWarning, match="dB from the Keras model"):
+        report = qsparse.export(model, tmp_path / "m.tflite", x, min_sqnr=-200)
+    (why,) = [text for text in report.warnings if "their trained range" in text]
+    assert "fill an eighth or less of their trained range at" in why
+    assert "BatchNormalization needs some hundred steps" in why
