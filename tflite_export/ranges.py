@@ -26,6 +26,8 @@ ONE_SCALE = {"Maximum", "Minimum", "Select", "SelectV2"}
 # less. Unlike behind a maximum, a range behind them says nothing about the input, which
 # is wider: such a range has no place in the file.
 AVERAGES = {"AvgPool", "ResizeBilinear"}
+# The converter would give their operands the scale of the result.
+_FLOAT_ONLY = {"OneHot"}
 # Nothing is that narrow and alive.
 DEAD = 1e-12
 # The LiteRT kernels of these ops have their output scale built in.
@@ -167,6 +169,8 @@ def choose(
         root = root_of(graph, tensor)
         if root in interior or graph.is_constant(root) or _is_average(graph, root):
             continue
+        if graph.nodes[node_name(root)].op in _FLOAT_ONLY:
+            continue
         if high - low < DEAD:  # its values stopped during training
             low, high = 0.0, DEAD
         if root in ranges:
@@ -181,7 +185,7 @@ def choose(
         node = graph.nodes[node_name(root)]
         if not graph.dtypes[root].is_floating or node.op == "Const":
             continue
-        if _is_average(graph, root):
+        if _is_average(graph, root) or node.op in _FLOAT_ONLY:
             continue
         if node.op in FIXED and root not in interior:
             ranges[root] = Range("fixed", *FIXED[node.op])

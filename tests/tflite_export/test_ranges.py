@@ -222,3 +222,17 @@ def test_a_network_that_begins_with_a_rescaling_is_trained_and_exported(
     (far,) = against_keras(model, tmp_path / "m.tflite", x[:32])
     assert far.lsb.max() < 1.5 and far.sqnr.min() > 25
     assert not verify_file(model, tmp_path / "m.tflite", x[:8]).failures
+
+
+def test_one_hot_and_the_layer_behind_it_stay_in_float(tmp_path):
+    """The converter takes no scale at the output of a one-hot code."""
+    keras.utils.set_random_seed(0)
+    ids = keras.Input((6,), dtype="int32", name="ids")
+    hot = keras.ops.one_hot(ids, 16)
+    x = keras.layers.Dense(8, activation="relu")(hot)
+    model = keras.Model(ids, keras.layers.Dense(4)(keras.layers.Flatten()(x)))
+    data = np.random.default_rng(0).integers(0, 16, (64, 6)).astype(np.int32)
+    report = qsparse.export(model, tmp_path / "m.tflite", data)
+    (op,) = report.float_ops
+    assert op.startswith("FULLY_CONNECTED") and 0.2 < report.int8_share < 0.9
+    assert report.fidelity[0].sqnr > 30
