@@ -172,9 +172,10 @@ class Compress(keras.callbacks.Callback):
         attach(self.model, self.recipe)
         if self._phases is None:
             self._start()
-        elif not self._phases.take_in():
-            return
-        self.model.make_train_function(force=True)
+        else:
+            self._phases.take_in()
+        if self.model.train_function is None:  # `attach` drops it with what it changes
+            self.model.make_train_function(force=True)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Put sparsity and phase into the epoch's logs."""

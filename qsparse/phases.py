@@ -59,19 +59,14 @@ class Phases:
         self.sparsity = self._measured_sparsity()
         self._at_start: list[int] = []
 
-    def take_in(self) -> bool:
-        """Take in what was attached to layers that the first step built.
-
-        Returns:
-            Whether there are any, so that the train function has to be traced anew.
-        """
+    def take_in(self) -> None:
+        """Take in what was attached to layers that the first step built."""
         if len(compressed_layers(self._model)) == len(self._layers):
-            return False
+            return
         self._read_layers()
         self._at_start = [_checksum(c) for c in self._layers]
         if self._pruned:
             self._prune(self._first_step, self._state.time().step)
-        return True
 
     def start(self, total_steps: int) -> None:
         """Begin with a training: what has not begun begins with its first step.

@@ -273,6 +273,34 @@ class Gan(keras.Model):
         return {"loss": loss}
 
 
+def test_a_sum_that_only_training_builds(pixels):
+    """It has no kernel, and the train function is to be made anew all the same."""
+
+    class Late(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.first = layers.Dense(16, activation="relu")
+            self.join = layers.Add()
+            self.head = layers.Dense(12)
+
+        def call(self, x, training=False):
+            x = self.first(x)
+            return self.head(self.join([x, x]) if training else x + x)
+
+    model = compiled(Late())
+    with pytest.warns(UserWarning, match="unbuilt state"):  # Keras knows
+        model(pixels[0][:2])
+    assert not model.join.built
+    model.fit(
+        pixels[0][:96],
+        pixels[1][:96],
+        verbose=0,
+        callbacks=[PruneThenQuantize(prune_from=0, prune_until=1, quantize_from=1)],
+    )
+    (ranges,) = (w for w in model.join.weights if w.path.endswith("ranges"))
+    assert (ranges.numpy()[:, 1] > 0).all()
+
+
 def test_the_clock_counts_steps_whatever_optimizer_moves(pixels):
     model = Gan(0.1)
     model.compile("adam")
