@@ -42,7 +42,7 @@ def layers_page(rows: list[Row]) -> str:
         [
             f"`{row['name']}`",
             row["outcome"],
-            quantity(row["sqnr_db"]),
+            quantity(row.get("sqnr_db")),
             explain(row),
         ]
         for row in rows

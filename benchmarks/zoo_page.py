@@ -31,8 +31,8 @@ def zoo_page(rows: list[Row]) -> str:
         [
             f"`{row['name']}`",
             row["outcome"],
-            quantity(row["sqnr_db"]),
-            "-" if row["int8_share"] is None else f"{row['int8_share']:.0%}",
+            quantity(row.get("sqnr_db")),
+            "-" if row.get("int8_share") is None else f"{row['int8_share']:.0%}",
             f"{len(row['pruned'])} of {len(row['pruned']) + len(row['unpruned'])}",
             explain(row),
         ]

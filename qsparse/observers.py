@@ -103,8 +103,8 @@ class InputQuantizer(Compression):
         return fake_quantize_if(on, x, limits)
 
     def _learn(self, tensors: list[Any]) -> list[Any]:
-        # Sizes (-low, high) are what ranges are computed with: an operation on a pair
-        # is traced in a third of the time of one on each end.
+        # Sizes (-low, high) are what ranges are computed with: one operation serves
+        # both ends, and there is less to trace.
         on = tensor_of(self.state().quantizing)
         now = _sizes(tensor_of(self.ranges))
         if self._begins_step():

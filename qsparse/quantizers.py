@@ -71,8 +71,8 @@ def fake_quantize_activations(inputs: Any, minimum: Any, maximum: Any) -> Any:
 def fake_quantize_if(on: Any, inputs: Any, limits: Any) -> Any:
     """Do what `fake_quantize_activations` does, or nothing.
 
-    The gradient is written out: left to a backend, that of a branch costs TensorFlow
-    three more traces of it, for every tensor and in every `fit`.
+    The gradient is written out: that of a branch TensorFlow would trace once more, for
+    every tensor and in every `fit`.
 
     Args:
         on: scalar, bool: whether to round.

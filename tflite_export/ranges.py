@@ -167,9 +167,7 @@ def choose(
     ranges: dict[str, Range] = {}
     for tensor, (low, high) in trained.items():
         root = root_of(graph, tensor)
-        if root in interior or graph.is_constant(root) or _is_average(graph, root):
-            continue
-        if graph.nodes[node_name(root)].op in _FLOAT_ONLY:
+        if root in interior or graph.is_constant(root) or _takes_none(graph, root):
             continue
         if high - low < DEAD:  # its values stopped during training
             low, high = 0.0, DEAD
@@ -185,7 +183,7 @@ def choose(
         node = graph.nodes[node_name(root)]
         if not graph.dtypes[root].is_floating or node.op == "Const":
             continue
-        if _is_average(graph, root) or node.op in _FLOAT_ONLY:
+        if _takes_none(graph, root):
             continue
         if node.op in FIXED and root not in interior:
             ranges[root] = Range("fixed", *FIXED[node.op])
@@ -238,8 +236,8 @@ def kept_from(graph: Graph, node: Node) -> str | None:
     return None if graph.is_constant(source) else source
 
 
-def _is_average(graph: Graph, tensor: str) -> bool:
-    return graph.nodes[node_name(tensor)].op in AVERAGES
+def _takes_none(graph: Graph, tensor: str) -> bool:
+    return graph.nodes[node_name(tensor)].op in AVERAGES | _FLOAT_ONLY
 
 
 def _keeps_scale(graph: Graph, node: Node) -> bool:

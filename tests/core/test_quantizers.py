@@ -1,9 +1,13 @@
 """Integers and fake quantization against the blind oracle."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from qsparse.callbacks import Quantize
+from qsparse.compressor import compressed_layers
+from qsparse.keras_compat import own_kernel
 from qsparse.quantizers import (
     fake_quantize_activations,
     fake_quantize_if,
@@ -11,6 +15,7 @@ from qsparse.quantizers import (
     round_weights,
 )
 from tests import oracles
+from tests.conftest import compiled
 
 
 @pytest.mark.parametrize("kernel", ["conv", "dense"])
@@ -24,6 +29,21 @@ def test_weights(trained_weights, kernel):
     fake = round_weights(weights, (0, 1)).numpy()
     np.testing.assert_array_equal(fake, oracles.fake_quant_weights(weights))
     assert (fake[:, :, 3] == 0).all()
+
+
+def test_weight_gradient_passes_straight_through(images):
+    x, y = images[0][:64, 12:16, 12:16].reshape(64, 16), images[1][:64]
+    layer = keras.layers.Dense(12)
+    model = compiled(keras.Sequential([keras.Input((16,)), layer]))
+    model.fit(x, y, verbose=0, callbacks=[Quantize()])
+    (kernel,) = compressed_layers(model)
+    master = own_kernel(layer).value
+    with tf.GradientTape() as tape:
+        fake = kernel.effective_kernel()
+        loss = tf.reduce_sum(fake * 3.0)
+    np.testing.assert_array_equal(tape.gradient(loss, master), 3.0)
+    np.testing.assert_array_equal(fake, round_weights(master, (0,)))
+    assert (fake != master).numpy().any()
 
 
 @pytest.mark.parametrize("low, high", [(0.0, 1.0), (-0.7, 2.3), (-4.0, 0.0)])
