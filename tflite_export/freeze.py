@@ -15,6 +15,7 @@ from tensorflow.python.framework.convert_to_constants import (
 from qsparse.keras_compat import walk_layers
 from qsparse.kernel import FrozenKernel, KernelCompression, compressed_layers
 from qsparse.tflite_export.data import identifiers
+from qsparse.tflite_export.fold import fold_constants
 from qsparse.tflite_export.graph import LARGE, Graph, LayerKernel
 
 _LOOKUPS = (
@@ -96,6 +97,7 @@ def freeze(
         )
     }
     graph = Graph(graph_def, inputs, outputs, weights, kernels)
+    fold_constants(graph)
     del concrete, frozen, graph_def
     graph.free_copies()
     for tensor, dtype in graph.dtypes.items():

@@ -13,16 +13,10 @@ import tensorflow as tf
 Node: TypeAlias = tf.compat.v1.NodeDef
 FAKE_QUANT = "FakeQuantWithMinMaxVars"
 _NO_OPS = {"Identity", "StopGradient", "PreventGradient", "CheckNumerics", "Snapshot"}
-_FOLD_LIMIT = 1 << 26  # elements; a Fill bigger than this is cheaper left alone
 # Elements of a constant that TensorFlow gets by reference. Shapes, axes and ranges are
 # smaller, and shape inference must see them; weights would be copied at every import.
 LARGE = 4096
 _WORTH_FREEING = 32 << 20  # bytes
-# They put the elements of their first input in other places, and do nothing else.
-_MOVES = {
-    *("Reshape", "Transpose", "Squeeze", "ExpandDims", "Cast", "ReverseV2"),
-    *("Slice", "StridedSlice"),
-}
 
 
 def tensor_name(reference: str) -> str:
@@ -83,11 +77,9 @@ class Follower(Protocol):
 class Graph:
     """A frozen inference graph with named inputs and outputs.
 
-    Nodes are plain `NodeDef`s in topological order. Control edges, identities and
-    everything that depends on constants only are gone: a bias, a folded
-    BatchNormalization factor or a kernel is one `Const` node, which is what lets
-    the passes recognise it. The values of constants are kept beside the nodes, as
-    arrays that nobody writes to.
+    Nodes are plain `NodeDef`s in topological order, without control edges and
+    identities. The values of constants are kept beside the nodes, as arrays that
+    nobody writes to.
 
     Attributes:
         nodes: node name -> NodeDef, in topological order.
@@ -142,14 +134,13 @@ class Graph:
             self.nodes[name].attr.pop("shape", None)
             self._values[name] = value
         self._drop_no_ops()
-        self._fold_constants()
         self.refresh()
 
     def refresh(self) -> None:
         """Drops dead nodes, restores topological order, infers shapes again."""
         self._sort()
         with tf.Graph().as_default() as graph:
-            tf.graph_util.import_graph_def(self._definition(), name="")
+            tf.graph_util.import_graph_def(self.definition(), name="")
         self.shapes.clear()
         self.dtypes.clear()
         for operation in graph.get_operations():
@@ -315,7 +306,7 @@ class Graph:
         Returns:
             A `tf.function` of one positional argument per input.
         """
-        graph_def = self._definition()
+        graph_def = self.definition()
         if weights is None:
             large = self.large_constants()
             weights = {name: tf.constant(value) for name, value in large.items()}
@@ -384,7 +375,7 @@ class Graph:
             for name, node in self.inputs.items()
         ]
 
-    def _definition(self) -> tf.compat.v1.GraphDef:
+    def definition(self) -> tf.compat.v1.GraphDef:
         """Returns the graph, its large constants as placeholders."""
         graph_def = tf.compat.v1.GraphDef()
         for node in self.nodes.values():
@@ -420,112 +411,6 @@ class Graph:
                     self.rewire(tensor_name(f"{node.name}:{index}"), tensor)
                 del self.nodes[node.name]
         self._sort()
-
-    def _fold_constants(self) -> None:
-        constant = {n.name for n in self.nodes.values() if n.op == "Const"}
-        for node in self.nodes.values():
-            # Tensor lists are constants no array can hold.
-            if "TensorList" in node.op or not node.input:
-                continue
-            if all(node_name(t) in constant for t in node.input):
-                constant.add(node.name)
-        needed = {
-            tensor
-            for node in self.nodes.values()
-            if node.name not in constant
-            for tensor in node.input
-        } | set(self.outputs.values())
-        fold = sorted(
-            t
-            for t in needed
-            if node_name(t) in constant and self.nodes[node_name(t)].op != "Const"
-        )
-        if not fold:
-            return
-        # Kept apart from the whole graph: only what the constants need is run.
-        part = self._definition()
-        kept = [node for node in part.node if node.name in constant]
-        del part.node[:]
-        part.node.extend(kept)
-        large = {f"{name}:0": value for name, value in self.large_constants().items()}
-        with tf.Graph().as_default() as graph:
-            tf.graph_util.import_graph_def(part, name="")
-            tensors = [
-                graph.get_tensor_by_name(t if ":" in t else f"{t}:0") for t in fold
-            ]
-            with tf.compat.v1.Session(graph=graph) as session:
-                values = session.run(tensors, feed_dict=large)
-                sources = self._sources(constant)
-                kernels = self._move_kernels(session, fold, sources)
-        for tensor, value in zip(fold, values, strict=True):
-            if value.size <= _FOLD_LIMIT and value.dtype != object:
-                name = self.add_constant(f"{node_name(tensor)}/folded", value)
-                self.rewire(tensor, name)
-                if tensor in kernels:
-                    self.kernels[name] = kernels[tensor]
-                elif found := sources.get(node_name(tensor), {}):
-                    paths = {self.kernels[source].path for source in found}
-                    self.blended[name] = frozenset(paths)
-        self._sort()
-
-    def _sources(self, constant: set[str]) -> dict[str, dict[str, bool]]:
-        """Returns constant node -> the trained weights it is made of.
-
-        Each with whether they were only moved on the way.
-        """
-        sources: dict[str, dict[str, bool]] = {
-            name: {name: True} for name in self.kernels
-        }
-        for node in self.nodes.values():
-            if node.name not in constant or not node.input:
-                continue
-            moves = node.op in _MOVES
-            found = {
-                source: moved and moves
-                for tensor in node.input
-                for source, moved in sources.get(node_name(tensor), {}).items()
-            }
-            if found:
-                sources[node.name] = found
-        return sources
-
-    def _move_kernels(
-        self,
-        session: tf.compat.v1.Session,
-        fold: list[str],
-        sources: dict[str, dict[str, bool]],
-    ) -> dict[str, LayerKernel]:
-        """Returns tensor -> the trained weights in it, where they were only moved."""
-        origins = {
-            tensor: next(iter(found))
-            for tensor in fold
-            if (found := sources.get(node_name(tensor), {}))
-            and len(found) == 1
-            and all(found.values())
-        }
-
-        def move(field: str) -> dict[str, np.ndarray]:
-            arrays = {
-                source: array
-                for source in set(origins.values())
-                if (array := getattr(self.kernels[source], field)) is not None
-            }
-            moved = [t for t, source in origins.items() if source in arrays]
-            names = [t if ":" in t else f"{t}:0" for t in moved]
-            feed = {f"{name}:0": array for name, array in arrays.items()}
-            found = session.run(names, feed_dict=feed)
-            return {
-                tensor: value.astype(arrays[origins[tensor]].dtype)
-                for tensor, value in zip(moved, found, strict=True)
-            }
-
-        integers, masks = move("integers"), move("mask")
-        return {
-            tensor: LayerKernel(
-                self.kernels[source].path, integers.get(tensor), masks.get(tensor)
-            )
-            for tensor, source in origins.items()
-        }
 
     def _sort(self) -> None:
         order: dict[str, Node] = {}
