@@ -39,9 +39,9 @@ def unlike_training(
     spans = _spans(graph, list(known.values()), batches)
     for (name, tensor), (low, high) in zip(known.items(), spans, strict=True):
         trained = ranges[tensor]
-        wide, ratio = high - low, _ratio(trained, low, high)
+        ratio = _ratio(trained, low, high)
         # Data that are zero everywhere have a warning of their own.
-        if wide and not 1 / _WIDER <= ratio <= _WIDER:
+        if ratio and not 1 / _WIDER <= ratio <= _WIDER:
             behind = "" if "/" not in tensor else f" (at {tensor})"
             yield (
                 f"representative_data of input {name!r} range from {low:.3g} to "
@@ -70,10 +70,9 @@ def unlike_ranges(
     ratios = {
         tensor: _ratio(entry, low, high)
         for (tensor, entry), (low, high) in zip(trained.items(), spans, strict=True)
-        if high > low
     }
     for off, what in (
-        ([t for t, r in ratios.items() if r < 1 / _FILLED], "an eighth or less of"),
+        ([t for t, r in ratios.items() if 0 < r < 1 / _FILLED], "an eighth or less of"),
         ([t for t, r in ratios.items() if r > _BEYOND], f"over {_BEYOND:g} times"),
     ):
         if off:
@@ -89,11 +88,8 @@ def unlike_ranges(
 def _spans(
     graph: Graph, tensors: list[str], batches: list[list[np.ndarray]]
 ) -> list[tuple[float, float]]:
-    """Returns the least and greatest value of each tensor, and of zero.
-
-    Ranges hold zero; data need not.
-    """
-    low, high = np.zeros(len(tensors)), np.zeros(len(tensors))
+    """Returns the least and greatest value of each tensor."""
+    low, high = np.full(len(tensors), np.inf), np.full(len(tensors), -np.inf)
     for least, greatest in graph.measure(
         lambda get: (
             tf.stack([tf.reduce_min(get(t)) for t in tensors]),
@@ -106,7 +102,11 @@ def _spans(
 
 
 def _ratio(trained: Range, low: float, high: float) -> float:
-    return (high - low) / (trained.high - trained.low)
+    """Returns the width of what a tensor takes in parts of its trained range.
+
+    Ranges hold zero; data need not.
+    """
+    return (max(high, 0.0) - min(low, 0.0)) / (trained.high - trained.low)
 
 
 def _first_trained(graph: Graph, ranges: dict[str, Range], name: str) -> str | None:
