@@ -56,21 +56,27 @@ std::string ReadScales(const NodeTensors& t, Layer* layer) {
 
 std::string ReadBias(const NodeTensors& t, Layer* layer) {
   layer->bias.assign(layer->outputs, 0);
-  if (t.bias == nullptr) return "";
+  if (t.bias == nullptr) {
+    // LiteRT refuses such a convolution, with or without XNNPACK.
+    return layer->is_conv ? "convolution without a bias" : "";
+  }
   const int64_t bytes = static_cast<int64_t>(layer->outputs) * sizeof(int32_t);
   if (t.bias->type != litert::kTypeInt32 || ElementCount(*t.bias) != layer->outputs ||
       t.bias->dims->size != 1) {
     return "bias is not one int32 per output";
   }
   if (!IsConstant(*t.bias, bytes)) return "bias is not constant";
+  // XNNPACK refuses a bias of any other quantization, and LiteRT then rounds otherwise.
   const AffineQuantization* const affine = Affine(*t.bias);
-  if (affine != nullptr) {
-    const int32_t* const zeros = affine->zero_point->data();
-    // XNNPACK refuses such a file.
-    if (std::any_of(zeros, zeros + affine->zero_point->size,
-                    [](int32_t z) { return z != 0; })) {
-      return "bias is not symmetric";
-    }
+  if (affine == nullptr) return "bias is not quantized";
+  const float* const scales = affine->scale->data();
+  if (!std::all_of(scales, scales + affine->scale->size, IsScale)) {
+    return "a bias scale is not a positive number";
+  }
+  const int32_t* const zeros = affine->zero_point->data();
+  if (std::any_of(zeros, zeros + affine->zero_point->size,
+                  [](int32_t z) { return z != 0; })) {
+    return "bias is not symmetric";
   }
   std::memcpy(layer->bias.data(), t.bias->data, bytes);
   return "";
@@ -114,8 +120,9 @@ std::string ReadFullyConnected(const NodeTensors& t, const FullyConnectedParams&
 
 std::string ReadConv(const NodeTensors& t, const ConvParams& params, Layer* layer,
                      std::vector<int32_t>* output_dims) {
-  if (t.weights->dims->size != 4 || t.input->dims->size != 4) {
-    return "input or weights are not four-dimensional";
+  if (!HasRank(*t.weights, 4) || !HasRank(*t.input, 4) ||
+      !HasRank(*t.output, 4)) {
+    return "not four-dimensional";
   }
   const int32_t* w = t.weights->dims->data();
   const int32_t* x = t.input->dims->data();

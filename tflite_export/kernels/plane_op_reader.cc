@@ -97,7 +97,7 @@ std::string ReadImages(const litert::Context& context, const GraphNode& node,
     return "changes the scale";
   }
   if (ElementCount(input) < 0) return "unknown or huge shape";
-  if (input.dims->size != 4) return "not images";
+  if (!HasRank(input, 4) || !HasRank(output, 4)) return "not images";
   const int32_t* dims = input.dims->data();
   window->batch = dims[0];
   window->height = dims[1];

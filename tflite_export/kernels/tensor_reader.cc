@@ -31,6 +31,10 @@ int64_t ElementCount(const Tensor& tensor) {
   return count;
 }
 
+bool HasRank(const Tensor& tensor, int rank) {
+  return tensor.dims != nullptr && tensor.dims->size == rank;
+}
+
 bool IsConstant(const Tensor& tensor, int64_t bytes) {
   return tensor.allocation_type == litert::kMmapRo && tensor.data != nullptr &&
          tensor.bytes == static_cast<size_t>(bytes) && tensor.sparsity == nullptr;

@@ -15,6 +15,8 @@ inline constexpr int64_t kMaxElements = int64_t{1} << 28;
 // Negative when the shape is absent, not positive or too large.
 int64_t ElementCount(const litert::Tensor& tensor);
 
+bool HasRank(const litert::Tensor& tensor, int rank);
+
 bool IsConstant(const litert::Tensor& tensor, int64_t bytes);
 
 // Null when there is no usable quantization.

@@ -10,9 +10,19 @@ import sys
 import tempfile
 
 from . import worker
+from .blame import errs_by_itself
 
 _WORKER = pathlib.Path(worker.__file__)
 SECONDS = 120  # of one file
+
+# Why what became of a file says nothing of the delegate.
+NOT_OURS = {
+    "unsure": "plain LiteRT dies or does not agree with itself: it read memory that "
+    "nobody wrote",
+    "false shapes": "LiteRT's own kernels find other shapes than the file states, and "
+    "the delegate says that it cannot go on",
+    "runtime errs": "valgrind sees LiteRT err with nothing of the delegate on its stack",
+}
 
 
 class Worker:
@@ -20,8 +30,8 @@ class Worker:
 
     def __init__(self, library, options, threads=1, environment=None):
         """Without options, plain LiteRT."""
-        self._command = [sys.executable, str(_WORKER), library, json.dumps(options)]
-        self._command.append(str(threads))
+        self.command = [sys.executable, str(_WORKER), library, json.dumps(options)]
+        self.command.append(str(threads))
         self._environment = environment
         self._process = None
 
@@ -43,7 +53,7 @@ class Worker:
     def _start(self):
         if self._process is None:
             self._process = subprocess.Popen(
-                self._command,
+                self.command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -86,9 +96,9 @@ def verdict(stock, ours):
         return ""
     if _died(ours):
         return ours[-1]
-    for expected, actual in zip(stock, ours, strict=False):
-        if isinstance(expected, dict):
-            return ""  # from here on, plain LiteRT has failed
+    for index, (expected, actual) in enumerate(zip(stock, ours, strict=False)):
+        if not any(isinstance(step, list) for step in stock[index:]):
+            return ""  # from here on, plain LiteRT computes nothing
         if isinstance(actual, dict):
             return f"fails where {expected} is due: {actual['error']}"
         if expected != actual:
@@ -107,9 +117,8 @@ class Comparison:
         self._workers["stock"] = Worker(library, None)
         self._folder = tempfile.TemporaryDirectory()
         self._pool = concurrent.futures.ThreadPoolExecutor(len(self._workers))
-        self.counts = dict.fromkeys(
-            ("files", "stock prepares", "stock runs", "stock dies", "unsure"), 0
-        )
+        kinds = ("files", "stock prepares", "stock runs", "stock dies")
+        self.counts = dict.fromkeys((*kinds, *NOT_OURS), 0)
 
     def check(self, files):
         """Returns `{(index, setting): fault}`; `files` are contents with seeds."""
@@ -137,18 +146,34 @@ class Comparison:
     def _confirmed(self, name, file):
         """The fault again, in new processes: files before this one have no part in it.
 
-        Where plain LiteRT does not agree with itself, it read memory that nobody wrote.
+        It is none of ours where `NOT_OURS` says so; such files are counted.
         """
         expected = None
         for filling in ("0", "85", "170"):
             environment = {**os.environ, "MALLOC_PERTURB_": filling}
             stock = self._once(None, 1, environment, file)
             if _died(stock) or (expected is not None and stock != expected):
-                self.counts["unsure"] += 1
-                return ""
+                return self._not_ours("unsure")
             expected = stock
         options, threads = self._settings[name]
-        return verdict(expected, self._once(options, threads, None, file))
+        fault = verdict(expected, self._once(options, threads, None, file))
+        if fault.startswith("fails") and self._states_other_shapes(file):
+            return self._not_ours("false shapes")
+        if fault.startswith("crash") and self._is_the_runtimes(options, threads, file):
+            return self._not_ours("runtime errs")
+        return fault
+
+    def _not_ours(self, kind):
+        self.counts[kind] += 1
+        return ""
+
+    def _states_other_shapes(self, file):
+        return self._once(worker.SHAPES, 1, None, file) != [True]
+
+    def _is_the_runtimes(self, options, threads, file):
+        path = pathlib.Path(self._folder.name) / "single"
+        worker.write_batch(path, [file])
+        return errs_by_itself(Worker(self._library, options, threads).command, path)
 
     def _once(self, options, threads, environment, file):
         path = pathlib.Path(self._folder.name) / "single"

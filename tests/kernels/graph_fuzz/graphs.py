@@ -113,7 +113,7 @@ class RandomGraph:
             outputs = weights.shape[-1]
         per_channel = self._chance(0.7) and name != "DEPTHWISE_CONV_2D"
         # Scales neither grow nor shrink along a chain.
-        energy = np.sqrt((weights.astype(np.float64) ** 2).sum() / outputs)
+        energy = np.sqrt((weights.astype(np.float64) ** 2).sum() / outputs) or 1.0
         wanted = self._rng.uniform(0.02, 0.1) / max(
             energy * self._writer.scale(x), 1e-6
         )

@@ -22,6 +22,10 @@ _OPERATORS = (
 )
 
 
+def _is_empty(buffer):
+    return buffer.data is None or not len(buffer.data)
+
+
 class Mutation:
     """Each method changes one thing; a graph without such a thing stays as it is."""
 
@@ -47,8 +51,12 @@ class Mutation:
         self._graph.outputs = [self._pick(made) for _ in range(count)]
 
     def change_inputs(self):
+        """Not constants: what a caller writes there LiteRT has packed or not."""
         count = int(self._rng.integers(1, 3))
         extra = [self._tensor() for _ in range(count)]
+        buffers = self._tree.buffers
+        tensors = self._graph.tensors
+        extra = [t for t in extra if _is_empty(buffers[tensors[t].buffer])]
         self._graph.inputs = [*self._graph.inputs, *extra]
 
     def drop_operator(self):
@@ -164,7 +172,7 @@ class Mutation:
 
     def change_buffer(self):
         buffer = self._pick(self._tree.buffers)
-        if buffer.data is None or not len(buffer.data):
+        if _is_empty(buffer):
             return
         data = np.array(buffer.data, np.uint8)
         kind = self._rng.integers(3)
