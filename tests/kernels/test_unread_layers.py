@@ -153,7 +153,7 @@ def _output_of_rank_5(graph, layer):
         (_no_quantization, "bias is not quantized"),
         (_denormal_scales, "a bias scale is not a positive number"),
         (_no_bias, "convolution without a bias"),
-        (_output_of_rank_5, "not four-dimensional"),
+        (_output_of_rank_5, "output of another shape"),
     ],
 )
 def test_what_xnnpack_refuses_is_not_claimed(tmp_path, damage, reason):

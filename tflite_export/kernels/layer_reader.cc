@@ -36,9 +36,6 @@ std::string ReadScales(const NodeTensors& t, Layer* layer) {
   if (affine == nullptr) return "weights are not quantized";
   const int32_t count = affine->scale->size;
   if (count != 1 && count != layer->outputs) return "wrong number of weight scales";
-  if (count != 1 && affine->quantized_dimension != 0) {
-    return "weights are not quantized per output channel";
-  }
   const int32_t* zero_points = affine->zero_point->data();
   if (!std::all_of(zero_points, zero_points + affine->zero_point->size,
                    [](int32_t z) { return z == 0; })) {
@@ -120,13 +117,13 @@ std::string ReadFullyConnected(const NodeTensors& t, const FullyConnectedParams&
 
 std::string ReadConv(const NodeTensors& t, const ConvParams& params, Layer* layer,
                      std::vector<int32_t>* output_dims) {
-  if (!HasRank(*t.weights, 4) || !HasRank(*t.input, 4) ||
-      !HasRank(*t.output, 4)) {
-    return "not four-dimensional";
+  if (t.weights->dims->size != 4 || t.input->dims->size != 4) {
+    return "input or weights are not four-dimensional";
   }
   const int32_t* w = t.weights->dims->data();
   const int32_t* x = t.input->dims->data();
   if (x[3] != w[3]) return "grouped convolution";
+  if (!HasChannels(*t.output, w[0])) return "output of another shape";
   if (w[1] > kMaxKernel || w[2] > kMaxKernel) return "kernel too large";
   if (params.dilation_width_factor < 1 ||
       params.dilation_width_factor > kMaxDilation ||

@@ -97,8 +97,9 @@ std::string ReadImages(const litert::Context& context, const GraphNode& node,
     return "changes the scale";
   }
   if (ElementCount(input) < 0) return "unknown or huge shape";
-  if (!HasRank(input, 4) || !HasRank(output, 4)) return "not images";
+  if (input.dims->size != 4) return "not images";
   const int32_t* dims = input.dims->data();
+  if (!HasChannels(output, dims[3])) return "output of another shape";
   window->batch = dims[0];
   window->height = dims[1];
   window->width = dims[2];

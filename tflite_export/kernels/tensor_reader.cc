@@ -31,8 +31,9 @@ int64_t ElementCount(const Tensor& tensor) {
   return count;
 }
 
-bool HasRank(const Tensor& tensor, int rank) {
-  return tensor.dims != nullptr && tensor.dims->size == rank;
+bool HasChannels(const Tensor& images, int32_t channels) {
+  return images.dims != nullptr && images.dims->size == 4 &&
+         images.dims->data()[3] == channels;
 }
 
 bool IsConstant(const Tensor& tensor, int64_t bytes) {
@@ -46,7 +47,7 @@ const AffineQuantization* Affine(const Tensor& tensor) {
       static_cast<const AffineQuantization*>(tensor.quantization.params);
   if (affine == nullptr || affine->scale == nullptr ||
       affine->zero_point == nullptr || affine->scale->size < 1 ||
-      affine->zero_point->size < 1) {
+      affine->zero_point->size < 1 || affine->quantized_dimension != 0) {
     return nullptr;
   }
   return affine;

@@ -15,7 +15,8 @@ inline constexpr int64_t kMaxElements = int64_t{1} << 28;
 // Negative when the shape is absent, not positive or too large.
 int64_t ElementCount(const litert::Tensor& tensor);
 
-bool HasRank(const litert::Tensor& tensor, int rank);
+// Images as the file states them: four axes, the last of that size.
+bool HasChannels(const litert::Tensor& images, int32_t channels);
 
 bool IsConstant(const litert::Tensor& tensor, int64_t bytes);
 

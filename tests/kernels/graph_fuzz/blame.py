@@ -8,7 +8,7 @@ import subprocess
 
 _RUNTIME = "libpywrap_litert"
 _DELEGATE = re.compile(r"libqsparse_delegate|qsparse::")
-_ERROR = re.compile(r"Invalid (?:read|write|free)|Process terminating with default action")
+_ERROR = re.compile(r"Invalid (?:read|write|free)|Process terminating with default")
 _FRAME = re.compile(r"==\d+==\s+(?:at|by) 0x")
 
 

@@ -21,7 +21,7 @@ NOT_OURS = {
     "nobody wrote",
     "false shapes": "LiteRT's own kernels find other shapes than the file states, and "
     "the delegate says that it cannot go on",
-    "runtime errs": "valgrind sees LiteRT err with nothing of the delegate on its stack",
+    "runtime errs": "valgrind sees LiteRT err with the delegate nowhere on its stack",
 }
 
 

@@ -98,8 +98,7 @@ def examine_shapes(make, content):
     """Whether LiteRT's own kernels find the shapes that the file states.
 
     Args:
-        make: returns an interpreter for the bytes of a file that prepares every operator
-            by itself.
+        make: returns an interpreter, without XNNPACK, for the bytes of a file.
         content: the file.
     """
     try:
