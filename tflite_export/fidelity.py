@@ -117,7 +117,7 @@ class Fidelity:
                     "samples."
                 )
         if self.accuracy is not None and self.file_accuracy is not None:
-            lost = self.accuracy - self.file_accuracy
+            lost = round(self.accuracy - self.file_accuracy, 9)  # 1 - 0.99 > 0.01
             if lost > _GREATEST_LOSS and lost * self.samples > _FEW_FLIPS:
                 yield (
                     f"output {self.output!r}: accuracy falls from {self.accuracy:.1%} "

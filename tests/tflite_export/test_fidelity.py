@@ -51,6 +51,21 @@ def test_numbers_of_a_comparison():
     assert found.failure(30.0) is None and "36.7 dB" in found.failure(40.0)
 
 
+@pytest.mark.parametrize(("flips", "doubts"), [(2, 0), (3, 2)])
+def test_other_classes_and_lost_accuracy_are_named(flips, doubts):
+    """Three of 200 are 1.5%: more than the 1% that a file may differ by."""
+    classes = np.arange(200) % 4
+    reference = 10 * np.eye(4)[classes]
+    got = reference.copy()
+    got[:flips] += 11 * np.eye(4)[(classes[:flips] + 1) % 4]
+    found = judge("out", reference, got, 0.1, classes)
+    said = [text for text in found.warnings() if "dB" not in text]
+    assert len(said) == doubts
+    if doubts:
+        assert "names the class that the Keras model names in 98.5% of 200" in said[0]
+        assert "accuracy falls from 100.0% to 98.5% on 200 samples" in said[1]
+
+
 def test_equal_outputs_are_exact_and_a_dead_one_is_not():
     ones = np.ones((4, 3))
     assert judge("a", ones, ones, 1.0).sqnr == 200.0

@@ -309,6 +309,24 @@ def test_a_convolution_with_one_output_channel_is_verified(images, tmp_path):
     assert set(states(report).values()) == {"found"}
 
 
+def test_channels_first_are_verified(images, tmp_path):
+    """In the file channels come last; nothing is wrong where the two are compared."""
+    keras.utils.set_random_seed(0)
+    first = {"data_format": "channels_first"}
+    inputs = keras.Input((4, 14, 14))
+    x = layers.Conv2D(8, 3, activation="relu", name="one", **first)(inputs)
+    x = layers.Conv2D(8, 3, name="two", **first)(layers.MaxPooling2D(2, **first)(x))
+    x = layers.Dense(4)(layers.GlobalAveragePooling2D(**first)(x))
+    model, path = keras.Model(inputs, x), tmp_path / "m.tflite"
+    x = images[0][:64].reshape(64, 14, 2, 14, 2).transpose(0, 2, 4, 1, 3)
+    x = x.reshape(64, 4, 14, 14)
+    qsparse.export(model, path, x)
+    found = verify_file(model, path, x[:8])
+    assert found.failures == []
+    assert {row.layer for row in found.weights} >= {"one", "two"}
+    assert against_keras(model, path, x)[0].lsb.max() < 4
+
+
 # What LiteRT has no form of, and what it has another one of
 
 
