@@ -16,6 +16,7 @@ from qsparse.tflite_export.data import collect
 from qsparse.tflite_export.flatbuffer import ModelFile
 from qsparse.tflite_export.freeze import freeze
 from qsparse.tflite_export.weights import restore, trained_layers
+from tests.tflite_export.against_keras import against_keras
 
 HALF = {"pattern": qsparse.Unstructured(), "sparsity": 0.5}
 
