@@ -34,6 +34,12 @@ expected = model.predict(x, verbose=0)
 model.save(sys.argv[1])
 again = qsparse.load_model(sys.argv[1])
 np.testing.assert_array_equal(again.predict(x, verbose=0), expected)
+try:
+    qsparse.export(again, sys.argv[1] + ".tflite", x)
+except ValueError as error:
+    assert "set KERAS_BACKEND=tensorflow" in str(error), error
+else:
+    raise AssertionError("exported on JAX")
 qsparse.strip(model)
 assert type(model.get_layer("stem")) is keras.layers.Conv2D
 assert keras.backend.backend() == "jax"
