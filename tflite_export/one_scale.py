@@ -1,8 +1,9 @@
 """Ops whose int8 operands and result LiteRT has on one scale.
 
-A maximum or a selection copies integers. The converter rounds operands on other scales
-once more, to that of the result. Operands that nothing else reads can have it at once:
-what lies beyond the range of the result is not selected, or cut there anyway.
+A maximum, a selection or a concatenation copies integers. The converter rounds operands
+on other scales once more, to that of the result. Operands that nothing else reads can
+have it at once: what lies beyond the range of the result is not selected, or cut there
+anyway.
 """
 
 from collections.abc import Iterable
@@ -12,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from qsparse.tflite_export.graph import FAKE_QUANT, Graph, Node, node_name
-from qsparse.tflite_export.ranges import ONE_SCALE, Range, root_of
+from qsparse.tflite_export.ranges import JOINS, ONE_SCALE, Range, root_of
 
 
 def share_ranges(graph: Graph, ranges: dict[str, Range]) -> None:
@@ -26,7 +27,7 @@ def share_ranges(graph: Graph, ranges: dict[str, Range]) -> None:
     outputs = set(graph.outputs.values())
     for node in reversed(list(graph.nodes.values())):
         entry = ranges.get(node.name)
-        if node.op not in ONE_SCALE or entry is None:
+        if node.op not in ONE_SCALE | JOINS or entry is None:
             continue
         for operand in _operands(graph, node):
             root = root_of(graph, operand)
@@ -40,7 +41,9 @@ def round_operands(graph: Graph) -> None:
     """Rounds operands that keep a range of their own once more, to that of the result.
 
     A trained or a fixed range stays as it is, and so does one that others read; the
-    converter would give the result the scale of such an operand.
+    converter would give the result the scale of such an operand. Of the operands of a
+    concatenation it rounds those that it finds rounded itself, but refuses a part of a
+    rounded tensor.
 
     Args:
         graph: a graph with all its fake-quant nodes; changed in place.
@@ -48,12 +51,14 @@ def round_operands(graph: Graph) -> None:
     users = graph.users()
     for node in list(graph.nodes.values()):
         behind = [user for user in users[node.name] if user.op == FAKE_QUANT]
-        if node.op not in ONE_SCALE or not behind:
+        if node.op not in ONE_SCALE | JOINS or not behind:
             continue
         limits = list(behind[0].input[1:])
         for position, tensor in enumerate(node.input):
             before = graph.nodes[node_name(root_of(graph, tensor))]
             if before.op != FAKE_QUANT or _are_equal(graph, before.input[1:], limits):
+                continue
+            if node.op in JOINS and before.name == node_name(tensor):
                 continue
             node.input[position] = graph.add_node(
                 f"{node.name}/operand/fake_quant",

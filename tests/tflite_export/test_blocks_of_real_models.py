@@ -18,9 +18,10 @@ class Rotary(layers.Layer):
     def call(self, x):
         half = x.shape[-1] // 2
         angles = np.arange(x.shape[1])[:, None] / 100.0 ** (np.arange(half) / half)
+        angles = np.concatenate([angles, angles], -1)
         cos, sin = np.cos(angles).astype("float32"), np.sin(angles).astype("float32")
-        left, right = x[..., :half], x[..., half:]
-        return ops.concatenate([left * cos - right * sin, right * cos + left * sin], -1)
+        turned = ops.concatenate([-x[..., half:], x[..., :half]], -1)
+        return x * cos + turned * sin
 
 
 @keras.saving.register_keras_serializable("blocks")
