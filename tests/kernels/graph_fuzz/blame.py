@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 
+_SECONDS = 600
 _RUNTIME = "libpywrap_litert"
 _DELEGATE = re.compile(r"libqsparse_delegate|qsparse::")
 _ERROR = re.compile(r"Invalid (?:read|write|free)|Process terminating with default")
@@ -29,7 +30,7 @@ def stacks(report):
 def errs_by_itself(command, path):
     """Whether valgrind sees the runtime err, and the delegate nowhere near.
 
-    Without valgrind nobody knows: False.
+    Without valgrind, or where the file keeps it busy, nobody knows: False.
 
     Args:
         command: of a worker.
@@ -38,13 +39,23 @@ def errs_by_itself(command, path):
     valgrind = shutil.which("valgrind")
     if valgrind is None:
         return False
+    command = [valgrind, "--undef-value-errors=no", "--error-limit=no", *command]
+    try:
+        report = _report(command, path)
+    except subprocess.TimeoutExpired:
+        return False
+    of_runtime = [stack for stack in stacks(report) if _RUNTIME in stack]
+    return bool(of_runtime) and not any(_DELEGATE.search(stack) for stack in of_runtime)
+
+
+def _report(command, path):
     run = subprocess.run(
-        [valgrind, "--undef-value-errors=no", "--error-limit=no", *command],
+        command,
         input=json.dumps([str(path), 0]) + "\n",
         capture_output=True,
         text=True,
         errors="replace",
         env={**os.environ, "PYTHONMALLOC": "malloc"},
+        timeout=_SECONDS,
     )
-    of_runtime = [stack for stack in stacks(run.stderr) if _RUNTIME in stack]
-    return bool(of_runtime) and not any(_DELEGATE.search(stack) for stack in of_runtime)
+    return run.stderr

@@ -171,13 +171,17 @@ class Comparison:
         return self._once(worker.SHAPES, 1, None, file) != [True]
 
     def _is_the_runtimes(self, options, threads, file):
+        command = Worker(self._library, options, threads).command
+        return errs_by_itself(command, self._single(file))
+
+    def _single(self, file):
+        """A batch of one."""
         path = pathlib.Path(self._folder.name) / "single"
         worker.write_batch(path, [file])
-        return errs_by_itself(Worker(self._library, options, threads).command, path)
+        return path
 
     def _once(self, options, threads, environment, file):
-        path = pathlib.Path(self._folder.name) / "single"
-        worker.write_batch(path, [file])
+        path = self._single(file)
         single = Worker(self._library, options, threads, environment)
         try:
             return single.run(path, 1)[0]
