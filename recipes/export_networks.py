@@ -13,6 +13,7 @@ import numpy as np
 from qsparse.tflite_export.bench_networks import synthetic_images, vit_b16_backbone
 from qsparse.tflite_export.export import export
 from qsparse.tflite_export.flatbuffer import ModelFile
+from qsparse.tflite_export.graph_run import runnable
 from qsparse.tflite_export.pairing import pair
 from qsparse.tflite_export.verification import verify_file
 
@@ -143,7 +144,7 @@ def _forward(model: keras.Model, path: Path, data: Any) -> np.ndarray:
     """Returns the output of the fake-quantized graph, in steps of its scale."""
     file = ModelFile(path)
     both = pair(model, file, data, SAMPLES)
-    function = both.graph.function()
+    function = runnable(both.graph)
     batches = [function(*batch) for batch in both.samples.batches]
     found = np.concatenate([next(iter(outputs.values())) for outputs in batches])
     return found / file.outputs[0].scales[0]

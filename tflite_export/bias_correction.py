@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from qsparse.tflite_export.choices import Choices
 from qsparse.tflite_export.graph import Graph, Node, node_name
+from qsparse.tflite_export.graph_run import measure
 from qsparse.tflite_export.simplify import by_channel, channel_count
 
 
@@ -65,7 +66,7 @@ def _shifts(
 
     total = [np.zeros(graph.shapes[t][-1]) for t in sources]
     count = 0
-    for found in graph.measure(means, batches):
+    for found in measure(graph, means, batches):
         total = [a + b for a, b in zip(total, found, strict=True)]
         count += 1
     return [

@@ -18,6 +18,7 @@ from qsparse.tflite_export.float_ends import (
     uneven_inputs,
 )
 from qsparse.tflite_export.graph import FAKE_QUANT, Graph, node_name
+from qsparse.tflite_export.graph_run import measure
 from qsparse.tflite_export.kept_apart import keep_apart
 from qsparse.tflite_export.masked_scores import (
     factor_masks,
@@ -233,7 +234,7 @@ def _measure(
     low = np.full(len(tensors), np.inf)
     high = np.full(len(tensors), -np.inf)
     opening = np.zeros(max(len(gates), 1))
-    for least, greatest, opened in graph.measure(extremes, batches):
+    for least, greatest, opened in measure(graph, extremes, batches):
         opening = np.minimum(opening, opened)
         low = np.minimum(low, least)
         high = np.maximum(high, greatest)

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from qsparse.tflite_export.graph import Graph, Node, node_name
+from qsparse.tflite_export.graph_run import measure
 from qsparse.tflite_export.simplify import (
     channel_count,
     is_transposed,
@@ -49,7 +50,7 @@ def largest_per_channel(
         ]
 
     largest = [np.zeros(graph.shapes[t][-1]) for t in tensors]
-    for found in graph.measure(extremes, batches):
+    for found in measure(graph, extremes, batches):
         largest = [np.maximum(a, b) for a, b in zip(largest, found, strict=True)]
     return largest
 

@@ -6,6 +6,7 @@ import tempfile
 import tensorflow as tf
 
 from qsparse.tflite_export.graph import FAKE_QUANT, Graph
+from qsparse.tflite_export.graph_run import traceable
 from qsparse.tflite_export.quiet import quiet
 
 _LONGEST_MESSAGE = 600  # the rest is a dump of the program
@@ -39,7 +40,7 @@ def convert(
         name: tf.Variable(value, trainable=False, name=name)
         for name, value in graph.large_constants().items()
     }
-    module.serve = graph.traceable(weights=module.weights)
+    module.serve = traceable(graph, weights=module.weights)
     with tempfile.TemporaryDirectory() as folder, quiet() as written:
         try:
             concrete = module.serve.get_concrete_function()

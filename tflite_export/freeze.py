@@ -17,6 +17,7 @@ from qsparse.kernel import FrozenKernel, KernelCompression, compressed_layers
 from qsparse.tflite_export.data import identifiers
 from qsparse.tflite_export.fold import fold_constants
 from qsparse.tflite_export.graph import LARGE, Graph, LayerKernel
+from qsparse.tflite_export.graph_run import free_copies
 
 _LOOKUPS = (
     keras.layers.IntegerLookup,
@@ -99,7 +100,7 @@ def freeze(
     graph = Graph(graph_def, inputs, outputs, weights, kernels)
     fold_constants(graph)
     del concrete, frozen, graph_def
-    graph.free_copies()
+    free_copies(graph)
     for tensor, dtype in graph.dtypes.items():
         if dtype in (tf.float16, tf.bfloat16):
             raise ValueError(

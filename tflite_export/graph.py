@@ -1,9 +1,7 @@
 """An editable frozen TensorFlow graph: the form every export pass works on."""
 
-import contextlib
-import gc
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -16,7 +14,6 @@ _NO_OPS = {"Identity", "StopGradient", "PreventGradient", "CheckNumerics", "Snap
 # Elements of a constant that TensorFlow gets by reference. Shapes, axes and ranges are
 # smaller, and shape inference must see them; weights would be copied at every import.
 LARGE = 4096
-_WORTH_FREEING = 32 << 20  # bytes
 
 
 def tensor_name(reference: str) -> str:
@@ -44,21 +41,6 @@ class LayerKernel:
     path: str
     integers: np.ndarray | None
     mask: np.ndarray | None
-
-
-@contextlib.contextmanager
-def _unfused() -> Iterator[None]:
-    """Keeps TensorFlow from fusing a convolution with its bias meanwhile.
-
-    On CPUs where it does not use oneDNN, the fused op knows no groups.
-    """
-    options = tf.config.optimizer.get_experimental_options()
-    tf.config.optimizer.set_experimental_options({"remapping": False})
-    try:
-        yield
-    finally:
-        before = options.get("remapping", True)
-        tf.config.optimizer.set_experimental_options({"remapping": before})
 
 
 class Follower(Protocol):
@@ -152,7 +134,7 @@ class Graph:
                 self.dtypes[name] = tensor.dtype
 
     def large_constants(self) -> dict[str, np.ndarray]:
-        """Returns the constants that `function` takes as `weights`, by name."""
+        """Returns the constants that `traceable` takes as `weights`, by name."""
         return {
             name: value for name, value in self._values.items() if value.size > LARGE
         }
@@ -272,97 +254,6 @@ class Graph:
         del self.nodes[node]
         for follower in self._followers:
             follower.replaced(node, tensor, readers)
-
-    def function(self, fetches: Callable | None = None) -> Callable:
-        """Compiles the graph to be run.
-
-        Args:
-            fetches: called with `get(tensor name) -> tf.Tensor`; what it returns is
-                what the function returns. None returns the outputs by name.
-
-        Returns:
-            A function of one positional argument per input.
-        """
-        compiled = self.traceable(fetches)
-
-        def run(*arguments: Any) -> Any:
-            with _unfused():
-                return compiled(*arguments)
-
-        return run
-
-    def traceable(
-        self,
-        fetches: Callable | None = None,
-        weights: Mapping[str, tf.Tensor | tf.Variable] | None = None,
-    ) -> Callable:
-        """Compiles the graph to be traced into another function or a SavedModel.
-
-        Args:
-            fetches: see `function`.
-            weights: where the function finds the `large_constants`; None makes
-                tensors of them.
-
-        Returns:
-            A `tf.function` of one positional argument per input.
-        """
-        graph_def = self.definition()
-        if weights is None:
-            large = self.large_constants()
-            weights = {name: tf.constant(value) for name, value in large.items()}
-
-        def run(*arguments: tf.Tensor) -> Any:
-            def get(tensor: str) -> tf.Tensor:
-                name = tensor if ":" in tensor else f"{tensor}:0"
-                return graph.get_tensor_by_name(f"{prefix}/{name}")
-
-            graph = tf.compat.v1.get_default_graph()
-            prefix = graph.unique_name("frozen", mark_as_used=False)
-            placeholders = dict(zip(self.inputs.values(), arguments, strict=True))
-            for name, weight in weights.items():
-                placeholders[name] = tf.identity(weight)
-            tf.graph_util.import_graph_def(
-                graph_def,
-                input_map={f"{name}:0": t for name, t in placeholders.items()},
-                name=prefix,
-            )
-
-            def fetch(tensor: str) -> tf.Tensor:
-                # Imported graphs keep an unfed placeholder for a mapped input.
-                return placeholders[tensor] if tensor in placeholders else get(tensor)
-
-            if fetches is not None:
-                return fetches(fetch)
-            return {name: fetch(tensor) for name, tensor in self.outputs.items()}
-
-        return tf.function(run, input_signature=self.signature(), autograph=False)
-
-    def measure(
-        self, fetches: Callable, batches: Iterable[list[np.ndarray]]
-    ) -> Iterator[Any]:
-        """Runs the graph on samples.
-
-        Args:
-            fetches: see `function`.
-            batches: samples, one list of inputs per batch.
-
-        Yields:
-            What `fetches` returns, as arrays, batch by batch.
-        """
-        function = self.function(fetches)
-        for batch in batches:
-            yield tf.nest.map_structure(lambda tensor: tensor.numpy(), function(*batch))
-        del function
-        self.free_copies()
-
-    def free_copies(self) -> None:
-        """Frees functions that are no longer used.
-
-        They are cyclic garbage, and each holds a copy of all weights. A search for
-        garbage takes long, too, so it is worth it for large weights only.
-        """
-        if sum(a.nbytes for a in self.large_constants().values()) > _WORTH_FREEING:
-            gc.collect()
 
     def signature(self) -> list[tf.TensorSpec]:
         """Returns one static spec per input, in order."""

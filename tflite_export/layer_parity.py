@@ -20,6 +20,7 @@ import tensorflow as tf
 from qsparse.tflite_export.file_run import FileRun
 from qsparse.tflite_export.flatbuffer import ModelFile
 from qsparse.tflite_export.graph import FAKE_QUANT, Graph
+from qsparse.tflite_export.graph_run import runnable
 from qsparse.tflite_export.model_parts import Tensor
 from qsparse.tflite_export.pairing import Pair
 from qsparse.tflite_export.runtime import plain_interpreter
@@ -184,7 +185,7 @@ def _quantizers(graph: Graph, tensors: list[str]) -> dict[str, str]:
 def _from_input(graph: Graph, tensors: list[str]) -> Any:
     """Compiles the graph: its inputs -> every quantized tensor."""
     quantizers = _quantizers(graph, tensors)
-    return graph.function(lambda get: [get(quantizers[t]) for t in tensors])
+    return runnable(graph, lambda get: [get(quantizers[t]) for t in tensors])
 
 
 def _one_by_one(graph: Graph, tensors: list[str]) -> Any:
@@ -206,7 +207,7 @@ def _one_by_one(graph: Graph, tensors: list[str]) -> Any:
         graph.inputs[given] = given
     graph.outputs = {tensor: quantizers[tensor] for tensor in tensors}
     graph.refresh()
-    return graph.function(lambda get: [get(quantizers[t]) for t in tensors])
+    return runnable(graph, lambda get: [get(quantizers[t]) for t in tensors])
 
 
 def _entries(

@@ -14,6 +14,7 @@ from qsparse.tflite_export.fidelity import (
     output_steps,
 )
 from qsparse.tflite_export.file_run import FileRun
+from qsparse.tflite_export.graph_run import runnable
 from qsparse.tflite_export.pairing import Pair
 from qsparse.tflite_export.runtime import Interpreter, plain_interpreter
 
@@ -79,7 +80,7 @@ def compare_sides(
     stock = FileRun(plain_interpreter(contents), pair)
     ours = FileRun(Interpreter(contents), pair)
     eager = FileRun(Interpreter(contents, min_gain=0), pair)
-    graph = pair.graph.function()
+    graph = runnable(pair.graph)
     values: dict[str, dict[str, list[np.ndarray]]] = {
         side: {name: [] for name in pair.graph.outputs}
         for side in SIDES

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from qsparse.tflite_export.graph import Graph, node_name
+from qsparse.tflite_export.graph_run import measure
 from qsparse.tflite_export.ranges import Range
 
 # Of the width of a trained range; samples of one kind differ by less.
@@ -90,7 +91,8 @@ def _spans(
 ) -> list[tuple[float, float]]:
     """Returns the least and greatest value of each tensor."""
     low, high = np.full(len(tensors), np.inf), np.full(len(tensors), -np.inf)
-    for least, greatest in graph.measure(
+    for least, greatest in measure(
+        graph,
         lambda get: (
             tf.stack([tf.reduce_min(get(t)) for t in tensors]),
             tf.stack([tf.reduce_max(get(t)) for t in tensors]),

@@ -8,6 +8,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from qsparse.tflite_export.flatbuffer import ModelFile
 from qsparse.tflite_export.graph import Graph, node_name
+from qsparse.tflite_export.graph_run import runnable
 from qsparse.tflite_export.quiet import quiet
 from qsparse.tflite_export.ranges import Range
 
@@ -56,7 +57,7 @@ def compare(
     except (RuntimeError, ValueError) as error:
         raise RuntimeError(f"LiteRT cannot load the exported file: {error}") from error
     details = {d["index"]: d for d in interpreter.get_tensor_details()}
-    reference = graph.function()
+    reference = runnable(graph)
     differences: dict[str, list[np.ndarray]] = {name: [] for name in graph.outputs}
     spread: dict[str, float] = dict.fromkeys(graph.outputs, 0.0)
     for batch in batches:

@@ -14,6 +14,7 @@ from qsparse.tflite_export.data import collect
 from qsparse.tflite_export.equalize import equalize
 from qsparse.tflite_export.freeze import freeze
 from qsparse.tflite_export.graph import LayerKernel
+from qsparse.tflite_export.graph_run import runnable
 from qsparse.tflite_export.simplify import simplify
 from tests.tflite_export import models
 
@@ -123,7 +124,7 @@ def frozen(model, data):
 
 def sizes(graph, path, batches):
     """Return the size of each channel in the tensor where it is largest, of 1."""
-    function = graph.function(lambda get: [get(tensor) for tensor in path.ranged])
+    function = runnable(graph, lambda get: [get(tensor) for tensor in path.ranged])
     found = [[np.abs(t.numpy()) for t in function(*batch)] for batch in batches]
     largest = [
         np.max([t.reshape(-1, path.channels).max(axis=0) for t in tensors], axis=0)
@@ -135,7 +136,7 @@ def sizes(graph, path, batches):
 @pytest.mark.parametrize("body", PATHS, ids=lambda f: f.__name__)
 def test_channels_become_equal_and_nothing_else_changes(body, x):
     graph, batches = frozen(network(body), x)
-    before = [graph.function()(*batch)["output"].numpy() for batch in batches]
+    before = [runnable(graph)(*batch)["output"].numpy() for batch in batches]
     count = len(graph.nodes)
     uneven = {}
     for path in find_paths(graph, set(), set()):
@@ -144,7 +145,7 @@ def test_channels_become_equal_and_nothing_else_changes(body, x):
             uneven[path.ranged[0]] = path, size
     assert uneven
     equalize(graph, set(), set(), Choices(), batches)
-    after = [graph.function()(*batch)["output"].numpy() for batch in batches]
+    after = [runnable(graph)(*batch)["output"].numpy() for batch in batches]
     for wanted, found in zip(before, after, strict=True):
         np.testing.assert_allclose(found, wanted, atol=2e-5 * np.abs(wanted).max())
     for path, size in uneven.values():
@@ -247,15 +248,15 @@ def test_int8_keeps_small_channels(body, x, tmp_path, monkeypatch):
 
 def test_relu6_still_ends_at_6(x):
     graph, batches = frozen(network(six), x)
-    before = graph.function()
+    before = runnable(graph)
     # Far beyond what calibration saw: channels that reached 6 must end there.
     far = [[batch[0] * 1.5] for batch in batches]
     wanted = [before(*batch)["output"].numpy() for batch in far]
     clipped = [path for path in find_paths(graph, set(), set()) if path.clipped]
-    reached = graph.function(lambda get: get(clipped[0].ranged[0]))(*far[0])
+    reached = runnable(graph, lambda get: get(clipped[0].ranged[0]))(*far[0])
     assert reached.numpy().max() == 6.0
     equalize(graph, set(), set(), Choices(), batches)
-    function = graph.function()
+    function = runnable(graph)
     for batch, output in zip(far, wanted, strict=True):
         found = function(*batch)["output"].numpy()
         np.testing.assert_allclose(found, output, atol=2e-5 * np.abs(output).max())

@@ -8,6 +8,7 @@ from keras import layers
 from qsparse.tflite_export import calibrate
 from qsparse.tflite_export.data import collect
 from qsparse.tflite_export.freeze import freeze
+from qsparse.tflite_export.graph_run import runnable
 from tests.tflite_export import models
 from tests.tflite_export.transformers import (
     LOUD_CHANNEL,
@@ -26,9 +27,9 @@ def rewritten(model, data, monkeypatch):
 
     def watched(name, rewrite):
         def run(graph, *arguments):
-            before, size = graph.function()(*samples.batches[0]), len(graph.nodes)
+            before, size = runnable(graph)(*samples.batches[0]), len(graph.nodes)
             result = rewrite(graph, *arguments)
-            after = graph.function()(*samples.batches[0])
+            after = runnable(graph)(*samples.batches[0])
             moved[name] = max(
                 float(np.abs(before[key] - after[key]).max() / np.std(before[key]))
                 for key in before
