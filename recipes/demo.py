@@ -27,10 +27,14 @@ from qsparse.recipes.evaluate import Predictions, predict, to_float_file
 from qsparse.recipes.plot import draw
 from qsparse.recipes.resnet import resnet
 from qsparse.tflite_export.bench import measure_interleaved, one_core
-from qsparse.tflite_export.cpu import cpu_name, xnnpack_isa, xnnpack_note
-from qsparse.tflite_export.plain_text import plain
-from qsparse.tflite_export.quiet import quiet
-from qsparse.tflite_export.runtime import Interpreter, plain_interpreter, read_plan
+from qsparse.tflite_export.files.plain_text import plain
+from qsparse.tflite_export.files.quiet import quiet
+from qsparse.tflite_export.runtime.cpu import cpu_name, xnnpack_isa, xnnpack_note
+from qsparse.tflite_export.runtime.interpreter import (
+    Interpreter,
+    plain_interpreter,
+    read_plan,
+)
 
 BATCH = 64
 ROWS = {

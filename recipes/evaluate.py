@@ -62,7 +62,7 @@ def to_float_file(model: keras.Model, path: Path) -> None:
     """Write a functional model as a float LiteRT file."""
     import tensorflow as tf
 
-    from qsparse.tflite_export.quiet import quiet
+    from qsparse.tflite_export.files.quiet import quiet
 
     # The converter prints the signature of what it saves.
     with quiet(), contextlib.redirect_stdout(io.StringIO()):

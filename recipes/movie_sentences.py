@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qsparse.recipes.archives import VADER_SENTIMENT
+from qsparse.recipes.weights.archives import VADER_SENTIMENT
 
 _FILE = (
     "vaderSentiment-0.5/additional_resources/hutto_ICWSM_2014.tar.gz"
@@ -46,7 +46,7 @@ def load_split(train: int, test: int, seed: int = 0) -> tuple[Sentences, Sentenc
 
     Raises:
         ValueError: there are not that many.
-        qsparse.recipes.archives.ArchiveError: the sentences cannot be had.
+        qsparse.recipes.weights.archives.ArchiveError: the sentences cannot be had.
     """
     (content,) = VADER_SENTIMENT.read(_FILE)
     return split(parse(content.decode()), train, test, seed)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from qsparse.recipes.archives import SCIKIT_IMAGE, SCIKIT_LEARN, Archive
+from qsparse.recipes.weights.archives import SCIKIT_IMAGE, SCIKIT_LEARN, Archive
 
 SIZE = 224
 
@@ -47,7 +47,7 @@ def load_photos() -> np.ndarray:
     """Return the central squares of `PHOTOS`, uint8 RGB `(6, 224, 224, 3)`.
 
     Raises:
-        qsparse.recipes.archives.ArchiveError: a photo cannot be had.
+        qsparse.recipes.weights.archives.ArchiveError: a photo cannot be had.
         ImportError: Pillow is missing.
     """
     return np.stack([_cut(picture, 1.0, 0.5, 0.5) for picture in _pictures()])

@@ -77,7 +77,8 @@ def fine_tune(
         verbose: as in `keras.Model.fit`.
 
     Raises:
-        qsparse.recipes.archives.ArchiveError: weights or sentences cannot be had.
+        qsparse.recipes.weights.archives.ArchiveError: weights or sentences cannot be
+            had.
     """
     train, test = load_split(setting.train, setting.test, setting.seed)
     inputs = tokenize(train.texts, setting.length)

@@ -9,7 +9,7 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from .one_op_models import ACTIVATIONS
+from benchmarks.one_op_models import ACTIVATIONS
 
 
 class Graph:

@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
-from qsparse.tflite_export import cli
+from qsparse import cli
 
 ROOT = Path(__file__).parents[1]
 
@@ -72,7 +72,7 @@ def test_notebook_runs(tmp_path, monkeypatch):
 
 def test_demo_runs(tmp_path):
     run = subprocess.run(
-        [sys.executable, "-m", "qsparse.tflite_export.cli", "demo", "--quick"],
+        [sys.executable, "-m", "qsparse.cli", "demo", "--quick"],
         cwd=tmp_path,
         env=os.environ | {"COLUMNS": "120"},
         check=False,

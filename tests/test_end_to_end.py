@@ -9,7 +9,7 @@ from qsparse.callbacks import Joint, Prune, PruneThenQuantize, QuantizeThenPrune
 from qsparse.compressor import compressed_layers
 from qsparse.recipes.evaluate import predict
 from qsparse.tflite_export import Interpreter
-from qsparse.tflite_export.runtime import plain_interpreter
+from qsparse.tflite_export.runtime.interpreter import plain_interpreter
 from tests import models
 
 

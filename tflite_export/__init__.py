@@ -7,12 +7,12 @@ from typing import Any
 # `export` itself is `qsparse.export`; here that name is the module.
 _HOMES = {
     "ExportReport": "export_report",
-    "Interpreter": "runtime",
-    "delegate_library": "runtime",
+    "Interpreter": "runtime.interpreter",
+    "delegate_library": "runtime.interpreter",
     "benchmark": "bench",
     "inspect_file": "inspect",
-    "Verification": "verification",
-    "verify_file": "verification",
+    "Verification": "verify",
+    "verify_file": "verify",
     "pack": "packing",
     "unpack": "packing",
 }

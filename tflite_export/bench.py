@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from qsparse.tflite_export.cpu import cpu_name, xnnpack_isa
-from qsparse.tflite_export.flatbuffer import ModelFile
-from qsparse.tflite_export.one_op import cut_out
-from qsparse.tflite_export.runtime import (
+from qsparse.tflite_export.files.cut_out import cut_out
+from qsparse.tflite_export.files.model_file import ModelFile
+from qsparse.tflite_export.files.source import read_model
+from qsparse.tflite_export.runtime.cpu import cpu_name, xnnpack_isa
+from qsparse.tflite_export.runtime.interpreter import (
     MOST_THREADS,
     Interpreter,
     plain_interpreter,
     running,
 )
-from qsparse.tflite_export.source import read_model
 
 VARIANTS = ("xnnpack", "qsparse_dense", "qsparse")
 _SLICE_SECONDS = 0.004  # long against the timer, short against a scheduler's whims

@@ -7,8 +7,8 @@ weights stay dense in the file; Vela, Arm's compiler, packs them.
 
 import numpy as np
 
-from qsparse.tflite_export.flatbuffer import ModelFile
-from qsparse.tflite_export.weights import LayerMatch
+from qsparse.tflite_export.files.model_file import ModelFile
+from qsparse.tflite_export.parity.trained import LayerMatch
 
 TARGET = "ethos-u85"
 _KEPT, _GROUP = 2, 4

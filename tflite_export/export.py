@@ -14,28 +14,20 @@ from qsparse.keras_compat import walk_layers
 from qsparse.kernel import changed_by_keras
 from qsparse.phases import report_unfinished
 from qsparse.tflite_export import ethos
-from qsparse.tflite_export.bake import bake_weights
-from qsparse.tflite_export.beside_keras import coarse_inputs, compare_with_keras
-from qsparse.tflite_export.calibrate import (
-    count_sources,
-    keep_float,
-    quantize_activations,
-)
-from qsparse.tflite_export.choices import Choices
-from qsparse.tflite_export.convert import INFERENCE_TYPES, convert
-from qsparse.tflite_export.data import collect
 from qsparse.tflite_export.export_report import ExportReport
-from qsparse.tflite_export.fidelity import LEAST_SQNR, USUAL_SQNR
-from qsparse.tflite_export.file_ends import name_ends
-from qsparse.tflite_export.files import check_destination, write_whole
-from qsparse.tflite_export.flatbuffer import ModelFile
-from qsparse.tflite_export.freeze import freeze
-from qsparse.tflite_export.int4 import to_int4
-from qsparse.tflite_export.ranges import Range
-from qsparse.tflite_export.tensor_map import map_tensors
-from qsparse.tflite_export.unlike_training import unlike_ranges, unlike_training
-from qsparse.tflite_export.verify import compare, coverage, float_ops, sizes
-from qsparse.tflite_export.weights import (
+from qsparse.tflite_export.files.int4 import to_int4
+from qsparse.tflite_export.files.model_file import ModelFile
+from qsparse.tflite_export.files.write import check_destination, write_whole
+from qsparse.tflite_export.graph.convert import INFERENCE_TYPES, convert
+from qsparse.tflite_export.graph.file_ends import name_ends
+from qsparse.tflite_export.graph.freeze import freeze
+from qsparse.tflite_export.graph.ranges import Range
+from qsparse.tflite_export.graph.samples import collect
+from qsparse.tflite_export.parity.beside_keras import coarse_inputs, compare_with_keras
+from qsparse.tflite_export.parity.fidelity import LEAST_SQNR, USUAL_SQNR
+from qsparse.tflite_export.parity.outputs import compare, coverage, float_ops, sizes
+from qsparse.tflite_export.parity.tensor_map import map_tensors
+from qsparse.tflite_export.parity.trained import (
     FOLDED,
     FOUND,
     IN_FLOAT,
@@ -45,6 +37,14 @@ from qsparse.tflite_export.weights import (
     restore,
     trained_layers,
 )
+from qsparse.tflite_export.parity.unlike_training import unlike_ranges, unlike_training
+from qsparse.tflite_export.passes.bake import bake_weights
+from qsparse.tflite_export.passes.pipeline import (
+    count_sources,
+    keep_float,
+    quantize_activations,
+)
+from qsparse.tflite_export.passes.record import Choices
 
 FORMAT_VERSION = 1
 INT8, DYNAMIC_RANGE, FLOAT = "int8", "dynamic-range", "float"

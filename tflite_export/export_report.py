@@ -6,10 +6,10 @@ from typing import Any
 
 from rich.table import Table
 
-from qsparse.tflite_export.fidelity import Fidelity
-from qsparse.tflite_export.terminal import SafeConsole
-from qsparse.tflite_export.verify import Parity
-from qsparse.tflite_export.weights import LayerMatch
+from qsparse.tflite_export.files.terminal import SafeConsole
+from qsparse.tflite_export.parity.fidelity import Fidelity
+from qsparse.tflite_export.parity.outputs import Parity
+from qsparse.tflite_export.parity.trained import LayerMatch
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from qsparse.tflite_export.detect import detect_pattern
-from qsparse.tflite_export.flatbuffer import ModelFile
-from qsparse.tflite_export.keras_file import read_keras_file
-from qsparse.tflite_export.layer_info import LayerInfo
-from qsparse.tflite_export.litert_apart import plan_apart
-from qsparse.tflite_export.model_parts import CHANNEL_AXIS, Executed, Tensor
+from qsparse.tflite_export.files.keras_file import read_keras_file
+from qsparse.tflite_export.files.layer_info import LayerInfo
+from qsparse.tflite_export.files.model_file import ModelFile
+from qsparse.tflite_export.files.model_parts import CHANNEL_AXIS, Executed, Tensor
+from qsparse.tflite_export.files.patterns import detect_pattern
+from qsparse.tflite_export.runtime.apart import plan_apart
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from qsparse.tflite_export.container import pack_bytes, unpack_bytes
-from qsparse.tflite_export.files import check_destination, write_whole
-from qsparse.tflite_export.source import check_identifier
+from qsparse.tflite_export.files.qsp import pack_bytes, unpack_bytes
+from qsparse.tflite_export.files.source import check_identifier
+from qsparse.tflite_export.files.write import check_destination, write_whole
 
 
 @dataclass(frozen=True)

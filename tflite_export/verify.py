@@ -1,192 +1,269 @@
-"""Runs a file in LiteRT and compares it with the graph it was made of."""
+"""`qsparse verify`: whether a file computes what its model computes, and where not."""
 
-import gzip
+import os
 from dataclasses import dataclass
+from typing import Any
 
+import keras
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 
-from qsparse.tflite_export.flatbuffer import ModelFile
-from qsparse.tflite_export.graph import Graph, node_name
-from qsparse.tflite_export.graph_run import runnable
-from qsparse.tflite_export.quiet import quiet
-from qsparse.tflite_export.ranges import Range
+from qsparse.tflite_export.files.model_file import ModelFile
+from qsparse.tflite_export.files.source import check_order
+from qsparse.tflite_export.parity.difference import (
+    ROUNDING_LSB,
+    TensorParity,
+    first_growth,
+)
+from qsparse.tflite_export.parity.fidelity import LEAST_SQNR, Fidelity
+from qsparse.tflite_export.parity.kept_weights import LayerWeights, compare_weights
+from qsparse.tflite_export.parity.outputs import coverage, float_ops
+from qsparse.tflite_export.parity.pairing import Pair, pair, read_model
+from qsparse.tflite_export.parity.sides import Side, compare_sides
+from qsparse.tflite_export.parity.tensors import compare_tensors
+from qsparse.tflite_export.parity.trained import LOST
+from qsparse.tflite_export.parity.unlike_training import unlike_training
+from qsparse.tflite_export.runtime.interpreter import read_plan
+
+# LiteRT's kernels stay within 1 LSB; an op further off than this is another one.
+_BROKEN_LSB = 4
+CLAIMABLE = ("FULLY_CONNECTED", "CONV_2D")
 
 
 @dataclass(frozen=True)
-class Parity:
-    """Difference between LiteRT (XNNPACK) and the fake-quantized graph.
+class Work:
+    """Where the multiply-accumulates of one invocation are done.
 
     Attributes:
-        samples: batches compared.
-        max_lsb: greatest difference, in steps of the output scale. An output that
-            stays float counts in 255ths of the range it takes.
-        mean_lsb: mean difference, in steps of the output scale, of the output in
-            which it is greatest.
-        off_by_more: share of output values that differ by more than one step.
+        macs: all of them.
+        int8: share done in int8, 0 to 1.
+        claimable: share in int8 layers of a kind our delegate has kernels for.
+        claimed: share in layers our delegate takes on this machine, because it expects
+            to gain.
+        float_ops: ops with MACs that are not int8, and loops.
     """
 
+    macs: int
+    int8: float
+    claimable: float
+    claimed: float
+    float_ops: list[str]
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify_file` found.
+
+    Attributes:
+        model: the model, for headings.
+        file: the file.
+        size_bytes: its size.
+        samples: samples the tensors were compared on.
+        tensors: one entry per shared int8 tensor, in order of execution.
+        first_growth: name of the tensor at which the difference first grows by more
+            than one LSB, see `qsparse.tflite_export.parity.difference.first_growth`; or
+            None.
+        weights: one entry per layer with weights.
+        sides: accuracy and differences of the outputs.
+        fidelity: how far each output of the file is from the Keras model.
+        delegate_differences: output values our delegate computes in another way than
+            XNNPACK.
+        changed_ranges: trained ranges that are not those of the file.
+        work: coverage in MACs.
+        max_lsb: bound on the accumulated difference, or None.
+        min_sqnr: least SQNR of an output against the Keras model, in dB.
+        data_warnings: what makes the data a poor proof.
+    """
+
+    model: str
+    file: str
+    size_bytes: int
     samples: int
-    max_lsb: float
-    mean_lsb: float
-    off_by_more: float
+    tensors: list[TensorParity]
+    first_growth: str | None
+    weights: list[LayerWeights]
+    sides: list[Side]
+    fidelity: list[Fidelity]
+    delegate_differences: int
+    changed_ranges: list[str]
+    work: Work
+    max_lsb: float | None
+    min_sqnr: float
+    data_warnings: list[str]
+
+    @property
+    def growth(self) -> TensorParity | None:
+        """The entry of `first_growth`."""
+        found = (t for t in self.tensors if t.tensor == self.first_growth)
+        return next(found, None)
+
+    @property
+    def inexact(self) -> list[TensorParity]:
+        """Tensors whose op is off by more than rounding, greatest difference first."""
+        bad = [t for t in self.tensors if t.local.max_lsb > ROUNDING_LSB]
+        return sorted(bad, key=lambda t: -t.local.max_lsb)
+
+    @property
+    def greatest_lsb(self) -> int:
+        """Greatest accumulated difference of any tensor."""
+        return max((t.accumulated.max_lsb for t in self.tensors), default=0)
+
+    @property
+    def failures(self) -> list[str]:
+        """The checks that failed, one sentence each."""
+        found = [why for f in self.fidelity if (why := f.failure(self.min_sqnr))]
+        for row in self.weights:
+            if row.state == LOST and row.pattern:
+                found.append(
+                    f"the file does not have the weights of pruned layer {row.layer}."
+                )
+            if row.lost_zeros:
+                found.append(
+                    f"{row.layer}: {row.lost_zeros} pruned weights are not zero in the "
+                    "file."
+                )
+            if row.changed and row.compressed:
+                found.append(
+                    f"{row.layer}: {row.changed} int8 weights are not the trained ones."
+                )
+        for tensor in self.changed_ranges:
+            found.append(f"{tensor}: the file has another range than training gave it.")
+        if self.delegate_differences:
+            found.append(
+                f"our delegate differs from XNNPACK in {self.delegate_differences} "
+                "output values."
+            )
+        for entry in self.inexact:
+            if entry.local.max_lsb > _BROKEN_LSB:
+                found.append(
+                    f"{entry.label}: {entry.op} alone is {entry.local.max_lsb} LSB off."
+                )
+        if self.max_lsb is not None and self.greatest_lsb > self.max_lsb:
+            where = max(self.tensors, key=lambda t: t.accumulated.max_lsb)
+            found.append(
+                f"{where.label}: {self.greatest_lsb} LSB off, more than the "
+                f"{self.max_lsb:g} allowed."
+            )
+        return found
+
+    @property
+    def warnings(self) -> list[str]:
+        """What to know before the file is trusted, one sentence each."""
+        doubts = [text for entry in self.fidelity for text in entry.warnings()]
+        return doubts + self.data_warnings
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns everything as JSON-ready values."""
+        lists = {
+            "tensors": [entry.to_dict() for entry in self.tensors],
+            "weights": [entry.to_dict() for entry in self.weights],
+            "sides": [entry.to_dict() for entry in self.sides],
+            "fidelity": [entry.to_dict() for entry in self.fidelity],
+            "work": vars(self.work),
+        }
+        derived = {
+            "greatest_lsb": self.greatest_lsb,
+            "failures": self.failures,
+            "warnings": self.warnings,
+        }
+        return vars(self) | lists | derived
 
 
-def compare(
-    contents: bytes,
-    graph: Graph,
-    ranges: dict[str, Range],
-    batches: list[list[np.ndarray]],
-) -> Parity:
-    """Runs both on the same quantized inputs.
+def verify_file(
+    model: keras.Model | str | os.PathLike,
+    path: str | os.PathLike,
+    data: Any,
+    labels: np.ndarray | dict[str, np.ndarray] | None = None,
+    *,
+    samples: int = 32,
+    accuracy_samples: int = 1000,
+    max_lsb: float | None = None,
+    min_sqnr: float = LEAST_SQNR,
+) -> Verification:
+    """Compares a file with the model it was exported from, tensor by tensor.
 
     Args:
-        contents: the .tflite file.
-        graph: the fake-quantized graph.
-        ranges: ranges of the graph's tensors.
-        batches: samples, one list of inputs per batch.
+        model: the model, or its .keras file.
+        path: the .tflite file.
+        data: inputs, in any form `qsparse.export` takes; an array or dict of arrays
+            if there are labels.
+        labels: labels of the only output, or output name -> labels: integer classes,
+            one per position, or values of the output's shape.
+        samples: most samples the tensors are compared on.
+        accuracy_samples: most samples the outputs are compared on.
+        max_lsb: a greater accumulated difference of any tensor is a failure.
+        min_sqnr: an output further than this from the Keras model is a failure, in dB;
+            see `qsparse.export`.
+
+    Returns:
+        What was found; `failures` lists what is wrong.
 
     Raises:
-        RuntimeError: LiteRT cannot load or run the file.
+        ValueError: an argument cannot be used, or the model and the file do not
+            belong together.
+        FileNotFoundError: no such file.
     """
-    inputs, outputs = ModelFile(contents).signature()
-    try:
-        with quiet():
-            interpreter = Interpreter(model_content=contents)
-            interpreter.allocate_tensors()
-    except (RuntimeError, ValueError) as error:
-        raise RuntimeError(f"LiteRT cannot load the exported file: {error}") from error
-    details = {d["index"]: d for d in interpreter.get_tensor_details()}
-    reference = runnable(graph)
-    differences: dict[str, list[np.ndarray]] = {name: [] for name in graph.outputs}
-    spread: dict[str, float] = dict.fromkeys(graph.outputs, 0.0)
-    for batch in batches:
-        fed = []
-        for name, array in zip(graph.inputs, batch, strict=True):
-            entry = details[inputs[name]]
-            stored, seen = on_grid(array, entry, ranges.get(graph.inputs[name]))
-            interpreter.set_tensor(entry["index"], stored)
-            fed.append(seen)
-        interpreter.invoke()
-        wanted = reference(*fed)
-        for name, tensor in graph.outputs.items():
-            entry = details[outputs[name]]
-            got = interpreter.get_tensor(entry["index"])
-            step = _step(entry, ranges.get(_before_fake_quant(graph, tensor)))
-            reference_values = wanted[name].numpy()
-            difference = dequantize(got, entry) - reference_values
-            differences[name].append(np.abs(difference).ravel() / (step or 1.0))
-            if step is None:
-                spread[name] = max(spread[name], float(np.ptp(reference_values)))
-    by_output = [
-        np.concatenate(parts) * (255 / spread[name] if spread[name] else 1.0)
-        for name, parts in differences.items()
-    ]
-    flat = np.concatenate(by_output)
-    return Parity(
-        len(batches),
-        float(flat.max(initial=0.0)),
-        max(float(part.mean()) for part in by_output),
-        float(np.mean(flat > 1.5)),
+    for name, value in (("samples", samples), ("accuracy_samples", accuracy_samples)):
+        if not isinstance(value, int | np.integer) or value < 1:
+            raise ValueError(f"{name} must be a positive integer, got {value!r}.")
+    if not isinstance(model, keras.Model):
+        check_order(model, path)
+    file = ModelFile(path)
+    loaded = model if isinstance(model, keras.Model) else read_model(os.fspath(model))
+    both = pair(loaded, file, data, max(samples, accuracy_samples))
+    weights = compare_weights(both)
+    sides, fidelity, wrong = compare_sides(both, _by_output(both, labels))
+    batch_size = len(both.samples.batches[0][0])
+    batches = both.samples.batches[: max(1, samples // batch_size)]
+    tensors = compare_tensors(both, batches)
+    growth = first_growth(tensors)
+    return Verification(
+        loaded.name if isinstance(model, keras.Model) else os.fspath(model),
+        os.fspath(path),
+        os.path.getsize(path),
+        len(batches) * batch_size,
+        tensors,
+        None if growth is None else growth.tensor,
+        weights,
+        sides,
+        fidelity,
+        wrong,
+        both.changed_ranges,
+        _work(file),
+        max_lsb,
+        min_sqnr,
+        [
+            *unlike_training(both.graph, both.ranges, both.samples.batches),
+            *both.samples.constant(),
+        ],
     )
 
 
-def coverage(file: ModelFile) -> tuple[int, float]:
-    """Returns the MACs of one invocation and the share of them done in int8.
-
-    With integer weights LiteRT rounds float activations as they come and multiplies in
-    int8. A loop (WHILE) counts as often as it runs, or once where that depends on data.
-    """
-    total = sum(op.macs for op in file.ops)
-    int8 = sum(op.int8_macs for op in file.ops)
-    return total, int8 / total if total else 1.0
-
-
-def float_ops(file: ModelFile) -> list[str]:
-    """Returns the ops with MACs that are not int8, and those whose MACs are a guess."""
-    found = []
-    for entry in file.executed():
-        op = entry.op
-        if op.own_macs is None:
-            why = ["its MACs are unknown and count as none"]
-        elif op.own_macs and not op.is_int8:
-            why = []
-        else:
-            continue
-        if entry.loop is not None:
-            rounds = f"runs {entry.times} times" if entry.counted else "counted once"
-            why.append(f"in {entry.loop}, {rounds}")
-        name = " ".join([op.name, *(tensor.name for tensor in op.outputs[:1])])
-        found.append(f"{name} ({'; '.join(why)})" if why else name)
-    return found + [
-        f"{op.name} {body.graph.name} (how often it runs depends on data; its "
-        f"{body.graph.macs:,} MACs are counted once)"
-        for op in (entry.op for entry in file.executed())
-        for body in op.bodies
-        if not body.counted and body.graph.macs
-    ]
+def _by_output(
+    both: Pair, labels: np.ndarray | dict[str, np.ndarray] | None
+) -> dict[str, np.ndarray]:
+    outputs = list(both.graph.outputs)
+    if labels is None:
+        return {}
+    if not isinstance(labels, dict):
+        if len(outputs) > 1:
+            raise ValueError(
+                f"the model has the outputs {outputs}; give labels as a dict by output."
+            )
+        labels = {outputs[0]: labels}
+    if unknown := sorted(set(labels) - set(outputs)):
+        raise ValueError(f"the model has no outputs {unknown}; it has {outputs}.")
+    return {name: np.asarray(values) for name, values in labels.items()}
 
 
-def sizes(contents: bytes) -> tuple[int, int]:
-    """Returns the size of the file in bytes, raw and compressed with gzip."""
-    return len(contents), len(gzip.compress(contents, 9))
-
-
-def quantize_input(array: np.ndarray, scale: float, zero_point: int) -> np.ndarray:
-    """Returns `array` as the int8 a file with these parameters expects."""
-    return np.clip(np.rint(array / scale) + zero_point, -128, 127).astype(np.int8)
-
-
-def on_grid(
-    array: np.ndarray, entry: dict, known: Range | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns what LiteRT is fed and the same values for the graph.
-
-    Both sit on the grid of the input, so that no tie is rounded in two ways.
-
-    Args:
-        array: one batch of one input.
-        entry: LiteRT's details of the tensor it is written to.
-        known: range of the input in the graph, if it has one.
-    """
-    if entry["dtype"] == np.int8 and array.dtype.kind == "f":
-        scale, zero = entry["quantization"]
-        stored = quantize_input(array, scale, zero)
-        return stored, dequantize(stored, entry).astype(array.dtype)
-    if known is not None and array.dtype.kind == "f":
-        scale = (known.high - known.low) / 255
-        array = np.clip(np.rint(array / scale) * scale, known.low, known.high)
-        array = array.astype(entry["dtype"])
-    return array.astype(entry["dtype"]), array
-
-
-def dequantize(array: np.ndarray, entry: dict) -> np.ndarray:
-    """Returns what a tensor means, in float64.
-
-    Args:
-        array: its contents, int8 or float.
-        entry: LiteRT's details of it.
-    """
-    scale, zero = entry["quantization"]
-    if array.dtype == np.int8 and scale:
-        return (array.astype(np.float64) - zero) * scale
-    return array.astype(np.float64)
-
-
-def _step(entry: dict, known: Range | None) -> float | None:
-    """Returns the step of an output's scale; None where it never had one."""
-    scale = entry["quantization"][0]
-    if scale:
-        return scale
-    return (known.high - known.low) / 255 if known is not None else None
-
-
-def _before_fake_quant(graph: Graph, tensor: str) -> str:
-    """Returns the tensor whose range an output has."""
-    seen = tensor
-    while graph.nodes[node_name(seen)].input:
-        node = graph.nodes[node_name(seen)]
-        if node.op == "FakeQuantWithMinMaxVars":
-            return node.input[0]
-        seen = node.input[0]
-    return seen
+def _work(file: ModelFile) -> Work:
+    macs, int8 = coverage(file)
+    layers = {op.index: op.macs for op, _ in file.int8_layers() if op.name in CLAIMABLE}
+    plan = read_plan(file.to_bytes())
+    claimed = sum(layers.get(int(e["node"]), 0) for e in plan if e["claimed"])
+    return Work(
+        macs,
+        int8,
+        sum(layers.values()) / macs if macs else 0.0,
+        claimed / macs if macs else 0.0,
+        float_ops(file),
+    )

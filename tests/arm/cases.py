@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from .. import one_op_models as models
+from benchmarks import one_op_models as models
+from benchmarks.sparse_weights import sparse_weights
 
 PATTERNS = [
     ("dense", 1.0),
@@ -64,11 +65,11 @@ def kernel_isa(name, isa):
 
 def fully_connected():
     for m, k, n in SHAPES:
-        weights = models.sparse_weights((n, k), "4x4", 0.5, seed=m)
+        weights = sparse_weights((n, k), "4x4", 0.5, seed=m)
         yield f"fc_{m}x{k}x{n}", models.fully_connected_model(weights, m)
     for m in (1, 16, 37):
         for pattern, density in PATTERNS:
-            weights = models.sparse_weights((64, 96), pattern, density)
+            weights = sparse_weights((64, 96), pattern, density)
             name = f"fc_{m}_{pattern.replace(':', '_')}"
             yield name, models.fully_connected_model(weights, m)
 
@@ -76,19 +77,19 @@ def fully_connected():
 def fine():
     for m in (1, 7, 23):
         for pattern, density in FINE_PATTERNS:
-            weights = models.sparse_weights((72, 192), pattern, density, seed=m)
+            weights = sparse_weights((72, 192), pattern, density, seed=m)
             name = f"fc_{m}_fine_{pattern.replace(':', '_')}"
             yield name, models.fully_connected_model(weights, m)
     for n in range(1, 20):
-        weights = models.sparse_weights((n, 70), "unstructured", 0.4, seed=n)
+        weights = sparse_weights((n, 70), "unstructured", 0.4, seed=n)
         yield f"fc_outputs_{n}", models.fully_connected_model(weights, 9)
     # Output n has n nonzeros in every window of 64.
-    stairs = models.sparse_weights((65, 128), "dense")
+    stairs = sparse_weights((65, 128), "dense")
     stairs *= np.tile(np.arange(64) < np.arange(65)[:, None], 2)
     yield "fc_stairs", models.fully_connected_model(stairs, 11)
     yield "fc_stairs_down", models.fully_connected_model(stairs[::-1, ::-1].copy(), 11)
     for i, shape in enumerate([(33, 3, 3, 70), (40, 5, 5, 3), (24, 1, 1, 130)]):
-        weights = models.sparse_weights(shape, "unstructured", 0.3)
+        weights = sparse_weights(shape, "unstructured", 0.3)
         for stride in (1, 2):
             model = models.conv2d_model(weights, 7, 9, batch=2, stride=stride)
             yield f"conv_fine_{i}_stride_{stride}", model
@@ -105,7 +106,7 @@ def convolutions():
         CONVOLUTIONS
     ):
         shape = (outputs, kernel, kernel, channels)
-        weights = models.sparse_weights(shape, "4x4", 0.5)
+        weights = sparse_weights(shape, "4x4", 0.5)
         for batch in (1, 3):
             yield (
                 f"conv_{i}_batch_{batch}",
@@ -116,8 +117,8 @@ def convolutions():
 
 
 def clamps():
-    weights = models.sparse_weights((48, 64), "4x4", 0.4)
-    kernels = models.sparse_weights((16, 3, 3, 20), "4x4", 0.5)
+    weights = sparse_weights((48, 64), "4x4", 0.4)
+    kernels = sparse_weights((16, 3, 3, 20), "4x4", 0.5)
     for i, o in ZERO_POINTS:
         chosen = {"input_zero_point": i, "output_zero_point": o}
         yield f"fc_zero_{i}_{o}", models.fully_connected_model(weights, 20, **chosen)
@@ -129,17 +130,17 @@ def clamps():
 
 
 def variants():
-    weights = models.sparse_weights((24, 32), "4x4", 0.5)
+    weights = sparse_weights((24, 32), "4x4", 0.5)
     for name, chosen in (
         ("per_tensor", {"per_channel": False}),
         ("no_bias", {"bias": False}),
         ("leading", {"leading": (2, 3, 5)}),
     ):
         yield f"fc_{name}", models.fully_connected_model(weights, 18, **chosen)
-    empty = models.sparse_weights((16, 32), "dense")
+    empty = sparse_weights((16, 32), "dense")
     empty[4:12] = 0
     yield "fc_empty_groups", models.fully_connected_model(empty, 20)
-    lowest = models.sparse_weights((32, 64), "4x4", 0.5)
+    lowest = sparse_weights((32, 64), "4x4", 0.5)
     lowest[lowest < -60] = -128
     yield LOWEST_WEIGHTS, models.fully_connected_model(lowest, 20)
 

@@ -6,7 +6,9 @@
 import numpy as np
 import pytest
 
-from .. import one_op_models
+from benchmarks import one_op_models
+from benchmarks.sparse_weights import sparse_weights
+
 from . import emulator, guest_runs
 
 # Rows, pattern, density and, for each ISA, what takes the layer.
@@ -36,7 +38,7 @@ def name_of(rows, pattern, density):
 def layers(tmp_path_factory):
     folder = tmp_path_factory.mktemp("choice")
     for rows, pattern, density, _ in LAYERS:
-        weights = one_op_models.sparse_weights((128, 256), pattern, density)
+        weights = sparse_weights((128, 256), pattern, density)
         model = one_op_models.fully_connected_model(weights, rows)
         path = folder / f"{name_of(rows, pattern, density)}.tflite"
         path.write_bytes(model.content)

@@ -5,14 +5,15 @@ import numpy as np
 import pytest
 
 import qsparse
+from benchmarks.sparse_weights import sparse_weights
 from tests.tflite_export import models
 
-from .. import graph_models, one_op_models
+from .. import graph_models
 from . import emulator, guest_runs
 
 
 def sparse(*shape, seed):
-    return one_op_models.sparse_weights(shape, "4x4", 0.25, seed)
+    return sparse_weights(shape, "4x4", 0.25, seed)
 
 
 def residual_network():

@@ -9,7 +9,7 @@ import qsparse
 from qsparse.callbacks import Quantize
 from qsparse.compressor import compressed_layers, state_of
 from qsparse.observers import FLOOR
-from qsparse.tflite_export.flatbuffer import ModelFile
+from qsparse.tflite_export.files.model_file import ModelFile
 
 MOMENTUM = 0.5
 

@@ -15,7 +15,9 @@ import sys
 import pytest
 import ziglang
 
-from .. import one_op_models
+from benchmarks import one_op_models
+from benchmarks.sparse_weights import sparse_weights
+
 from . import runner
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -30,10 +32,10 @@ RUNTIMES = {
 }
 MODELS = {
     "fully_connected": lambda: one_op_models.fully_connected_model(
-        one_op_models.sparse_weights((256, 192), "4x4", 0.25), 40
+        sparse_weights((256, 192), "4x4", 0.25), 40
     ),
     "convolution": lambda: one_op_models.conv2d_model(
-        one_op_models.sparse_weights((32, 3, 3, 24), "4x4", 0.25), 14, 14
+        sparse_weights((32, 3, 3, 24), "4x4", 0.25), 14, 14
     ),
 }
 
@@ -119,7 +121,7 @@ def test_cpp_example_equals_the_runtime(example, name, isa, tmp_path):
 def test_cpp_example_leaves_dense_layers_to_the_runtime(example, tmp_path):
     program, _ = example
     model, plan = tmp_path / "model.tflite", tmp_path / "plan.json"
-    weights = one_op_models.sparse_weights((64, 64), "dense")
+    weights = sparse_weights((64, 64), "dense")
     model.write_bytes(one_op_models.fully_connected_model(weights, 40).content)
     options = ("min_gain=100", f"plan={plan}")
     assert "0 of" in run(program, model, runner.LIBRARY, *options)

@@ -5,7 +5,9 @@ import ctypes
 import pytest
 from elftools.elf.elffile import ELFFile
 
-from .. import one_op_models
+from benchmarks import one_op_models
+from benchmarks.sparse_weights import sparse_weights
+
 from . import runner
 
 
@@ -110,7 +112,7 @@ def test_a_runtime_with_another_layout_is_left_alone(library, capfd):
 
 
 def test_one_delegate_in_two_interpreters():
-    weights = one_op_models.sparse_weights((64, 64), "4x4", 0.3)
+    weights = sparse_weights((64, 64), "4x4", 0.3)
     model = one_op_models.fully_connected_model(weights, 40)
     x = model.input()
     delegate = runner.load_delegate(runner.LIBRARY, {"min_gain": "0", "threads": "2"})

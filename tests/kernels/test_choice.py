@@ -6,7 +6,9 @@ The option `cpu` names one; what is planned for it does not depend on the CPU at
 import numpy as np
 import pytest
 
-from .. import one_op_models
+from benchmarks import one_op_models
+from benchmarks.sparse_weights import sparse_weights
+
 from . import runner
 from .test_chains import bottleneck, perceptron
 
@@ -23,13 +25,13 @@ CPUS = (
 
 
 def fully_connected(m, pattern, density=1.0, k=768, n=768):
-    weights = one_op_models.sparse_weights((n, k), pattern, density)
+    weights = sparse_weights((n, k), pattern, density)
     return one_op_models.fully_connected_model(weights, m)
 
 
 def conv2d(size, kernel, channels, outputs, pattern, density=1.0):
     shape = (outputs, kernel, kernel, channels)
-    weights = one_op_models.sparse_weights(shape, pattern, density)
+    weights = sparse_weights(shape, pattern, density)
     return one_op_models.conv2d_model(weights, size, size)
 
 
@@ -166,17 +168,17 @@ def test_amx_leaves_no_dense_chain_to_us(make, monkeypatch):
     monkeypatch.setattr(f"{make.__module__}.weights", dense_weights)
     plan = runner.plan_of(make(), cpu="sapphirerapids")
     assert len(plan) >= 3 and not any(d["claimed"] for d in plan)
-    monkeypatch.setattr(f"{make.__module__}.weights", sparse_weights)
+    monkeypatch.setattr(f"{make.__module__}.weights", quite_sparse)
     plan = runner.plan_of(make(), cpu="sapphirerapids", min_gain="0")
     assert all(d["claimed"] for d in plan)
 
 
 def dense_weights(*shape, seed=0):
-    return one_op_models.sparse_weights(shape, "dense", 1.0, seed)
+    return sparse_weights(shape, "dense", 1.0, seed)
 
 
-def sparse_weights(*shape, seed=0):
-    return one_op_models.sparse_weights(shape, "4x4", 0.2, seed)
+def quite_sparse(*shape, seed=0):
+    return sparse_weights(shape, "4x4", 0.2, seed)
 
 
 def test_amx_leaves_us_what_is_sparse_enough():

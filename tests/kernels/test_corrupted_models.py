@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from .. import one_op_models
+from benchmarks import one_op_models
+from benchmarks.sparse_weights import sparse_weights
 
 
 def conv():
-    weights = one_op_models.sparse_weights((16, 3, 3, 16), "4x4", 0.5)
+    weights = sparse_weights((16, 3, 3, 16), "4x4", 0.5)
     return one_op_models.conv2d_model(weights, 8, 8)
 
 
 def fully_connected():
-    weights = one_op_models.sparse_weights((16, 32), "4x4", 0.5)
+    weights = sparse_weights((16, 32), "4x4", 0.5)
     return one_op_models.fully_connected_model(weights, 8)
 
 

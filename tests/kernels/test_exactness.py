@@ -5,7 +5,9 @@ import concurrent.futures
 import numpy as np
 import pytest
 
-from .. import one_op_models
+from benchmarks import one_op_models
+from benchmarks.sparse_weights import sparse_weights
+
 from . import runner
 
 PATTERNS = [
@@ -22,7 +24,7 @@ FEW_ISAS = ("avx512vnni",)
 @pytest.mark.parametrize(("pattern", "density"), PATTERNS)
 @pytest.mark.parametrize("m", [1, 16, 37, 128])
 def test_fully_connected_patterns(m, pattern, density):
-    weights = one_op_models.sparse_weights((64, 96), pattern, density)
+    weights = sparse_weights((64, 96), pattern, density)
     runner.assert_exact(one_op_models.fully_connected_model(weights, m))
 
 
@@ -42,14 +44,14 @@ def test_fully_connected_patterns(m, pattern, density):
     ],
 )
 def test_fully_connected_shapes(m, k, n):
-    weights = one_op_models.sparse_weights((n, k), "4x4", 0.5, seed=m)
+    weights = sparse_weights((n, k), "4x4", 0.5, seed=m)
     runner.assert_exact(one_op_models.fully_connected_model(weights, m))
 
 
 @pytest.mark.parametrize(("pattern", "density"), PATTERNS)
 @pytest.mark.parametrize("m", range(1, 16))
 def test_few_positions(m, pattern, density):
-    weights = one_op_models.sparse_weights((80, 144), pattern, density, seed=m)
+    weights = sparse_weights((80, 144), pattern, density, seed=m)
     runner.assert_exact(one_op_models.fully_connected_model(weights, m), FEW_ISAS)
 
 
@@ -58,7 +60,7 @@ def test_few_positions(m, pattern, density):
     ("k", "n"), [(37, 30), (6, 3), (130, 66), (65, 1), (3, 257), (1027, 71)]
 )
 def test_few_positions_shapes(m, k, n):
-    weights = one_op_models.sparse_weights((n, k), "4x4", 0.5, seed=m + 4)
+    weights = sparse_weights((n, k), "4x4", 0.5, seed=m + 4)
     # A handful of outputs takes a handful of values.
     least = 9 if m * n > 60 else 1
     model = one_op_models.fully_connected_model(weights, m)
@@ -78,7 +80,7 @@ def test_few_positions_shapes(m, k, n):
 )
 @pytest.mark.parametrize("m", [1, 4, 6, 11])
 def test_few_positions_clamp(m, zero_points, activation):
-    weights = one_op_models.sparse_weights((96, 64), "4x4", 0.4)
+    weights = sparse_weights((96, 64), "4x4", 0.4)
     model = one_op_models.fully_connected_model(
         weights,
         m,
@@ -90,7 +92,7 @@ def test_few_positions_clamp(m, zero_points, activation):
 
 
 def test_few_positions_of_a_pointwise_convolution():
-    weights = one_op_models.sparse_weights((40, 1, 1, 36), "4x4", 0.4)
+    weights = sparse_weights((40, 1, 1, 36), "4x4", 0.4)
     for height, stride in ((3, 1), (5, 2)):
         model = one_op_models.conv2d_model(weights, height, 3, stride=stride)
         runner.assert_exact(model, FEW_ISAS)
@@ -98,11 +100,11 @@ def test_few_positions_of_a_pointwise_convolution():
 
 @pytest.mark.parametrize("activation", ["relu", "relu6", "relu_n1_to_1"])
 def test_activations(activation):
-    weights = one_op_models.sparse_weights((64, 64), "4x4", 0.4)
+    weights = sparse_weights((64, 64), "4x4", 0.4)
     runner.assert_exact(
         one_op_models.fully_connected_model(weights, 40, activation=activation)
     )
-    kernels = one_op_models.sparse_weights((32, 3, 3, 16), "4x4", 0.4)
+    kernels = sparse_weights((32, 3, 3, 16), "4x4", 0.4)
     runner.assert_exact(
         one_op_models.conv2d_model(kernels, 9, 8, activation=activation)
     )
@@ -111,9 +113,9 @@ def test_activations(activation):
 @pytest.mark.parametrize("zero_points", [(-128, -128), (127, 127), (0, 0), (-128, 60)])
 def test_zero_points(zero_points):
     chosen = {"input_zero_point": zero_points[0], "output_zero_point": zero_points[1]}
-    weights = one_op_models.sparse_weights((48, 64), "4x4", 0.4)
+    weights = sparse_weights((48, 64), "4x4", 0.4)
     runner.assert_exact(one_op_models.fully_connected_model(weights, 20, **chosen))
-    kernels = one_op_models.sparse_weights((16, 3, 3, 20), "4x4", 0.5)
+    kernels = sparse_weights((16, 3, 3, 20), "4x4", 0.5)
     for size in (7, 14):  # without and with column masks
         runner.assert_exact(one_op_models.conv2d_model(kernels, size, size, **chosen))
 
@@ -125,7 +127,7 @@ def test_zero_points(zero_points):
     ids=str,
 )
 def test_fully_connected_variants(variant):
-    weights = one_op_models.sparse_weights((24, 32), "4x4", 0.5)
+    weights = sparse_weights((24, 32), "4x4", 0.5)
     runner.assert_exact(one_op_models.fully_connected_model(weights, 18, **variant))
 
 
@@ -156,7 +158,7 @@ def test_fully_connected_variants(variant):
 )
 def test_conv2d(height, width, channels, outputs, kernel, stride, padding, batch):
     shape = (outputs, kernel, kernel, channels)
-    weights = one_op_models.sparse_weights(shape, "4x4", 0.5)
+    weights = sparse_weights(shape, "4x4", 0.5)
     runner.assert_exact(
         one_op_models.conv2d_model(
             weights, height, width, batch=batch, stride=stride, padding=padding
@@ -172,7 +174,7 @@ def test_conv2d(height, width, channels, outputs, kernel, stride, padding, batch
     [(14, 14, 32, 3), (15, 13, 20, 3), (16, 14, 8, 2), (17, 23, 5, 5)],
 )
 def test_dilated_conv2d(height, width, channels, kernel, stride, padding, dilation):
-    weights = one_op_models.sparse_weights((24, kernel, kernel, channels), "4x4", 0.5)
+    weights = sparse_weights((24, kernel, kernel, channels), "4x4", 0.5)
     runner.assert_exact(
         one_op_models.conv2d_model(
             weights, height, width, stride=stride, padding=padding, dilation=dilation
@@ -182,19 +184,19 @@ def test_dilated_conv2d(height, width, channels, kernel, stride, padding, dilati
 
 @pytest.mark.parametrize("dilation", [6, 12])
 def test_a_dilated_kernel_may_be_larger_than_the_image(dilation):
-    weights = one_op_models.sparse_weights((16, 3, 3, 16), "4x4", 0.5)
+    weights = sparse_weights((16, 3, 3, 16), "4x4", 0.5)
     model = one_op_models.conv2d_model(weights, 9, 10, dilation=dilation)
     runner.assert_exact(model)
 
 
 @pytest.mark.parametrize("size", [7, 14])
 def test_resnet_convolutions(size):
-    weights = one_op_models.sparse_weights((256, 3, 3, 128), "1:4 4x4")
+    weights = sparse_weights((256, 3, 3, 128), "1:4 4x4")
     runner.assert_exact(one_op_models.conv2d_model(weights, size, size))
 
 
 def test_option_dense_changes_no_output():
-    weights = one_op_models.sparse_weights((64, 3, 3, 32), "4x4", 0.3)
+    weights = sparse_weights((64, 3, 3, 32), "4x4", 0.3)
     model = one_op_models.conv2d_model(weights, 10, 10)
     x = model.input()
     expected = runner.invoke(runner.interpreter(model), x)
@@ -204,14 +206,14 @@ def test_option_dense_changes_no_output():
 
 
 def test_groups_without_any_weight_give_the_bias():
-    weights = one_op_models.sparse_weights((16, 32), "dense")
+    weights = sparse_weights((16, 32), "dense")
     weights[4:12] = 0
     runner.assert_exact(one_op_models.fully_connected_model(weights, 20))
 
 
 @pytest.mark.parametrize("isa", runner.ISAS)
 def test_resized_inputs(isa):
-    weights = one_op_models.sparse_weights((40, 64), "4x4", 0.5)
+    weights = sparse_weights((40, 64), "4x4", 0.5)
     model = one_op_models.fully_connected_model(weights, 8)
     ours = runner.interpreter(model, isa=isa, min_gain="0")
     plain = runner.interpreter(model)
@@ -228,7 +230,7 @@ def test_resized_inputs(isa):
 
 def test_a_rejected_size_can_be_left_again():
     """A resize that fails leaves an interpreter that the old size brings back."""
-    weights = one_op_models.sparse_weights((4, 4), "dense")
+    weights = sparse_weights((4, 4), "dense")
     model = one_op_models.fully_connected_model(weights, 8)
     ours = runner.interpreter(model, dense="1")
     ours.allocate_tensors()
@@ -244,7 +246,7 @@ def test_a_rejected_size_can_be_left_again():
 
 
 def test_a_layer_too_large_is_left_to_xnnpack():
-    weights = one_op_models.sparse_weights((4, 3, 3, 1), "dense")
+    weights = sparse_weights((4, 3, 3, 1), "dense")
     model = one_op_models.conv2d_model(weights, 4100, 4100)
     (decision,) = runner.plan_of(model, dense="1")
     assert not decision["claimed"]
@@ -253,7 +255,7 @@ def test_a_layer_too_large_is_left_to_xnnpack():
 
 def test_interpreters_in_several_threads():
     """Four interpreters, each with a pool of two threads, do not disturb another."""
-    weights = one_op_models.sparse_weights((128, 3, 3, 64), "4x4", 0.3)
+    weights = sparse_weights((128, 3, 3, 64), "4x4", 0.3)
     model = one_op_models.conv2d_model(weights, 14, 14)
 
     def work(seed):
@@ -268,7 +270,7 @@ def test_interpreters_in_several_threads():
 
 @pytest.mark.parametrize("threads", ["1", "2", "3", "7"])
 def test_option_threads(threads):
-    weights = one_op_models.sparse_weights((200, 64), "4x4", 0.3)
+    weights = sparse_weights((200, 64), "4x4", 0.3)
     model = one_op_models.fully_connected_model(weights, 60)
     x = model.input()
     expected = runner.invoke(runner.interpreter(model), x)

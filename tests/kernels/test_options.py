@@ -7,7 +7,9 @@ import sys
 import pytest
 from ai_edge_litert.interpreter import load_delegate
 
-from .. import one_op_models
+from benchmarks import one_op_models
+from benchmarks.sparse_weights import sparse_weights
+
 from . import runner
 
 
@@ -37,7 +39,7 @@ def test_refused(options, message):
 
 @pytest.mark.parametrize("isa", [*runner.ISAS, "auto"])
 def test_isa_in_the_plan(isa):
-    weights = one_op_models.sparse_weights((64, 64), "4x4", 0.3)
+    weights = sparse_weights((64, 64), "4x4", 0.3)
     model = one_op_models.fully_connected_model(weights, 32)
     (decision,) = runner.plan_of(model, isa=isa, min_gain="0")
     assert decision["isa"] in runner.ISAS
@@ -49,9 +51,10 @@ def test_isa_in_the_plan(isa):
 SCRIPT = """
 import sys
 sys.path[:0] = {path!r}
-from tests import one_op_models
+from benchmarks import one_op_models
+from benchmarks.sparse_weights import sparse_weights
 from tests.kernels import runner
-weights = one_op_models.sparse_weights((64, 64), "4x4", 0.3)
+weights = sparse_weights((64, 64), "4x4", 0.3)
 model = one_op_models.fully_connected_model(weights, 32)
 print(runner.plan_of(model, min_gain="0", isa={isa!r})[0]["isa"])
 """
@@ -82,7 +85,7 @@ def test_environment_with_a_bad_isa_is_refused(pytestconfig):
 
 @pytest.mark.parametrize(("level", "lines"), [("0", 0), ("1", 1), ("2", 2)])
 def test_log(level, lines, capfd):
-    weights = one_op_models.sparse_weights((64, 64), "4x4", 0.3)
+    weights = sparse_weights((64, 64), "4x4", 0.3)
     model = one_op_models.fully_connected_model(weights, 32)
     runner.interpreter(model, min_gain="0", log=level)
     logged = [
@@ -94,7 +97,7 @@ def test_log(level, lines, capfd):
 
 
 def test_a_plan_that_cannot_be_written_is_reported(tmp_path, capfd):
-    weights = one_op_models.sparse_weights((64, 64), "4x4", 0.3)
+    weights = sparse_weights((64, 64), "4x4", 0.3)
     model = one_op_models.fully_connected_model(weights, 32)
     runner.interpreter(model, plan=str(tmp_path / "missing" / "plan.json"))
     assert "cannot write the plan" in capfd.readouterr().err

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from .. import one_op_models
+from benchmarks import one_op_models
+from benchmarks.sparse_weights import sparse_weights
+
 from . import runner
 
 
@@ -44,7 +46,7 @@ def reference(model, x):
 @pytest.mark.parametrize("isa", runner.ISAS)
 @pytest.mark.parametrize("activation", [None, "relu", "relu6", "relu_n1_to_1"])
 def test_fully_connected(isa, activation):
-    weights = one_op_models.sparse_weights((50, 70), "4x4", 0.4)
+    weights = sparse_weights((50, 70), "4x4", 0.4)
     model = one_op_models.fully_connected_model(weights, 45, activation=activation)
     x = model.input()
     actual = runner.invoke(runner.interpreter(model, isa=isa, min_gain="0"), x)
@@ -56,7 +58,7 @@ def test_fully_connected(isa, activation):
     ("stride", "padding"), [(1, "same"), (2, "same"), (2, "valid")]
 )
 def test_conv2d(isa, stride, padding):
-    weights = one_op_models.sparse_weights((24, 3, 3, 36), "4x4", 0.4)
+    weights = sparse_weights((24, 3, 3, 36), "4x4", 0.4)
     model = one_op_models.conv2d_model(
         weights, 12, 13, batch=2, stride=stride, padding=padding
     )

@@ -2,7 +2,9 @@
 
 import pytest
 
-from .. import one_op_models
+from benchmarks import one_op_models
+from benchmarks.sparse_weights import sparse_weights
+
 from . import runner
 
 KERNELS = {"block_4x4", "few_rows", "fine", "rows_16x4", "two_bit"}
@@ -27,7 +29,7 @@ KEYS = {
 
 
 def test_conv2d_decision():
-    weights = one_op_models.sparse_weights((64, 3, 3, 32), "1:4 4x4")
+    weights = sparse_weights((64, 3, 3, 32), "1:4 4x4")
     model = one_op_models.conv2d_model(weights, 14, 14, stride=2)
     (decision,) = runner.plan_of(model, min_gain="0")
     assert set(decision) == KEYS
@@ -65,7 +67,7 @@ def test_conv2d_decision():
     ],
 )
 def test_patterns_are_recognized(pattern, density, name):
-    weights = one_op_models.sparse_weights((64, 128), pattern, density)
+    weights = sparse_weights((64, 128), pattern, density)
     model = one_op_models.fully_connected_model(weights, 32)
     (decision,) = runner.plan_of(model, min_gain="0")
     assert decision["pattern"] == name
@@ -73,7 +75,7 @@ def test_patterns_are_recognized(pattern, density, name):
 
 
 def test_dense_takes_everything():
-    weights = one_op_models.sparse_weights((64, 64), "dense")
+    weights = sparse_weights((64, 64), "dense")
     model = one_op_models.fully_connected_model(weights, 1)
     (decision,) = runner.plan_of(model, dense="1")
     assert decision["claimed"] is True
@@ -81,7 +83,7 @@ def test_dense_takes_everything():
 
 
 def test_unsupported_layers_say_why():
-    weights = one_op_models.sparse_weights((16, 3, 3, 16), "4x4", 0.3)
+    weights = sparse_weights((16, 3, 3, 16), "4x4", 0.3)
     model = one_op_models.conv2d_model(weights, 12, 12, dilation=65)
     (decision,) = runner.plan_of(model, min_gain="0")
     assert decision["claimed"] is False
@@ -89,7 +91,7 @@ def test_unsupported_layers_say_why():
 
 
 def test_every_parallel_layer_is_listed():
-    weights = one_op_models.sparse_weights((32, 32), "4x4", 0.3)
+    weights = sparse_weights((32, 32), "4x4", 0.3)
     model = one_op_models.fully_connected_model(weights, 16, layers=5)
     plan = runner.plan_of(model, min_gain="0")
     assert len(plan) == 5

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter, load_delegate
 
-from ..one_op_models import sparse_weights
+from benchmarks.sparse_weights import sparse_weights
+
 from . import runner
 from .graph_fuzz.writer import INT32, Writer
 

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from .. import one_op_models
+from benchmarks import one_op_models
+from benchmarks.sparse_weights import sparse_weights
+
 from . import runner
 from .test_oracle import reference
 
@@ -64,7 +66,7 @@ def assert_exact(model, isa, kernel, least=9, threads=(1, 2)):
 @pytest.mark.parametrize(("pattern", "density"), PATTERNS)
 @pytest.mark.parametrize("m", [1, 7])
 def test_patterns_at_few_positions(isa, kernel, pattern, density, m):
-    weights = one_op_models.sparse_weights((80, 192), pattern, density, seed=m)
+    weights = sparse_weights((80, 192), pattern, density, seed=m)
     model = one_op_models.fully_connected_model(weights, m)
     assert_exact(model, isa, kernel)
 
@@ -72,14 +74,14 @@ def test_patterns_at_few_positions(isa, kernel, pattern, density, m):
 @pytest.mark.parametrize(("isa", "kernel"), MANY_ROWS)
 @pytest.mark.parametrize(("pattern", "density"), PATTERNS)
 def test_patterns_at_many_positions(isa, kernel, pattern, density):
-    weights = one_op_models.sparse_weights((80, 192), pattern, density)
+    weights = sparse_weights((80, 192), pattern, density)
     assert_exact(one_op_models.fully_connected_model(weights, 61), isa, kernel)
 
 
 @pytest.mark.parametrize(("isa", "kernel"), KERNELS)
 def test_every_depth(isa, kernel):
     for k in range(1, 131):
-        weights = one_op_models.sparse_weights((19, k), "unstructured", 0.6, seed=k)
+        weights = sparse_weights((19, k), "unstructured", 0.6, seed=k)
         model = one_op_models.fully_connected_model(weights, 1 + k % 5)
         assert_exact(model, isa, kernel, least=1, threads=(1,))
 
@@ -87,7 +89,7 @@ def test_every_depth(isa, kernel):
 @pytest.mark.parametrize(("isa", "kernel"), KERNELS)
 def test_every_number_of_outputs(isa, kernel):
     for n in range(1, 36):
-        weights = one_op_models.sparse_weights((n, 70), "unstructured", 0.4, seed=n)
+        weights = sparse_weights((n, 70), "unstructured", 0.4, seed=n)
         model = one_op_models.fully_connected_model(weights, 4)
         assert_exact(model, isa, kernel, least=1, threads=(1,))
 
@@ -95,7 +97,7 @@ def test_every_number_of_outputs(isa, kernel):
 @pytest.mark.parametrize(("isa", "kernel"), KERNELS)
 def test_every_height_of_a_tile(isa, kernel):
     for m in range(1, 9 if kernel == "two_bit" else 60):
-        weights = one_op_models.sparse_weights((40, 100), "unstructured", 0.3, seed=m)
+        weights = sparse_weights((40, 100), "unstructured", 0.3, seed=m)
         model = one_op_models.fully_connected_model(weights, m)
         assert_exact(model, isa, kernel, threads=(1,))
 
@@ -105,7 +107,7 @@ def test_every_height_of_a_tile(isa, kernel):
     ("m", "k", "n"), [(197, 384, 100), (128, 768, 768), (3, 4100, 20), (300, 3, 16)]
 )
 def test_shapes(isa, kernel, m, k, n):
-    weights = one_op_models.sparse_weights((n, k), "unstructured", 0.2, seed=m)
+    weights = sparse_weights((n, k), "unstructured", 0.2, seed=m)
     assert_exact(one_op_models.fully_connected_model(weights, m), isa, kernel)
 
 
@@ -132,7 +134,7 @@ def test_convolutions(
     isa, kernel, height, width, channels, outputs, size, stride, padding
 ):
     shape = (outputs, size, size, channels)
-    weights = one_op_models.sparse_weights(shape, "unstructured", 0.3)
+    weights = sparse_weights(shape, "unstructured", 0.3)
     model = one_op_models.conv2d_model(
         weights, height, width, batch=2, stride=stride, padding=padding
     )
@@ -150,10 +152,10 @@ def test_clamping(isa, kernel, activation, zero_points):
         "input_zero_point": zero_points[0],
         "output_zero_point": zero_points[1],
     }
-    weights = one_op_models.sparse_weights((72, 64), "unstructured", 0.3)
+    weights = sparse_weights((72, 64), "unstructured", 0.3)
     model = one_op_models.fully_connected_model(weights, 6, **options)
     assert_exact(model, isa, kernel)
-    weights = one_op_models.sparse_weights((24, 3, 3, 20), "unstructured", 0.4)
+    weights = sparse_weights((24, 3, 3, 20), "unstructured", 0.4)
     model = one_op_models.conv2d_model(weights, 2, 4, **options)
     assert_exact(model, isa, kernel)
 
@@ -182,7 +184,7 @@ def one_full_output():
 @pytest.mark.parametrize("backwards", [False, True])
 def test_uneven_counts(isa, kernel, mask, backwards):
     keep = mask()[::-1, ::-1] if backwards else mask()
-    weights = one_op_models.sparse_weights(keep.shape, "dense") * keep
+    weights = sparse_weights(keep.shape, "dense") * keep
     model = one_op_models.fully_connected_model(weights, 8)
     assert_exact(model, isa, kernel, least=5)
 
@@ -208,7 +210,7 @@ def test_largest_sums(isa, kernel):
 
 @pytest.mark.parametrize(("isa", "kernel"), KERNELS)
 def test_resized_inputs(isa, kernel):
-    weights = one_op_models.sparse_weights((40, 64), "4:16", 0.25)
+    weights = sparse_weights((40, 64), "4:16", 0.25)
     model = one_op_models.fully_connected_model(weights, 8)
     ours = runner.interpreter(model, isa=isa, kernel=kernel, min_gain="0")
     plain = runner.interpreter(model)
@@ -225,7 +227,7 @@ def test_resized_inputs(isa, kernel):
 
 @pytest.mark.parametrize("kernel", ["fine", "rows_16x4"])
 def test_dense_changes_no_output(kernel):
-    weights = one_op_models.sparse_weights((50, 3, 3, 70), "unstructured", 0.3)
+    weights = sparse_weights((50, 3, 3, 70), "unstructured", 0.3)
     model = one_op_models.conv2d_model(weights, 6, 6)
     x = model.input()
     expected = runner.invoke(runner.interpreter(model), x)

@@ -9,7 +9,9 @@ import threading
 import numpy as np
 import pytest
 
-from .. import one_op_models
+from benchmarks import one_op_models
+from benchmarks.sparse_weights import sparse_weights
+
 from . import runner
 
 # Large blocks go back to the system when they are freed, and do not blur the picture.
@@ -18,7 +20,8 @@ ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "100000", "MALLOC_ARENA_MAX": "1"}
 SCRIPT = """
 import gc, pathlib, sys
 import numpy as np
-from tests import one_op_models
+from benchmarks import one_op_models
+from benchmarks.sparse_weights import sparse_weights
 from tests.kernels import runner
 
 def resident():
@@ -29,7 +32,7 @@ def load():
     return [runner.interpreter(m, dense="1", kernel=sys.argv[1]) for m in models]
 
 shape = (2048, 2048)
-weights = [one_op_models.sparse_weights(shape, "dense", seed=i) for i in range(6)]
+weights = [sparse_weights(shape, "dense", seed=i) for i in range(6)]
 models = [one_op_models.fully_connected_model(w, 16) for w in weights]
 start = resident()
 first = load()
@@ -45,7 +48,7 @@ print(middle - start, end - middle)
 
 
 def stack(pattern, density):
-    weights = one_op_models.sparse_weights((1024, 1024), pattern, density)
+    weights = sparse_weights((1024, 1024), pattern, density)
     return one_op_models.fully_connected_model(weights, 16, layers=24)
 
 

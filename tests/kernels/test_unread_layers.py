@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter, load_delegate
 
+from benchmarks.sparse_weights import sparse_weights
+
 from ..graph_models import Graph
-from ..one_op_models import sparse_weights
 from . import runner
 from .graph_fuzz.__main__ import SETTINGS
 from .graph_fuzz.compare import Comparison

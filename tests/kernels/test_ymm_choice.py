@@ -2,7 +2,9 @@
 
 import pytest
 
-from .. import one_op_models
+from benchmarks import one_op_models
+from benchmarks.sparse_weights import sparse_weights
+
 from . import runner
 
 CPUS = {"avxvnni": "alderlake", "avx2": "znver3"}
@@ -12,10 +14,10 @@ BLOCKS = [("4x4", 0.5), ("4x4", 0.25), ("4x4", 0.1), ("1:4 4x4", 0), ("16x4", 0.
 
 
 def layers(pattern, density=1.0):
-    weights = one_op_models.sparse_weights((256, 768), pattern, density)
+    weights = sparse_weights((256, 768), pattern, density)
     for m in (16, 128, 197):
         yield one_op_models.fully_connected_model(weights, m)
-    weights = one_op_models.sparse_weights((64, 3, 3, 128), pattern, density)
+    weights = sparse_weights((64, 3, 3, 128), pattern, density)
     for size in (7, 14, 28):
         yield one_op_models.conv2d_model(weights, size, size)
 

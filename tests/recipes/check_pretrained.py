@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import pytest
 
+from benchmarks.accuracy import photo_predictions, sentence_embeddings
 from qsparse.recipes import efficientnet_lite, minilm, mobilenet_v2, movie_sentences
-from qsparse.recipes.accuracy import photo_predictions, sentence_embeddings
 from qsparse.recipes.photos import PHOTOS, load_crops, load_photos
 
 # Of classes 281, 282, 285, 967, 657, 665, 985 and 698, per photo.

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from benchmarks.accuracy import outputs, share_right
 from qsparse.compressor import state_of
 from qsparse.recipes import sentiment
-from qsparse.recipes.accuracy import outputs, share_right
 
 SETTING = sentiment.Setting(
     train=800, quantized_train=32, test=200, length=24, rate=1e-4

@@ -2,11 +2,11 @@ import keras
 import numpy as np
 import pytest
 
+from benchmarks.accuracy import outputs, share_right
 from qsparse.recipes import evaluate
-from qsparse.recipes.accuracy import outputs, share_right
 from qsparse.tflite_export.export import export
-from qsparse.tflite_export.runtime import plain_interpreter
-from qsparse.tflite_export.runtimes import run_ours
+from qsparse.tflite_export.runtime.everywhere import run_ours
+from qsparse.tflite_export.runtime.interpreter import plain_interpreter
 
 
 @pytest.fixture(scope="module")

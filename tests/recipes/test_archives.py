@@ -7,8 +7,8 @@ import zipfile
 
 import pytest
 
-from qsparse.recipes import archives
-from qsparse.recipes.archives import Archive, ArchiveError
+from qsparse.recipes.weights import archives
+from qsparse.recipes.weights.archives import Archive, ArchiveError
 
 METADATA = "Metadata-Version: 2.1\nName: thing\nVersion: 1.0\n"
 

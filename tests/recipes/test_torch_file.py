@@ -10,7 +10,7 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 
-from qsparse.recipes.torch_file import read_torch_file
+from qsparse.recipes.weights.torch_file import read_torch_file
 
 MAGIC = 0x1950A86A20F9469CFC6C
 

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from qsparse.tflite_export.flatbuffer import ModelFile
-from qsparse.tflite_export.verify import dequantize, quantize_input
+from qsparse.tflite_export.files.model_file import ModelFile
+from qsparse.tflite_export.parity.outputs import dequantize, quantize_input
 
 
 class Distance(NamedTuple):

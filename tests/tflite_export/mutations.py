@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from qsparse.tflite_export.flatbuffer import pack
+from qsparse.tflite_export.files.model_file import pack
 
 # What a number of a file may become.
 _NUMBERS = (-1, -2, 0, 1, 2, 3, 5, 7, 127, 255, 256, 65536, 2**31 - 1, -(2**31))

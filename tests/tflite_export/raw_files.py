@@ -3,7 +3,7 @@
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from qsparse.tflite_export.flatbuffer import pack
+from qsparse.tflite_export.files.model_file import pack
 
 _TYPES = {
     "int8": schema.TensorType.INT8,

@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter as Stock
 
-from qsparse.tflite_export import bench_kernels, bench_models
-from qsparse.tflite_export.bench_cases import Case, Shape, all_cases, quick_cases
-from qsparse.tflite_export.bench_split import split
-from qsparse.tflite_export.bench_targets import TARGETS, means
-from qsparse.tflite_export.chain_models import chain_model
-from qsparse.tflite_export.flatbuffer import ModelFile
-from qsparse.tflite_export.one_op import cut_out
-from qsparse.tflite_export.one_op_models import correlated_input
-from qsparse.tflite_export.sparse_weights import sparse_weights
+from benchmarks import kernels as bench_kernels
+from benchmarks import models as bench_models
+from benchmarks.cases import Case, Shape, all_cases, quick_cases
+from benchmarks.chain_models import chain_model
+from benchmarks.one_op_models import correlated_input
+from benchmarks.sparse_weights import sparse_weights
+from benchmarks.split import split
+from benchmarks.targets import TARGETS, means
+from qsparse.tflite_export.files.cut_out import cut_out
+from qsparse.tflite_export.files.model_file import ModelFile
 
 SMALL = [
     Case(Shape("fc", "fc", 16, (64, 64), layers=2), "4x4", 0.75),

@@ -14,10 +14,10 @@ import pytest
 from keras import layers
 
 import qsparse
+from qsparse import cli
 from qsparse.callbacks import Prune
-from qsparse.tflite_export import cli
-from qsparse.tflite_export.flatbuffer import ModelFile
-from qsparse.tflite_export.plain_text import shorten
+from qsparse.tflite_export.files.model_file import ModelFile
+from qsparse.tflite_export.files.plain_text import shorten
 from tests.conftest import compiled
 
 # Nobody may write there, not even the superuser.

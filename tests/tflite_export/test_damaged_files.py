@@ -12,11 +12,12 @@ from ai_edge_litert import schema_py_generated as schema
 from keras import layers
 
 import qsparse
+from qsparse import cli
 from qsparse.callbacks import PruneThenQuantize
-from qsparse.tflite_export import cli, inspect_file, pack
-from qsparse.tflite_export.flatbuffer import ModelFile
-from qsparse.tflite_export.flatbuffer import pack as to_file
-from qsparse.tflite_export.litert_apart import check_runs, plan_apart
+from qsparse.tflite_export import inspect_file, pack
+from qsparse.tflite_export.files.model_file import ModelFile
+from qsparse.tflite_export.files.model_file import pack as to_file
+from qsparse.tflite_export.runtime.apart import check_runs, plan_apart
 from tests.conftest import compiled
 from tests.tflite_export import mutations
 from tests.tflite_export.raw_files import RawFile
@@ -171,9 +172,9 @@ def test_paths_are_printed_as_they_are(folder, tmp_path):
 
 
 def test_a_file_on_which_litert_dies_is_still_read(folder, tmp_path, monkeypatch):
-    from qsparse.tflite_export import litert_apart
+    from qsparse.tflite_export.runtime import apart
 
-    monkeypatch.setattr(litert_apart, "_PROGRAM", ("-c", "import os; os.abort()"))
+    monkeypatch.setattr(apart, "_PROGRAM", ("-c", "import os; os.abort()"))
     path = folder / "m.tflite"
     with pytest.raises(ValueError, match=r"LiteRT died on .*m.tflite \(SIGABRT\)"):
         check_runs(path)
@@ -187,9 +188,9 @@ def test_a_file_on_which_litert_dies_is_still_read(folder, tmp_path, monkeypatch
 
 
 def test_a_file_that_keeps_litert_busy_is_given_up(folder, monkeypatch):
-    from qsparse.tflite_export import litert_apart
+    from qsparse.tflite_export.runtime import apart
 
-    monkeypatch.setattr(litert_apart, "_PROGRAM", ("-c", "import time; time.sleep(60)"))
+    monkeypatch.setattr(apart, "_PROGRAM", ("-c", "import time; time.sleep(60)"))
     with pytest.raises(ValueError, match="did not finish with .* in 0.5 seconds"):
         plan_apart(folder / "m.tflite", seconds=0.5)
 

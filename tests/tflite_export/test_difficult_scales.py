@@ -8,8 +8,8 @@ from keras import layers, ops
 import qsparse
 from qsparse.callbacks import PruneThenQuantize
 from qsparse.tflite_export import verify_file
-from qsparse.tflite_export.flatbuffer import ModelFile
-from qsparse.tflite_export.safe_scales import widen
+from qsparse.tflite_export.files.model_file import ModelFile
+from qsparse.tflite_export.passes.safe_scales import widen
 from tests.conftest import compiled
 from tests.tflite_export import models
 from tests.tflite_export.against_keras import against_keras

@@ -6,16 +6,17 @@ import pytest
 from keras import layers, ops
 
 import qsparse
-from qsparse.recipes.accuracy import outputs
-from qsparse.tflite_export import calibrate, verify_file
-from qsparse.tflite_export.channel_paths import find_paths
-from qsparse.tflite_export.choices import Choices
-from qsparse.tflite_export.data import collect
-from qsparse.tflite_export.equalize import equalize
-from qsparse.tflite_export.freeze import freeze
-from qsparse.tflite_export.graph import LayerKernel
-from qsparse.tflite_export.graph_run import runnable
-from qsparse.tflite_export.simplify import simplify
+from benchmarks.accuracy import outputs
+from qsparse.tflite_export import verify_file
+from qsparse.tflite_export.graph.channel_paths import find_paths
+from qsparse.tflite_export.graph.freeze import freeze
+from qsparse.tflite_export.graph.graph import LayerKernel
+from qsparse.tflite_export.graph.run import runnable
+from qsparse.tflite_export.graph.samples import collect
+from qsparse.tflite_export.passes import pipeline
+from qsparse.tflite_export.passes.equalize import equalize
+from qsparse.tflite_export.passes.record import Choices
+from qsparse.tflite_export.passes.simplify import simplify
 from tests.tflite_export import models
 
 SMALL = 50.0  # by so much every other channel is smaller
@@ -240,7 +241,7 @@ def test_int8_keeps_small_channels(body, x, tmp_path, monkeypatch):
         kernel[:, :, ::2] *= SMALL
     readers[0].set_weights([kernel, bias])
     error = error_of(model, x, tmp_path / "m.tflite")
-    monkeypatch.setattr(calibrate, "equalize", lambda *arguments: None)
+    monkeypatch.setattr(pipeline, "equalize", lambda *arguments: None)
     without = error_of(model, x, tmp_path / "m.tflite")
     assert error < 0.05
     assert without > 2 * error
@@ -290,7 +291,7 @@ def test_a_tensor_with_a_range_of_its_own_keeps_it(body, x, tmp_path, monkeypatc
     bias[::2] -= 3 * np.abs(kernel).sum() / 8
     layer.set_weights([kernel, bias])
     error = error_of(model, x, tmp_path / "m.tflite")
-    monkeypatch.setattr(calibrate, "equalize", lambda *arguments: None)
+    monkeypatch.setattr(pipeline, "equalize", lambda *arguments: None)
     without = error_of(model, x, tmp_path / "m.tflite")
     assert error < 1.5 * without
 

@@ -7,7 +7,7 @@ from keras import layers
 
 import qsparse
 from qsparse.callbacks import PruneThenQuantize, Quantize
-from qsparse.tflite_export.convert import _explain
+from qsparse.tflite_export.graph.convert import _explain
 from tests.tflite_export import models
 
 

@@ -10,7 +10,7 @@ from ai_edge_litert.interpreter import Interpreter
 from keras import layers
 
 import qsparse
-from qsparse.tflite_export.flatbuffer import ModelFile
+from qsparse.tflite_export.files.model_file import ModelFile
 from tests.tflite_export import models
 
 

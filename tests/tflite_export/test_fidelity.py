@@ -9,9 +9,10 @@ import pytest
 from keras import layers
 
 import qsparse
+from qsparse import cli
 from qsparse.callbacks import PruneThenQuantize
-from qsparse.tflite_export import cli, verify_file
-from qsparse.tflite_export.fidelity import judge
+from qsparse.tflite_export import verify_file
+from qsparse.tflite_export.parity.fidelity import judge
 from tests.conftest import compiled
 
 
@@ -156,7 +157,7 @@ def test_a_pass_that_spoils_the_graph_is_refused(images, tmp_path, monkeypatch):
     model = keras.Sequential([keras.Input((28, 28, 1)), layers.Flatten()])
     model.add(layers.Dense(32, activation="relu"))
     model.add(layers.Dense(8))
-    module = sys.modules["qsparse.tflite_export.calibrate"]
+    module = sys.modules["qsparse.tflite_export.passes.pipeline"]
     whole = module.bake_weights
 
     def spoilt(graph, *arguments):

@@ -6,9 +6,9 @@ import pytest
 from keras import layers
 
 import qsparse
-from qsparse.tflite_export.data import identifiers
-from qsparse.tflite_export.flatbuffer import ModelFile
-from qsparse.tflite_export.runtime import plain_interpreter
+from qsparse.tflite_export.files.model_file import ModelFile
+from qsparse.tflite_export.graph.samples import identifiers
+from qsparse.tflite_export.runtime.interpreter import plain_interpreter
 
 WIDTHS = range(1, 12)
 

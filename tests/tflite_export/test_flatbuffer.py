@@ -5,8 +5,8 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 import qsparse
-from qsparse.tflite_export.flatbuffer import ModelFile
-from qsparse.tflite_export.one_op import cut_out
+from qsparse.tflite_export.files.cut_out import cut_out
+from qsparse.tflite_export.files.model_file import ModelFile
 from tests.tflite_export import models
 
 

@@ -8,7 +8,7 @@ from keras import layers, ops
 import qsparse
 from qsparse.callbacks import PruneThenQuantize
 from qsparse.tflite_export import verify_file
-from qsparse.tflite_export.flatbuffer import ModelFile
+from qsparse.tflite_export.files.model_file import ModelFile
 from tests.tflite_export import models
 from tests.tflite_export.against_keras import against_keras
 from tests.tflite_export.test_ranges import Trained

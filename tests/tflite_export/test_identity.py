@@ -10,12 +10,12 @@ import qsparse
 from qsparse.callbacks import PruneThenQuantize
 from qsparse.compressor import compressed_layers, export_mode
 from qsparse.tflite_export import verify_file
-from qsparse.tflite_export.calibrate import keep_float
-from qsparse.tflite_export.convert import convert
-from qsparse.tflite_export.data import collect
-from qsparse.tflite_export.flatbuffer import ModelFile
-from qsparse.tflite_export.freeze import freeze
-from qsparse.tflite_export.weights import restore, trained_layers
+from qsparse.tflite_export.files.model_file import ModelFile
+from qsparse.tflite_export.graph.convert import convert
+from qsparse.tflite_export.graph.freeze import freeze
+from qsparse.tflite_export.graph.samples import collect
+from qsparse.tflite_export.parity.trained import restore, trained_layers
+from qsparse.tflite_export.passes.pipeline import keep_float
 from tests.tflite_export.against_keras import against_keras
 
 HALF = {"pattern": qsparse.Unstructured(), "sparsity": 0.5}

@@ -7,9 +7,9 @@ from keras import layers
 
 import qsparse
 from qsparse.tflite_export import inspect_file
-from qsparse.tflite_export.flatbuffer import ModelFile
-from qsparse.tflite_export.runtime import read_plan
-from qsparse.tflite_export.verify import coverage, float_ops
+from qsparse.tflite_export.files.model_file import ModelFile
+from qsparse.tflite_export.parity.outputs import coverage, float_ops
+from qsparse.tflite_export.runtime.interpreter import read_plan
 from tests.tflite_export.raw_files import RawFile
 
 

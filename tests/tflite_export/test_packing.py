@@ -12,22 +12,22 @@ import zstandard
 from keras import layers
 
 import qsparse
+from benchmarks.one_op_models import fully_connected_model
+from qsparse import cli
 from qsparse.callbacks import PruneThenQuantize
 from qsparse.tflite_export import (
     Interpreter,
     benchmark,
-    cli,
-    container,
     inspect_file,
     pack,
     unpack,
 )
-from qsparse.tflite_export.constants import Constant, find_constants
-from qsparse.tflite_export.container import pack_bytes, unpack_bytes
-from qsparse.tflite_export.runtime import plain_interpreter, read_plan
-from qsparse.tflite_export.tiles import TILES, cut, join, tile_count
+from qsparse.tflite_export.files import qsp
+from qsparse.tflite_export.files.constants import Constant, find_constants
+from qsparse.tflite_export.files.qsp import pack_bytes, unpack_bytes
+from qsparse.tflite_export.files.tiles import TILES, cut, join, tile_count
+from qsparse.tflite_export.runtime.interpreter import plain_interpreter, read_plan
 from tests.conftest import compiled
-from tests.one_op_models import fully_connected_model
 from tests.tflite_export import models
 
 HEADER = "<8sIIQQQ32s"
@@ -310,7 +310,7 @@ def test_small_files_cannot_grow_without_bound(small):
 
 
 def test_what_would_be_refused_is_not_packed(monkeypatch):
-    monkeypatch.setattr(container, "_ALWAYS", 1 << 20)
+    monkeypatch.setattr(qsp, "_ALWAYS", 1 << 20)
     zeros = fully_connected_model(np.zeros((4, 1 << 19), np.int8)).content
     with pytest.raises(ValueError, match="<bytes> is refused: .* would grow"):
         pack_bytes(zeros)

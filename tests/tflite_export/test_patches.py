@@ -7,7 +7,7 @@ from keras import layers
 import qsparse
 from qsparse.callbacks import PruneThenQuantize
 from qsparse.tflite_export import verify_file
-from qsparse.tflite_export.flatbuffer import ModelFile
+from qsparse.tflite_export.files.model_file import ModelFile
 from tests.conftest import compiled
 from tests.tflite_export.against_keras import against_keras
 

@@ -9,12 +9,12 @@ from keras import layers
 import qsparse
 from qsparse.callbacks import PruneThenQuantize
 from qsparse.tflite_export import verify_file
-from qsparse.tflite_export.calibrate import quantize_activations
-from qsparse.tflite_export.data import collect
-from qsparse.tflite_export.flatbuffer import ModelFile
-from qsparse.tflite_export.freeze import freeze
-from qsparse.tflite_export.graph import FAKE_QUANT
-from qsparse.tflite_export.ranges import Range
+from qsparse.tflite_export.files.model_file import ModelFile
+from qsparse.tflite_export.graph.freeze import freeze
+from qsparse.tflite_export.graph.graph import FAKE_QUANT
+from qsparse.tflite_export.graph.ranges import Range
+from qsparse.tflite_export.graph.samples import collect
+from qsparse.tflite_export.passes.pipeline import quantize_activations
 from tests.conftest import compiled
 from tests.tflite_export import models
 from tests.tflite_export.against_keras import against_keras

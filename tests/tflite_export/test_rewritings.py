@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from keras import layers
 
-from qsparse.tflite_export import calibrate
-from qsparse.tflite_export.data import collect
-from qsparse.tflite_export.freeze import freeze
-from qsparse.tflite_export.graph_run import runnable
+from qsparse.tflite_export.graph.freeze import freeze
+from qsparse.tflite_export.graph.run import runnable
+from qsparse.tflite_export.graph.samples import collect
+from qsparse.tflite_export.passes import pipeline
 from tests.tflite_export import models
 from tests.tflite_export.transformers import (
     LOUD_CHANNEL,
@@ -40,8 +40,8 @@ def rewritten(model, data, monkeypatch):
         return run
 
     for name in ("group_neurons", "smooth", "scale_channels", "means_to_sums"):
-        monkeypatch.setattr(calibrate, name, watched(name, getattr(calibrate, name)))
-    calibrate.quantize_activations(graph, samples.batches)
+        monkeypatch.setattr(pipeline, name, watched(name, getattr(pipeline, name)))
+    pipeline.quantize_activations(graph, samples.batches)
     return moved, changed
 
 

@@ -15,18 +15,18 @@ from ai_edge_litert.interpreter import Interpreter as Stock
 from ai_edge_litert.interpreter import OpResolverType, load_delegate
 
 import qsparse
+from benchmarks import layers as bench_layers
+from qsparse import cli
 from qsparse.callbacks import PruneThenQuantize
 from qsparse.tflite_export import (
     Interpreter,
-    bench_layers,
     benchmark,
-    cli,
     delegate_library,
     inspect_file,
 )
 from qsparse.tflite_export.bench import benchmark_layers
-from qsparse.tflite_export.detect import detect_pattern
-from qsparse.tflite_export.runtime import read_plan
+from qsparse.tflite_export.files.patterns import detect_pattern
+from qsparse.tflite_export.runtime.interpreter import read_plan
 from tests.conftest import small_cnn
 from tests.tflite_export import models
 
@@ -128,9 +128,9 @@ def test_wrong_arguments_of_the_interpreter_are_named(
 
 
 def test_missing_library_says_how_to_build_it(folder, monkeypatch):
-    from qsparse.tflite_export import runtime
+    from qsparse.tflite_export.runtime import interpreter
 
-    monkeypatch.setattr(runtime, "_LIBRARY", "libabsent.so")
+    monkeypatch.setattr(interpreter, "_LIBRARY", "libabsent.so")
     with pytest.raises(FileNotFoundError, match="libabsent.so is missing.*Build it"):
         Interpreter(folder / "m.tflite")
 
@@ -285,7 +285,7 @@ def test_looking_at_files_does_not_import_tensorflow():
         "import sys, qsparse\n"
         "before = 'tensorflow' in sys.modules\n"
         "import qsparse.tflite_export.bench, qsparse.tflite_export.inspect\n"
-        "import qsparse.tflite_export.cli, qsparse.tflite_export.tables\n"
+        "import qsparse.cli, qsparse.tflite_export.report.tables\n"
         "import qsparse.tflite_export.packing\n"
         "sys.exit(('tensorflow' in sys.modules) != before)"
     )

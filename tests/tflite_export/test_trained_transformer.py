@@ -13,7 +13,7 @@ import qsparse
 from qsparse.callbacks import PruneThenQuantize
 from qsparse.compressor import compressed_layers
 from qsparse.tflite_export import verify_file
-from qsparse.tflite_export.flatbuffer import ModelFile
+from qsparse.tflite_export.files.model_file import ModelFile
 from tests.conftest import compiled
 from tests.tflite_export.transformers import transformer
 

@@ -7,11 +7,11 @@ from ai_edge_litert.interpreter import Interpreter
 from keras import layers
 
 import qsparse
-from qsparse.tflite_export import calibrate
-from qsparse.tflite_export.data import collect
-from qsparse.tflite_export.flatbuffer import ModelFile
-from qsparse.tflite_export.freeze import freeze
-from qsparse.tflite_export.neuron_groups import groups
+from qsparse.tflite_export.files.model_file import ModelFile
+from qsparse.tflite_export.graph.freeze import freeze
+from qsparse.tflite_export.graph.samples import collect
+from qsparse.tflite_export.passes import pipeline
+from qsparse.tflite_export.passes.neuron_groups import groups
 from tests.tflite_export.transformers import (
     file_error,
     gelu,
@@ -35,7 +35,7 @@ def test_a_loud_channel_and_neuron_cost_no_accuracy(
     path = tmp_path / "m.tflite"
     error, _ = file_error(model, rows, path)
     for name in ("scale_channels", "smooth", "group_neurons", "float_sums"):
-        monkeypatch.setattr(calibrate, name, nothing)
+        monkeypatch.setattr(pipeline, name, nothing)
     without, _ = file_error(model, rows, path)
     assert error < 0.12
     assert without > 3 * error
@@ -46,7 +46,7 @@ def test_each_pass_is_needed(name, rows, tmp_path, monkeypatch):
     loud = {"scale_channels": {"scale": 100.0}, "group_neurons": {"neuron": 50.0}}
     model = transformer(**loud[name])
     error, _ = file_error(model, rows, tmp_path / "m.tflite")
-    monkeypatch.setattr(calibrate, name, nothing)
+    monkeypatch.setattr(pipeline, name, nothing)
     without, _ = file_error(model, rows, tmp_path / "m.tflite")
     assert error < 0.12
     assert without > 1.5 * error
@@ -58,7 +58,7 @@ def test_streams_keep_small_channels(final, use_bias, rows, tmp_path, monkeypatc
     model, path = stream(final, use_bias), tmp_path / "m.tflite"
     error, _ = file_error(model, rows, path)
     for name in ("scale_channels", "smooth", "float_sums"):
-        monkeypatch.setattr(calibrate, name, nothing)
+        monkeypatch.setattr(pipeline, name, nothing)
     without, _ = file_error(model, rows, path)
     assert error < 0.08
     assert without > 3 * error
@@ -89,7 +89,7 @@ def test_neurons_of_like_size_make_a_group(sizes, counts):
 def test_groups_multiply_no_more_than_the_whole_layer(rows, tmp_path, monkeypatch):
     model, path = transformer(neuron=50.0), tmp_path / "m.tflite"
     _, report = file_error(model, rows, path)
-    monkeypatch.setattr(calibrate, "group_neurons", nothing)
+    monkeypatch.setattr(pipeline, "group_neurons", nothing)
     _, whole = file_error(model, rows, path)
     # A product with one neuron is a MUL, which has none.
     assert 0.99 * whole.macs < report.macs <= whole.macs and whole.int8_share == 1.0
@@ -113,10 +113,10 @@ def test_masks_leave_scores_their_range(how, rows, tmp_path, monkeypatch):
         )
     if how == "two":
         return  # without the passes LiteRT aborts: it cannot add on such scales
-    monkeypatch.setattr(calibrate, "score_tensors", lambda graph: {})
-    monkeypatch.setattr(calibrate, "factor_masks", nothing)
-    monkeypatch.setattr(calibrate, "limit_masks", nothing)
-    monkeypatch.setattr(calibrate, "limit_constant_masks", nothing)
+    monkeypatch.setattr(pipeline, "score_tensors", lambda graph: {})
+    monkeypatch.setattr(pipeline, "factor_masks", nothing)
+    monkeypatch.setattr(pipeline, "limit_masks", nothing)
+    monkeypatch.setattr(pipeline, "limit_constant_masks", nothing)
     try:
         without, _ = file_error(model, [rows, mask], path)
     except RuntimeError:  # so far off that nothing is written
@@ -162,7 +162,7 @@ def test_ranges_end_early_only_where_softmax_alone_reads(rows):
     model = keras.Model(inputs, outputs)
     samples = collect(model, rows)
     graph = freeze(model, samples.specs, samples.structure)
-    ranges = calibrate.quantize_activations(graph, samples.batches)
+    ranges = pipeline.quantize_activations(graph, samples.batches)
     least = model.predict(rows, verbose=0)[0].min()
     assert least < -12
     assert min(r.low for r in ranges.values()) <= 0.99 * least

@@ -8,9 +8,10 @@ import pytest
 from keras import layers
 
 import qsparse
+from qsparse import cli
 from qsparse.compressor import compressed_layers
-from qsparse.tflite_export import cli, verify_file
-from qsparse.tflite_export.tensor_parity import (
+from qsparse.tflite_export import verify_file
+from qsparse.tflite_export.parity.difference import (
     Difference,
     TensorParity,
     first_growth,

@@ -10,8 +10,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from qsparse.tflite_export import cli, verify_file
-from qsparse.tflite_export.html_report import to_html
+from qsparse import cli
+from qsparse.tflite_export import verify_file
+from qsparse.tflite_export.report.html import to_html
 from tests.tflite_export.verification import (
     loaded,
     shifted,

@@ -6,17 +6,17 @@ import pytest
 from keras import layers
 
 import qsparse
+from benchmarks.accuracy import outputs
 from qsparse.compressor import compressed_layers
-from qsparse.recipes.accuracy import outputs
-from qsparse.tflite_export import calibrate
-from qsparse.tflite_export.calibrate import quantize_activations
-from qsparse.tflite_export.convert import convert
-from qsparse.tflite_export.data import collect
-from qsparse.tflite_export.flatbuffer import ModelFile
-from qsparse.tflite_export.freeze import freeze
-from qsparse.tflite_export.graph import LayerKernel
-from qsparse.tflite_export.verify import compare
-from qsparse.tflite_export.weights import TrainedLayer, restore
+from qsparse.tflite_export.files.model_file import ModelFile
+from qsparse.tflite_export.graph.convert import convert
+from qsparse.tflite_export.graph.freeze import freeze
+from qsparse.tflite_export.graph.graph import LayerKernel
+from qsparse.tflite_export.graph.samples import collect
+from qsparse.tflite_export.parity.outputs import compare
+from qsparse.tflite_export.parity.trained import TrainedLayer, restore
+from qsparse.tflite_export.passes import pipeline
+from qsparse.tflite_export.passes.pipeline import quantize_activations
 from tests.tflite_export import models
 
 
@@ -134,7 +134,7 @@ def test_biases_are_rounded_as_in_the_file(data, monkeypatch):
     differing = {}
     for baked in (True, False):
         if not baked:
-            monkeypatch.setattr(calibrate, "bake_biases", lambda graph: None)
+            monkeypatch.setattr(pipeline, "bake_biases", lambda graph: None)
         file, graph, ranges, batches = converted(model, data, {})
         differing[baked] = compare(file.to_bytes(), graph, ranges, batches).mean_lsb
     assert differing[True] < 1e-4

@@ -6,7 +6,7 @@ import numpy as np
 
 import qsparse
 from qsparse.tflite_export import verify_file
-from qsparse.tflite_export.flatbuffer import ModelFile
+from qsparse.tflite_export.files.model_file import ModelFile
 
 
 @functools.cache

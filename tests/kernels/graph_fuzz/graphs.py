@@ -5,7 +5,9 @@ import copy
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from ...one_op_models import ACTIVATIONS, sparse_weights
+from benchmarks.one_op_models import ACTIVATIONS
+from benchmarks.sparse_weights import sparse_weights
+
 from .writer import FLOAT32, INT32, Writer
 
 _CHANNELS = (4, 8, 16, 22, 32, 48, 64)

@@ -1,0 +1,1 @@
+"""Pretrained weights and data that packages of public registries carry."""

@@ -1,0 +1,1 @@
+"""Bytes of .tflite, .qsp, .keras and .npz: what is untrusted is read here."""

@@ -1,0 +1,1 @@
+"""The frozen graph: made of a model, looked at, run, converted."""

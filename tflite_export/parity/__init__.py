@@ -1,0 +1,1 @@
+"""A model beside its file: who is who, and how far off."""

@@ -1,0 +1,223 @@
+"""Puts a model and the file exported from it side by side again.
+
+The fake-quantized graph is built anew from the model with the ranges that stand in the
+file, so that nothing has to be calibrated and both sides compute on the same grids.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from qsparse.compressor import export_mode
+from qsparse.saving import load_model
+from qsparse.tflite_export.export import INT8
+from qsparse.tflite_export.files.keras_file import read_keras_file
+from qsparse.tflite_export.files.model_file import ModelFile
+from qsparse.tflite_export.files.model_parts import Tensor
+from qsparse.tflite_export.graph.freeze import freeze
+from qsparse.tflite_export.graph.graph import Graph
+from qsparse.tflite_export.graph.ranges import Range
+from qsparse.tflite_export.graph.samples import Samples, collect
+from qsparse.tflite_export.parity.regions import LayerNames, Region, find_region
+from qsparse.tflite_export.parity.tensor_map import in_order
+from qsparse.tflite_export.parity.trained import TrainedLayer, trained_layers
+from qsparse.tflite_export.passes.pipeline import choose_ranges, insert_ranges
+from qsparse.tflite_export.passes.record import Choices
+from qsparse.tflite_export.passes.safe_scales import widen
+
+_RANGE_TOLERANCE = 1e-4  # relative; what float32 scales lose
+_AGAIN = "Give the model and the file that was exported from it, or export it again."
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A model, its file, and what connects them.
+
+    Attributes:
+        model: the Keras model.
+        file: the file.
+        graph: the fake-quantized graph of the model, with the ranges of the file.
+        ranges: tensor of the graph -> its range in the file, in topological order;
+            tensors the file does not compute in int8 are missing.
+        stored: tensor of the graph -> tensor of the file that holds it.
+        regions: tensor of the graph -> what computes it.
+        trained: the compressed layers.
+        samples: the data, in batches of the file.
+        changed_ranges: trained ranges that are not those of the file.
+    """
+
+    model: keras.Model
+    file: ModelFile
+    graph: Graph
+    ranges: dict[str, Range]
+    stored: dict[str, Tensor]
+    regions: dict[str, Region]
+    trained: list[TrainedLayer]
+    samples: Samples
+    changed_ranges: list[str]
+
+
+def read_model(path: str | Path) -> keras.Model:
+    """Loads a .keras file without running any code that is in it.
+
+    Args:
+        path: a file written by `model.save`.
+
+    Raises:
+        ValueError: another kind of file, a damaged one, or one with custom layers that
+            are not registered.
+        FileNotFoundError: no such file.
+    """
+    path = Path(path)
+    if path.suffix != ".keras":
+        raise ValueError(f"the model must be a .keras file, got {str(path)!r}.")
+    if not path.is_file():
+        raise FileNotFoundError(f"no such file: {path}")
+    read_keras_file(path)  # refuses what would not fit in memory
+    try:
+        return load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # a hostile file can be wrong in any way
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ValueError(
+            f"Keras cannot load {path}: {reason[0]} If it has layers of your own, "
+            "register them and call qsparse.tflite_export.verify_file from Python."
+        ) from error
+
+
+def pair(model: keras.Model, file: ModelFile, data: Any, limit: int) -> Pair:
+    """Builds the graph of `model` with the ranges of `file`.
+
+    Args:
+        model: a built Keras model.
+        file: the file exported from it.
+        data: samples in any form `qsparse.export` takes.
+        limit: most samples to read.
+
+    Raises:
+        ValueError: the two do not belong together, or the data does not fit.
+    """
+    recorded, choices = _recorded(file)
+    batch_size = file.inputs[0].shape[0] if file.inputs and file.inputs[0].shape else 1
+    samples = collect(model, data, batch_size=batch_size, limit=limit)
+    with export_mode(model):
+        graph = freeze(model, samples.specs, samples.structure)
+    trained = trained_layers(model)
+    try:
+        layout = choose_ranges(graph, choices, float_ends=float_ends(file))
+        choices.finish()
+    except ValueError as error:
+        raise refuse(file, str(error)) from error
+    wanted = in_order(graph, layout.ranges)
+    stored = _match(file, graph, list(wanted), recorded)
+    ranges = {
+        tensor: _range_of(stored[tensor], wanted[tensor].source) for tensor in stored
+    }
+    expected = {
+        t: wanted[t] if wanted[t].source == "trained" else ranges[t] for t in stored
+    }
+    widen(graph, expected)
+    insert_ranges(graph, ranges, layout.exempt)
+    names = LayerNames(model)
+    changed = [
+        tensor
+        for tensor in stored
+        if wanted[tensor].source == "trained"
+        and not _is_close(expected[tensor], ranges[tensor])
+    ]
+    return Pair(
+        model,
+        file,
+        graph,
+        ranges,
+        stored,
+        {t: find_region(graph, t, set(ranges), names) for t in ranges},
+        trained,
+        samples,
+        changed,
+    )
+
+
+def float_ends(file: ModelFile) -> bool:
+    """Returns whether a file was exported with float inputs and outputs."""
+    return not any(t.dtype == np.int8 for t in [*file.inputs, *file.outputs])
+
+
+def refuse(file: ModelFile, why: str) -> ValueError:
+    """Returns the error for a model and a file that do not belong together."""
+    return ValueError(f"{file.name} was not made from this model: {why}. {_AGAIN}")
+
+
+def _recorded(file: ModelFile) -> tuple[list[str | None], Choices]:
+    """Returns the tensor of the file for each quantized tensor, in order.
+
+    And what else the export decided from its data.
+    """
+    metadata = file.metadata()
+    if metadata is None or "tensors" not in metadata:
+        raise ValueError(
+            f"{file.name} does not say which of its tensors are which of the model: it "
+            "was not written by qsparse.export, or by an older version. Export the "
+            "model again."
+        )
+    precision = metadata.get("precision", INT8)
+    if precision != INT8:
+        raise ValueError(
+            f"{file.name} has {precision} precision; only int8 files are compared "
+            "tensor by tensor."
+        )
+    if "choices" not in metadata:
+        raise ValueError(
+            f"{file.name} does not say what its export decided from data: it was "
+            "written by an older version. Export the model again."
+        )
+    try:
+        tensors = [
+            None if stored is None else str(stored) for _, stored in metadata["tensors"]
+        ]
+        return tensors, Choices.from_list(metadata["choices"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"the entry of qsparse in {file.name} is damaged: {error}. {_AGAIN}"
+        ) from error
+
+
+def _match(
+    file: ModelFile, graph: Graph, tensors: list[str], recorded: list[str | None]
+) -> dict[str, Tensor]:
+    """Pairs tensors by position: names change when a model is loaded anew."""
+    if len(tensors) != len(recorded):
+        raise refuse(
+            file,
+            f"the model has {len(tensors)} quantized tensors, the file {len(recorded)}",
+        )
+    by_name = {tensor.name: tensor for tensor in file.tensors}
+    stored: dict[str, Tensor] = {}
+    for tensor, name in zip(tensors, recorded, strict=True):
+        if name is None:
+            continue
+        found = by_name.get(name)
+        if found is None or found.dtype != np.int8 or found.scales.size != 1:
+            raise refuse(file, f"it has no int8 tensor {name!r}")
+        if np.prod(found.shape) != np.prod(graph.shapes[tensor]):
+            raise refuse(
+                file,
+                f"tensor {tensor!r} has shape {graph.shapes[tensor]} in the model and "
+                f"{found.shape} in the file",
+            )
+        stored[tensor] = found
+    return stored
+
+
+def _range_of(tensor: Tensor, source: str) -> Range:
+    scale, zero = float(tensor.scales[0]), int(tensor.zero_points[0])
+    return Range(source, (-128 - zero) * scale, (127 - zero) * scale)
+
+
+def _is_close(one: Range, other: Range) -> bool:
+    """Whether two ranges are one; the file's is moved so that 0 is a level."""
+    step = (other.high - other.low) / 255
+    width = (one.high - one.low) / 255
+    return abs(width / step - 1) < _RANGE_TOLERANCE and abs(one.low - other.low) <= step

@@ -1,0 +1,1 @@
+"""Rewrites of the graph on its way to int8."""

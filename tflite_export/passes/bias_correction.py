@@ -1,0 +1,90 @@
+"""What rounding weights shifts on average is taken back by the biases.
+
+An output channel that loses `W - round(W)` of its weights shifts by that times the
+mean of its inputs, on every sample alike (Nagel et al., "Data-free quantization
+through weight equalization and bias correction", 2019, section 4.2).
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from qsparse.tflite_export.graph.graph import Graph, Node, node_name
+from qsparse.tflite_export.graph.run import measure
+from qsparse.tflite_export.passes.record import Choices
+from qsparse.tflite_export.passes.simplify import by_channel, channel_count
+
+
+def correct_biases(
+    graph: Graph,
+    exact: Mapping[str, np.ndarray],
+    choices: Choices,
+    batches: Iterable[list[np.ndarray]],
+) -> None:
+    """Adds the mean shift of every output channel to its bias.
+
+    Args:
+        graph: a simplified graph with rounded weights; changed in place.
+        exact: products by name -> their weights before rounding.
+        choices: takes down, or repeats, the shifts.
+        batches: representative samples.
+    """
+    heads = [
+        (node, graph.nodes[node_name(node.input[0])])
+        for node in graph.nodes.values()
+        if node.op == "BiasAdd"
+        and node_name(node.input[0]) in exact
+        and graph.is_constant(node.input[1])
+    ]
+    # Outputs of a transposed convolution do not all see the same taps.
+    heads = [pair for pair in heads if pair[1].op != "Conv2DBackpropInput"]
+    shifts = choices.make(
+        [channel_count(graph, head) or 0 for _, head in heads],
+        lambda: _shifts(graph, [head for _, head in heads], exact, batches),
+    )
+    for (bias, _), shift in zip(heads, shifts, strict=True):
+        if shift.size:
+            value = graph.value(bias.input[1]) + shift
+            bias.input[1] = graph.add_constant(f"{bias.name}/corrected", value)
+    graph.refresh()
+
+
+def _shifts(
+    graph: Graph,
+    heads: list[Node],
+    exact: Mapping[str, np.ndarray],
+    batches: Iterable[list[np.ndarray]],
+) -> list[np.ndarray]:
+    sources = [head.input[0] for head in heads]
+
+    def means(get: Callable[[str], tf.Tensor]) -> list[tf.Tensor]:
+        return [
+            tf.reduce_mean(tf.reshape(get(t), (-1, graph.shapes[t][-1])), axis=0)
+            for t in sources
+        ]
+
+    total = [np.zeros(graph.shapes[t][-1]) for t in sources]
+    count = 0
+    for found in measure(graph, means, batches):
+        total = [a + b for a, b in zip(total, found, strict=True)]
+        count += 1
+    return [
+        _shift(graph, head, exact[head.name], mean / max(count, 1))
+        for head, mean in zip(heads, total, strict=True)
+    ]
+
+
+def _shift(
+    graph: Graph, head: Node, weights: np.ndarray, mean: np.ndarray
+) -> np.ndarray:
+    """Returns the mean shift of each output channel, float32."""
+    lost = by_channel(head, weights) - by_channel(head, graph.value(head.input[1]))
+    if head.op == "DepthwiseConv2dNative":
+        multiplier = len(lost) // len(mean)
+        return (lost.sum(axis=1) * np.repeat(mean, multiplier)).astype(np.float32)
+    # The input channels of a group come last, whatever taps stand in front of them.
+    inputs = weights.shape[2] if head.op == "Conv2D" else len(mean)
+    groups = len(mean) // inputs
+    taps = lost.reshape(groups, len(lost) // groups, -1, inputs).sum(axis=2)
+    return np.einsum("goi,gi->go", taps, mean.reshape(groups, inputs)).reshape(-1)

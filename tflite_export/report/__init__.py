@@ -1,0 +1,1 @@
+"""Text, tables, HTML and plots; nothing is computed here."""

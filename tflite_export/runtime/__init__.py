@@ -1,0 +1,1 @@
+"""Interpreters; they need neither TensorFlow nor Keras."""
