@@ -17,6 +17,7 @@ from qsparse.tflite_export import ethos
 from qsparse.tflite_export.export_report import ExportReport
 from qsparse.tflite_export.files.int4 import to_int4
 from qsparse.tflite_export.files.model_file import ModelFile
+from qsparse.tflite_export.files.precision import DYNAMIC_RANGE, FLOAT, INT8
 from qsparse.tflite_export.files.write import check_destination, write_whole
 from qsparse.tflite_export.graph.convert import INFERENCE_TYPES, convert
 from qsparse.tflite_export.graph.file_ends import name_ends
@@ -47,7 +48,6 @@ from qsparse.tflite_export.passes.pipeline import (
 from qsparse.tflite_export.passes.record import Choices
 
 FORMAT_VERSION = 1
-INT8, DYNAMIC_RANGE, FLOAT = "int8", "dynamic-range", "float"
 _PARITY_SAMPLES = 32
 _CHANGED = (
     "A layer is 'changed' if its own `call`, or what calls it, computes other weights "

@@ -8,13 +8,10 @@ import numpy as np
 
 from qsparse.tflite_export.graph.channels import produced_channels, takes_factors
 from qsparse.tflite_export.graph.graph import Graph, Node, node_name
+from qsparse.tflite_export.graph.ops import HOMOGENEOUS, POOLS, PRODUCTS, SUMS
 from qsparse.tflite_export.graph.ranges import fuses_with_next
 
-_SUMS = {"Add", "AddV2"}
 # f(a * x) = a * f(x) for a > 0, but for where ReLU6 ends.
-_HOMOGENEOUS = {"Relu", "Relu6", "LeakyRelu"}
-_POOLS = {"MaxPool", "AvgPool"}
-_PRODUCTS = {"BatchMatMul", "BatchMatMulV2", "Einsum"}
 
 
 @dataclass
@@ -108,7 +105,7 @@ class _Search:
         for name in map(node_name, known):
             node = self.graph.nodes[name]
             # Of two tensors of one path, a product would take the factors twice.
-            if node.op in _PRODUCTS and sum(t in known for t in node.input) > 1:
+            if node.op in PRODUCTS and sum(t in known for t in node.input) > 1:
                 raise _NoPathError
         return path
 
@@ -124,7 +121,7 @@ class _Search:
         if produced == path.channels and _is_last(which, path.channels):
             path.producers.append(node)
             return []
-        if node.op in _HOMOGENEOUS | _SUMS:
+        if node.op in HOMOGENEOUS | SUMS:
             return [(source, which) for source in node.input]
         if any(source in known for source in node.input):
             return []
@@ -136,7 +133,7 @@ class _Search:
         """Returns what a node makes of a tensor; takes a consumer down."""
         if node.name in self.floating:
             raise _NoPathError
-        if node.op in _HOMOGENEOUS:
+        if node.op in HOMOGENEOUS:
             path.clipped |= node.op == "Relu6"
             return [(node.name, which)]
         after = self._moved(node, tensor, which, path.channels)
@@ -152,18 +149,18 @@ class _Search:
         shape = self.graph.shapes[node.name]
         if not shape or -1 in shape:
             raise _NoPathError
-        if node.op in _SUMS:
+        if node.op in SUMS:
             same = all(self.graph.shapes[source] == shape for source in node.input)
             return which if same else None
         if node.op == "Reshape" and math.prod(shape) == which.size:
             return which.reshape(shape)
         if node.op == "Transpose" and self.graph.is_constant(node.input[1]):
             return which.transpose(self.graph.value(node.input[1]))
-        if node.op in _PRODUCTS and not self.graph.is_constant(node.input[1]):
+        if node.op in PRODUCTS and not self.graph.is_constant(node.input[1]):
             return self._weighted(node, tensor, which)
         if not _is_last(which, channels):
             return None
-        if node.op in _POOLS or self._pads_or_averages(node, which.ndim):
+        if node.op in POOLS or self._pads_or_averages(node, which.ndim):
             return self._on_last_axis(node.name, channels)
         return None
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from qsparse.tflite_export.graph.graph import Graph, Node, node_name
 from qsparse.tflite_export.graph.run import measure
-from qsparse.tflite_export.passes.simplify import (
+from qsparse.tflite_export.graph.weighted import (
     channel_count,
     is_transposed,
     over_weights,

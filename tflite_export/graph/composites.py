@@ -9,13 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from qsparse.tflite_export.graph.affine import affine_constant
 from qsparse.tflite_export.graph.graph import Graph, Node, node_name
-from qsparse.tflite_export.passes.simplify import affine_constant
+from qsparse.tflite_export.graph.ops import GATE_PARTS, GATES, STATISTICS
 
-_ARITHMETIC = {"Add", "AddV2", "Sub", "Mul", "RealDiv", "Neg", "Pow", "Square"}
-_GATED = {"Erf", "Erfc", "Tanh", "Relu6"}
-_INSIDE = _ARITHMETIC | _GATED | {"Relu"}
-_STATISTICS = {"SquaredDifference", "Maximum"} | _ARITHMETIC
 _MOST_NODES = 16  # in one group; the largest known has eleven
 
 
@@ -61,7 +58,7 @@ def find_composites(graph: Graph) -> Composites:
     normalizing: set[str] = set()
     gates: list[Gate] = []
     for node in list(graph.nodes.values()):
-        if node.op in _GATED:
+        if node.op in GATES:
             gate = _gated(graph, users, node)
             if gate is not None:
                 gates.append(gate)
@@ -146,7 +143,7 @@ def _between(graph: Graph, base: str, end: str) -> set[str]:
         node = graph.nodes[node_name(tensor)]
         if tensor == base or node.op == "Const" or node.name in inside:
             continue
-        if node.op not in _INSIDE or len(inside) == _MOST_NODES:
+        if node.op not in GATE_PARTS or len(inside) == _MOST_NODES:
             return set()
         inside.add(node.name)
         stack += node.input
@@ -167,7 +164,7 @@ def _normalization(
     for node in graph.nodes.values():  # topological: one sweep closes the region
         variable = [t for t in node.input if not graph.is_constant(t)]
         if (
-            node.op in _STATISTICS
+            node.op in STATISTICS
             and any(node_name(t) in region for t in variable)
             and all(t == base or node_name(t) in region for t in variable)
         ):
@@ -207,7 +204,7 @@ def _statistics(graph: Graph, anchor: Node) -> tuple[str | None, set[str]]:
                 frontier += [t for t in source.input if t != source.input[0]]
             else:
                 bases.add(node.input[0])
-        elif node.op in _STATISTICS:
+        elif node.op in STATISTICS:
             above.add(node.name)
             frontier += node.input
         else:

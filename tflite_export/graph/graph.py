@@ -8,9 +8,10 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import tensorflow as tf
 
+from qsparse.tflite_export.graph.ops import NO_OPS
+
 Node: TypeAlias = tf.compat.v1.NodeDef
 FAKE_QUANT = "FakeQuantWithMinMaxVars"
-_NO_OPS = {"Identity", "StopGradient", "PreventGradient", "CheckNumerics", "Snapshot"}
 # Elements of a constant that TensorFlow gets by reference. Shapes, axes and ranges are
 # smaller, and shape inference must see them; weights would be copied at every import.
 LARGE = 4096
@@ -294,7 +295,7 @@ class Graph:
 
     def _drop_no_ops(self) -> None:
         for node in list(self.nodes.values()):
-            if node.op in _NO_OPS:
+            if node.op in NO_OPS:
                 self.rewire(node.name, node.input[0])
                 del self.nodes[node.name]
             elif node.op == "IdentityN":  # what a custom gradient leaves behind

@@ -5,46 +5,21 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from qsparse.tflite_export.graph.affine import affine_constant
 from qsparse.tflite_export.graph.graph import FAKE_QUANT, Graph, Node, node_name
-from qsparse.tflite_export.passes.simplify import ACTIVATIONS, WEIGHTED, affine_constant
+from qsparse.tflite_export.graph.ops import (
+    ACTIVATIONS,
+    INT8_OPS,
+    PRODUCTS,
+    SAME_SCALE,
+    SELECTS,
+    WEIGHTED,
+    WITHOUT_RANGE,
+    fixed_range,
+)
 
-# Outputs keep the scale of the input; LiteRT has no requantization in them. A range
-# found behind one of them is exact in front of it too.
-SAME_SCALE = {
-    *("Reshape", "Squeeze", "ExpandDims", "Transpose", "MaxPool", "Pad", "PadV2"),
-    *("Slice", "StridedSlice", "Split", "SplitV", "Unpack", "Tile", "MirrorPad"),
-    *("SpaceToBatchND", "BatchToSpaceND", "DepthToSpace", "SpaceToDepth"),
-    *("ResizeNearestNeighbor", "Gather", "GatherV2"),
-}
-# They only move values about.
-MOVES = {"Reshape", "Squeeze", "ExpandDims", "Transpose"}
-JOINS = {"ConcatV2", "Pack"}
-_SELECTS = {"Select", "SelectV2"}  # between a tensor and zeros
-# Integers are copied from one operand or another.
-ONE_SCALE = {"Maximum", "Minimum", "Select", "SelectV2"}
-# The LiteRT kernels compute these in the scale of their input, though the result spans
-# less. Unlike behind a maximum, a range behind them says nothing about the input, which
-# is wider: such a range has no place in the file.
-AVERAGES = {"AvgPool", "ResizeBilinear"}
-# The converter would give their operands the scale of the result.
-_FLOAT_ONLY = {"OneHot"}
 # Nothing is that narrow and alive.
 DEAD = 1e-12
-# The LiteRT kernels of these ops have their output scale built in.
-FIXED = {
-    "Softmax": (0.0, 255 / 256),
-    "Sigmoid": (0.0, 255 / 256),
-    "Tanh": (-1.0, 127 / 128),
-    "LogSoftmax": (-255 / 16, 0.0),
-}
-_ELEMENTWISE = {"Add", "AddV2", "BiasAdd", "Sub", "Mul", "Maximum", "Minimum"}
-PRODUCTS = {"BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum"}
-_OTHERS = {
-    *("Mean", "Sum", "AvgPool", "LeakyRelu", "Elu", "Einsum"),
-    *("ResizeBilinear", "Conv3D", "BatchMatMul", "Relu"),
-    *("Relu6", "HardSwish"),
-}
-INT8_OPS = WEIGHTED | SAME_SCALE | set(FIXED) | _ELEMENTWISE | JOINS | _OTHERS
 
 
 @dataclass
@@ -185,8 +160,9 @@ def choose(
             continue
         if _takes_none(graph, root):
             continue
-        if node.op in FIXED and root not in interior:
-            ranges[root] = Range("fixed", *FIXED[node.op])
+        fixed = fixed_range(node.op)
+        if fixed is not None and root not in interior:
+            ranges[root] = Range("fixed", *fixed)
         elif root not in ranges and root not in interior:
             if not fuses_with_next(graph, users, root):
                 ranges[root] = Range("calibrated")
@@ -220,7 +196,7 @@ def root_of(graph: Graph, tensor: str) -> str:
 
 def kept_from(graph: Graph, node: Node) -> str | None:
     """Returns the tensor whose scale a node keeps; None if it has one of its own."""
-    if node.op in _SELECTS:
+    if node.op in SELECTS:
         branches = [t for t in node.input[1:] if not graph.is_constant(t)]
         values = [graph.constant(t) for t in node.input[1:]]
         zeros = all(value is None or not value.any() for value in values)
@@ -228,7 +204,7 @@ def kept_from(graph: Graph, node: Node) -> str | None:
             return None
         # Of other tensors a select may hide values that would stretch the range.
         root = graph.nodes[node_name(root_of(graph, branches[0]))]
-        return branches[0] if root.op in FIXED else None
+        return None if fixed_range(root.op) is None else branches[0]
     if node.op not in SAME_SCALE or not _keeps_scale(graph, node):
         return None
     source = node.input[1] if node.op == "Split" else node.input[0]
@@ -237,7 +213,7 @@ def kept_from(graph: Graph, node: Node) -> str | None:
 
 
 def _takes_none(graph: Graph, tensor: str) -> bool:
-    return graph.nodes[node_name(tensor)].op in AVERAGES | _FLOAT_ONLY
+    return graph.nodes[node_name(tensor)].op in WITHOUT_RANGE
 
 
 def _keeps_scale(graph: Graph, node: Node) -> bool:

@@ -7,6 +7,7 @@ import numpy as np
 
 from qsparse.tflite_export.files.model_file import ModelFile
 from qsparse.tflite_export.files.model_parts import Op, Tensor
+from qsparse.tflite_export.graph.weighted import by_channel
 from qsparse.tflite_export.parity.pairing import Pair, refuse
 from qsparse.tflite_export.parity.trained import (
     FOUND,
@@ -17,7 +18,6 @@ from qsparse.tflite_export.parity.trained import (
     find_places,
     overflowing,
 )
-from qsparse.tflite_export.passes.simplify import by_channel
 
 # Beyond this many other integers per nonzero one, in most layers, the model is another.
 _OTHER_MODEL = 0.5

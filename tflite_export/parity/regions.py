@@ -7,7 +7,7 @@ import keras
 
 from qsparse.keras_compat import walk_layers
 from qsparse.tflite_export.graph.graph import FAKE_QUANT, Graph, Node, node_name
-from qsparse.tflite_export.passes.simplify import WEIGHTED
+from qsparse.tflite_export.graph.ops import WEIGHTED
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,13 @@ import numpy as np
 from qsparse.compressor import compressed_layers
 from qsparse.tflite_export.files.model_file import ModelFile
 from qsparse.tflite_export.files.model_parts import CHANNEL_AXIS, Op, Tensor
-from qsparse.tflite_export.graph.graph import Graph, Node
-from qsparse.tflite_export.passes.simplify import WEIGHTED, by_channel
+from qsparse.tflite_export.graph.graph import Graph
+from qsparse.tflite_export.graph.ops import LOOPS
+from qsparse.tflite_export.graph.weighted import multiplies, rows_of
 
 _ROUNDING = 0.51  # half a step, and what float32 adds to it
 _FLOAT_ROUNDING = 1e-5  # of the largest weight of a channel, folded in float32
 _LARGEST_BIAS = 2**31 - 1
-_LOOPS = {"While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase"}
 
 FOUND, IN_FLOAT = "found", "in float"
 UNUSED, FOLDED, IN_LOOP = "unused", "folded", "in a loop"
@@ -155,7 +155,7 @@ def find_places(graph: Graph) -> dict[str, list[Place]]:
             continue
         parts = (graph.value(node.input[1]), kernel.integers, kernel.mask)
         rows, integers, mask = (
-            None if part is None else _rows(node, part) for part in parts
+            None if part is None else rows_of(node, part) for part in parts
         )
         if integers is not None:
             integers = integers.astype(np.int32)
@@ -253,47 +253,13 @@ def _why_absent(graph: Graph, path: str) -> str:
     readers = [
         node for node in graph.nodes.values() if (own | blended) & set(node.input)
     ]
-    if any(node.op in _LOOPS for node in readers):
+    if any(node.op in LOOPS for node in readers):
         return IN_LOOP
     weighs = any(
         len(node.input) > 1 and node.input[1] in blended and multiplies(graph, node)
         for node in readers
     )
     return CHANGED if own or weighs else FOLDED
-
-
-def multiplies(graph: Graph, node: Node) -> bool:
-    """Whether the second operand of a node can be told apart by output channel."""
-    if node.op == "Einsum":
-        return _einsum_axes(node) is not None
-    plain = node.op != "BatchMatMulV2" or len(graph.shapes[node.input[1]]) == 2
-    return node.op in WEIGHTED and plain
-
-
-def _rows(node: Node, weights: np.ndarray) -> np.ndarray:
-    if node.op != "Einsum":
-        return by_channel(node, weights)
-    axes = _einsum_axes(node)
-    if axes is None:
-        raise ValueError(f"{node.name!r} has no weights by output channel.")
-    outputs, inputs = axes
-    size = int(np.prod([weights.shape[axis] for axis in outputs]))
-    return weights.transpose(*outputs, *inputs).reshape(size, -1)
-
-
-def _einsum_axes(node: Node) -> tuple[list[int], list[int]] | None:
-    """Returns the axes of the right operand that are outputs and that are summed."""
-    left, result = node.attr["equation"].s.decode().replace("...", "").split("->")
-    operands = left.split(",")
-    if len(operands) != 2:
-        return None
-    data, weights = operands
-    outputs = [weights.index(c) for c in result if c in weights]
-    inputs = [weights.index(c) for c in data if c in weights]
-    apart = not set(outputs) & set(inputs)
-    return (
-        (outputs, inputs) if apart and len(outputs + inputs) == len(weights) else None
-    )
 
 
 def channels(op: Op, weights: Tensor) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 
 from qsparse.tflite_export.graph.graph import FAKE_QUANT, Graph, Node, node_name
 from qsparse.tflite_export.graph.ranges import kept_from
-from qsparse.tflite_export.passes.simplify import (
+from qsparse.tflite_export.graph.weighted import (
     by_channel,
     channel_count,
     data_input,

@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from qsparse.tflite_export.graph.graph import Graph, Node, node_name
 from qsparse.tflite_export.graph.run import measure
+from qsparse.tflite_export.graph.weighted import by_channel, channel_count
 from qsparse.tflite_export.passes.record import Choices
-from qsparse.tflite_export.passes.simplify import by_channel, channel_count
 
 
 def correct_biases(

@@ -5,10 +5,9 @@ A convolution sums in int32 and rounds once, to a scale of its own.
 
 import numpy as np
 
+from qsparse.tflite_export.graph.affine import affine_constant, per_channel
 from qsparse.tflite_export.graph.graph import Graph, Node, node_name
-from qsparse.tflite_export.passes.simplify import affine_constant, per_channel
-
-_PRODUCTS = {"Mul", "RealDiv"}
+from qsparse.tflite_export.graph.ops import SCALINGS
 
 
 def to_depthwise(graph: Graph, fixed: set[str]) -> None:
@@ -63,7 +62,7 @@ def _lone_affine(graph: Graph, fixed: set[str]) -> None:
         shape = graph.shapes[node.name]
         if (
             inner is None
-            or (first.op in _PRODUCTS) == (node.op in _PRODUCTS)
+            or (first.op in SCALINGS) == (node.op in SCALINGS)
             or first.name in fixed
             or len(users[first.name]) != 1
             or len(shape) != 4
@@ -91,7 +90,7 @@ def _scale_and_shift(
     value = per_channel(graph, pair, channels)
     if value is None:
         return None
-    if node.op in _PRODUCTS:
+    if node.op in SCALINGS:
         scale = value if node.op == "Mul" else 1 / value
         return scale, np.zeros_like(value)
     return np.ones_like(value), -value if node.op == "Sub" else value

@@ -21,8 +21,8 @@ from qsparse.tflite_export.graph.channels import (
     multiply_inputs,
 )
 from qsparse.tflite_export.graph.graph import Graph
+from qsparse.tflite_export.graph.weighted import by_channel, data_input
 from qsparse.tflite_export.passes.record import Choices
-from qsparse.tflite_export.passes.simplify import by_channel, data_input
 
 # A small channel behind ReLU6 that grows to the size of the others is cut at what it
 # reached in calibration. Pretrained networks lose more by that than by two bits.

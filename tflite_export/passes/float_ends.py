@@ -11,10 +11,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from qsparse.tflite_export.graph.affine import affine_constant
 from qsparse.tflite_export.graph.graph import Graph, Node, node_name
-from qsparse.tflite_export.graph.ranges import JOINS, MOVES
+from qsparse.tflite_export.graph.ops import JOINS, MOVES
 from qsparse.tflite_export.passes.one_scale import dequantized
-from qsparse.tflite_export.passes.simplify import affine_constant
 
 
 def leading_affine(graph: Graph, inputs: Iterable[str] | None = None) -> set[str]:

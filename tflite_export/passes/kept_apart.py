@@ -11,12 +11,10 @@ product less, but the weights are then on no grid of training, and rounded anew.
 import numpy as np
 import tensorflow as tf
 
+from qsparse.tflite_export.graph.affine import affine_constant
 from qsparse.tflite_export.graph.graph import Graph, Node, node_name
-from qsparse.tflite_export.parity.trained import multiplies
-from qsparse.tflite_export.passes.simplify import affine_constant, data_input
-
-_PRODUCTS = {"Mul", "RealDiv"}
-_RESHAPES = {"Reshape", "Squeeze", "ExpandDims"}
+from qsparse.tflite_export.graph.ops import RESHAPES, SCALINGS
+from qsparse.tflite_export.graph.weighted import data_input, multiplies
 
 
 def keep_apart(graph: Graph) -> None:
@@ -31,7 +29,7 @@ def keep_apart(graph: Graph) -> None:
             continue
         product = _before(graph, data_input(node))
         pair = affine_constant(graph, product)
-        if product.op not in _PRODUCTS or pair is None:
+        if product.op not in SCALINGS or pair is None:
             continue
         factor = graph.value(pair[1])
         whole = graph.shapes[pair[0]] == graph.shapes[product.name]
@@ -47,7 +45,7 @@ def keep_apart(graph: Graph) -> None:
 
 def _before(graph: Graph, tensor: str) -> Node:
     node = graph.nodes[node_name(tensor)]
-    while node.op in _RESHAPES:
+    while node.op in RESHAPES:
         node = graph.nodes[node_name(node.input[0])]
     return node
 

@@ -12,15 +12,15 @@ from dataclasses import replace
 import numpy as np
 import tensorflow as tf
 
+from qsparse.tflite_export.graph.affine import affine_constant
 from qsparse.tflite_export.graph.graph import Graph, Node, node_name
-from qsparse.tflite_export.graph.ranges import SAME_SCALE, Range, root_of
-from qsparse.tflite_export.passes.simplify import affine_constant
+from qsparse.tflite_export.graph.ops import SAME_SCALE, SELECTS, SUMS
+from qsparse.tflite_export.graph.ranges import Range, root_of
 
 # exp(-12) is 6e-6; the steps of an int8 softmax are 4e-3.
 _NEGLIGIBLE = 12.0
 _HIDDEN = -1e4  # no score is that small; float16 models mask with -6e4
-_SELECTS = {"Select", "SelectV2"}
-_SUMS = {"Add", "AddV2", "BiasAdd"}  # Keras adds (1, 1, n) as a bias
+_SUMS = SUMS | {"BiasAdd"}  # Keras adds (1, 1, n) as a bias
 
 
 def score_tensors(graph: Graph) -> dict[str, list[str]]:
@@ -108,7 +108,7 @@ def _limit_selected(graph: Graph, ranges: dict[str, Range]) -> None:
     users = graph.users()
     for tensor in score_tensors(graph):
         node = graph.nodes[node_name(tensor)]
-        if node.op not in _SELECTS or tensor not in ranges:
+        if node.op not in SELECTS or tensor not in ranges:
             continue
         values = [graph.constant(branch) for branch in node.input[1:]]
         for branch, value in zip(node.input[1:], reversed(values), strict=True):

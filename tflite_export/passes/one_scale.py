@@ -13,7 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from qsparse.tflite_export.graph.graph import FAKE_QUANT, Graph, Node, node_name
-from qsparse.tflite_export.graph.ranges import JOINS, ONE_SCALE, Range, root_of
+from qsparse.tflite_export.graph.ops import JOINS, ONE_SCALE
+from qsparse.tflite_export.graph.ranges import Range, root_of
 
 
 def share_ranges(graph: Graph, ranges: dict[str, Range]) -> None:

@@ -7,7 +7,7 @@ convolution stays in int8, where its zeros are of use.
 """
 
 from qsparse.tflite_export.graph.graph import Graph, Node, node_name
-from qsparse.tflite_export.graph.ranges import MOVES
+from qsparse.tflite_export.graph.ops import MOVES
 
 
 def patch_convolutions(

@@ -8,13 +8,8 @@ import tensorflow as tf
 
 from qsparse.tflite_export.graph.composites import Gate, find_composites, means_to_sums
 from qsparse.tflite_export.graph.graph import FAKE_QUANT, Graph, node_name
-from qsparse.tflite_export.graph.ranges import (
-    AVERAGES,
-    Range,
-    choose,
-    kept_from,
-    take_trained,
-)
+from qsparse.tflite_export.graph.ops import AVERAGES
+from qsparse.tflite_export.graph.ranges import Range, choose, kept_from, take_trained
 from qsparse.tflite_export.graph.run import measure
 from qsparse.tflite_export.passes.bake import bake_biases, bake_weights
 from qsparse.tflite_export.passes.bias_correction import correct_biases

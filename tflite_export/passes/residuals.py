@@ -20,12 +20,10 @@ from qsparse.tflite_export.graph.channels import (
     produced_channels,
 )
 from qsparse.tflite_export.graph.graph import Graph, Node, node_name
+from qsparse.tflite_export.graph.ops import LOOKUPS, MATRICES, SUMS
 from qsparse.tflite_export.passes.record import Choices
 
-_SUMS = {"Add", "AddV2"}
-_PRODUCTS = {"MatMul", "BatchMatMulV2"}
 _TO_THE_END = {"Reshape", "Squeeze", "StridedSlice", "Mean"}
-_LOOKUPS = {"Gather", "GatherV2"}
 
 
 def float_sums(graph: Graph, normalizing: set[str]) -> set[str]:
@@ -46,7 +44,7 @@ def float_sums(graph: Graph, normalizing: set[str]) -> set[str]:
     found = {
         node.name
         for node in graph.nodes.values()
-        if node.op in _SUMS
+        if node.op in SUMS
         and node.name not in normalizing | outputs
         and users[node.name]
     }
@@ -62,7 +60,7 @@ def _ends_well(users: dict, tensor: str, floating: set[str]) -> bool:
     """Whether float nodes read a tensor, or the layer a network of tokens ends with."""
     return all(
         user.name in floating
-        or user.op in _PRODUCTS
+        or user.op in MATRICES
         or (user.op in _TO_THE_END and _ends_well(users, user.name, floating))
         for user in users[tensor]
     )
@@ -159,7 +157,7 @@ def _sources(graph: Graph, floating: set[str], fixed: set[str]) -> dict[str, Nod
 
 def _channels(graph: Graph, users: dict[str, list[Node]], node: Node) -> int | None:
     """Returns the channels of a lookup or a layer; None if it is neither."""
-    if node.op not in _LOOKUPS:
+    if node.op not in LOOKUPS:
         return produced_channels(graph, users, node)
     table = graph.shapes[node.input[0]]
     by_row = node.op == "Gather" or graph.constant(node.input[2]) == 0
@@ -168,7 +166,7 @@ def _channels(graph: Graph, users: dict[str, list[Node]], node: Node) -> int | N
 
 
 def _divide(graph: Graph, node: Node, factor: np.ndarray) -> None:
-    if node.op not in _LOOKUPS:
+    if node.op not in LOOKUPS:
         divide_outputs(graph, node, factor)
         return
     table = graph.value(node.input[0]) / factor
@@ -182,7 +180,7 @@ def _largest(
     tables = {
         tensor: np.abs(graph.value(node.input[0])).max(axis=0)
         for tensor, node in sources.items()
-        if node.op in _LOOKUPS
+        if node.op in LOOKUPS
     }
     measured = [tensor for tensor in sources if tensor not in tables]
 

@@ -12,23 +12,18 @@ from dataclasses import replace
 import numpy as np
 
 from qsparse.tflite_export.graph.graph import FAKE_QUANT, Graph, Node, node_name
-from qsparse.tflite_export.graph.ranges import (
+from qsparse.tflite_export.graph.ops import (
+    ACTIVATIONS,
     JOINS,
+    LIKE_INPUT,
     ONE_SCALE,
     PRODUCTS,
-    Range,
-    root_of,
+    SUMS,
 )
-from qsparse.tflite_export.passes.simplify import (
-    ACTIVATIONS,
-    by_channel,
-    channel_count,
-    data_input,
-)
+from qsparse.tflite_export.graph.ranges import Range, root_of
+from qsparse.tflite_export.graph.weighted import by_channel, channel_count, data_input
 
 _MOST = 128.0  # half of what XNNPACK takes
-_SUMS = {"Add", "AddV2", "Sub"}
-_LIKE_THEIR_INPUT = {"Mean", "LeakyRelu"}
 
 
 def widen(graph: Graph, ranges: dict[str, Range]) -> set[str]:
@@ -69,7 +64,7 @@ def _greatest_step(graph: Graph, ranges: dict[str, Range], node: Node) -> float:
     steps = [_step(ranges.get(_root(graph, t))) for t in head.input]
     if head.op in PRODUCTS | {"Mul"}:
         return float(np.prod(steps)) if len(steps) == 2 else 0.0
-    like_input = _SUMS | _LIKE_THEIR_INPUT | JOINS | ONE_SCALE
+    like_input = SUMS | LIKE_INPUT | {"Sub"} | JOINS | ONE_SCALE
     return max(steps, default=0.0) if head.op in like_input else 0.0
 
 

@@ -9,16 +9,10 @@ the very weights the file is made of.
 
 import numpy as np
 
+from qsparse.tflite_export.graph.affine import affine_constant, per_channel
 from qsparse.tflite_export.graph.graph import Graph, Node, node_name
-
-# Their second input holds the weights.
-WEIGHTED = {
-    *("Conv2D", "DepthwiseConv2dNative", "Conv2DBackpropInput"),
-    *("MatMul", "BatchMatMulV2"),
-}
-ACTIVATIONS = {"Relu", "Relu6"}
-_RESHAPES = {"Reshape", "Squeeze", "ExpandDims"}
-_AFFINE = {"BiasAdd", "Add", "AddV2", "Sub", "Mul", "RealDiv"}
+from qsparse.tflite_export.graph.ops import ACTIVATIONS, RESHAPES
+from qsparse.tflite_export.graph.weighted import channel_count, over_weights
 
 
 def simplify(graph: Graph, fixed: set[str]) -> None:
@@ -34,57 +28,6 @@ def simplify(graph: Graph, fixed: set[str]) -> None:
     graph.refresh()
 
 
-def by_channel(node: Node, weights: np.ndarray) -> np.ndarray:
-    """Returns constant weights as a view of shape (outputs, weights per output).
-
-    The order within an output is that of a LiteRT file.
-
-    Args:
-        node: a node of one of the `WEIGHTED` ops.
-        weights: its constant second input, rank 2 for a matrix product.
-    """
-    if node.op == "Conv2D":
-        return weights.transpose(3, 0, 1, 2).reshape(weights.shape[3], -1)
-    if node.op == "Conv2DBackpropInput":
-        return weights.transpose(2, 0, 1, 3).reshape(weights.shape[2], -1)
-    if node.op == "DepthwiseConv2dNative":
-        return weights.reshape(-1, weights.shape[2] * weights.shape[3]).T
-    return weights if is_transposed(node) else weights.T
-
-
-def data_input(node: Node) -> str:
-    """Returns the tensor that a node of the `WEIGHTED` ops multiplies weights with."""
-    return node.input[2 if node.op == "Conv2DBackpropInput" else 0]
-
-
-def over_weights(node: Node, weights: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Returns one value per channel in a shape that broadcasts over the weights."""
-    if node.op == "DepthwiseConv2dNative":
-        return values.reshape(1, 1, *weights.shape[2:])
-    if node.op == "Conv2DBackpropInput" or is_transposed(node):
-        return values[:, None]
-    return values
-
-
-def is_transposed(node: Node) -> bool:
-    """Whether a matrix product takes its second operand as (outputs, inputs)."""
-    attribute = "transpose_b" if node.op == "MatMul" else "adj_y"
-    return attribute in node.attr and node.attr[attribute].b
-
-
-def affine_constant(graph: Graph, node: Node) -> tuple[str, str] | None:
-    """Returns (variable input, constant input) of an affine node, or None."""
-    if node.op not in _AFFINE:
-        return None
-    left, right = node.input[:2]
-    if graph.is_constant(right) and not graph.is_constant(left):
-        return left, right
-    swaps = node.op in ("Add", "AddV2", "Mul")
-    if swaps and graph.is_constant(left) and not graph.is_constant(right):
-        return right, left
-    return None
-
-
 def _drop_neutral(graph: Graph) -> None:
     """Removes products with one and sums with zero (`swish` multiplies by beta)."""
     for node in list(graph.nodes.values()):
@@ -94,20 +37,6 @@ def _drop_neutral(graph: Graph) -> None:
         neutral = 1 if node.op in ("Mul", "RealDiv") else 0
         if np.all(graph.value(pair[1]) == neutral):
             graph.replace(node.name, pair[0])
-
-
-def channel_count(graph: Graph, node: Node) -> int | None:
-    """Returns the number of output channels of a node with constant weights."""
-    if node.op not in WEIGHTED or not graph.is_constant(node.input[1]):
-        return None
-    shape = graph.shapes[node.input[1]]
-    if node.op == "DepthwiseConv2dNative":
-        return shape[2] * shape[3]
-    if node.op == "Conv2DBackpropInput":
-        return shape[2]
-    if node.op == "BatchMatMulV2" and len(shape) > 2:
-        return None  # one matrix per batch entry: no weights of a layer
-    return shape[-2] if is_transposed(node) else shape[-1]
 
 
 def _head_channels(graph: Graph, tensor: str) -> int | None:
@@ -125,7 +54,7 @@ def _hoist_over_reshape(graph: Graph, fixed: set[str]) -> bool:
     """Moves one element-wise node from behind a reshape to before it."""
     users = graph.users()
     for reshape in graph.nodes.values():
-        if reshape.op not in _RESHAPES:
+        if reshape.op not in RESHAPES:
             continue
         source = str(reshape.input[0])
         if (
@@ -158,35 +87,6 @@ def _hoist_over_reshape(graph: Graph, fixed: set[str]) -> bool:
         graph.shapes[node.name] = graph.shapes[source]
         return True
     return False
-
-
-def per_channel(
-    graph: Graph, pair: tuple[str, str], channels: int
-) -> np.ndarray | None:
-    """Returns the constant as one value per channel, if it is one.
-
-    Args:
-        graph: the graph.
-        pair: the (variable, constant) inputs of an affine node.
-        channels: output channels of the op the node belongs to; they may be spread
-            over several trailing axes of the variable, as in EinsumDense.
-    """
-    shape = graph.shapes[pair[0]]
-    value = graph.value(pair[1])
-    if value.ndim > len(shape) or -1 in shape:
-        return None
-    if value.size == 1:
-        return np.full(channels, value.reshape(-1)[0], value.dtype)
-    trailing = 1
-    while trailing <= len(shape) and np.prod(shape[-trailing:]) < channels:
-        trailing += 1
-    if np.prod(shape[-trailing:]) != channels:
-        return None
-    lead = value.shape[:-trailing]
-    if any(size != 1 for size in lead):
-        return None
-    kept = value.reshape(value.shape[len(lead) :])
-    return np.ascontiguousarray(np.broadcast_to(kept, shape[-trailing:])).reshape(-1)
 
 
 def _fold_affine(graph: Graph, fixed: set[str]) -> bool:
