@@ -22,7 +22,6 @@ from qsparse.tflite_export.files.write import check_destination, write_whole
 from qsparse.tflite_export.graph.convert import INFERENCE_TYPES, convert
 from qsparse.tflite_export.graph.file_ends import name_ends
 from qsparse.tflite_export.graph.freeze import freeze
-from qsparse.tflite_export.graph.ranges import Range
 from qsparse.tflite_export.graph.samples import collect
 from qsparse.tflite_export.parity.beside_keras import coarse_inputs, compare_with_keras
 from qsparse.tflite_export.parity.fidelity import LEAST_SQNR, USUAL_SQNR
@@ -39,16 +38,18 @@ from qsparse.tflite_export.parity.trained import (
     trained_layers,
 )
 from qsparse.tflite_export.parity.unlike_training import unlike_ranges, unlike_training
-from qsparse.tflite_export.passes.bake import bake_weights
-from qsparse.tflite_export.passes.pipeline import (
-    count_sources,
-    keep_float,
-    quantize_activations,
-)
-from qsparse.tflite_export.passes.record import Choices
+from qsparse.tflite_export.passes import DYNAMIC_RANGE_PASSES, FLOAT_PASSES, PASSES
+from qsparse.tflite_export.passes.base import Context
+from qsparse.tflite_export.passes.calibrate import count_sources
+from qsparse.tflite_export.passes.run import run
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _PARITY_SAMPLES = 32
+_PASSES = {
+    INT8: PASSES,
+    DYNAMIC_RANGE: DYNAMIC_RANGE_PASSES,
+    FLOAT: FLOAT_PASSES,
+}
 _CHANGED = (
     "A layer is 'changed' if its own `call`, or what calls it, computes other weights "
     "from its kernel; 'in a loop' if it is called in a scan or an RNN cell; 'lost' if "
@@ -141,15 +142,9 @@ def export(
     with export_mode(model, on_grid=quantize):
         graph = freeze(model, samples.specs, samples.structure)
     trained = trained_layers(model)
-    ranges: dict[str, Range] = {}
-    choices = Choices()
-    if precision == INT8:
-        float_ends = inference_type == "float32"
-        ranges = quantize_activations(graph, samples.batches, choices, float_ends)
-    else:
-        keep_float(graph)
-        if precision == DYNAMIC_RANGE:
-            bake_weights(graph)
+    context = Context(batches=samples.batches, float_ends=inference_type == "float32")
+    run(graph, _PASSES[precision], context, min_sqnr)
+    ranges = context.ranges
     file = ModelFile(convert(graph, inference_type, quantize_weights=quantize))
     matches = restore(file, graph, trained, in_int8=precision == INT8)
     _check_found(matches, strict)
@@ -171,7 +166,7 @@ def export(
             "ranges": counts,
             "layers": [match.to_dict() for match in matches],
             "tensors": [[of, renamed.get(name, name)] for of, name in tensors],
-            "choices": choices.to_list(),
+            "choices": context.record.to_dict(),
         }
     )
     contents = file.to_bytes()

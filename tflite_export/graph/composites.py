@@ -5,9 +5,7 @@ for, and what is left has no int8 kernel. Inside LayerNormalization it would put
 variance on 256 levels. So ranges are placed around these groups, never within.
 """
 
-from dataclasses import dataclass
-
-import numpy as np
+from dataclasses import dataclass, field
 
 from qsparse.tflite_export.graph.affine import affine_constant
 from qsparse.tflite_export.graph.graph import Graph, Node, node_name
@@ -42,9 +40,9 @@ class Composites:
         gates: the gated activations.
     """
 
-    interior: set[str]
-    normalizing: set[str]
-    gates: list[Gate]
+    interior: set[str] = field(default_factory=set)
+    normalizing: set[str] = field(default_factory=set)
+    gates: list[Gate] = field(default_factory=list)
 
 
 def find_composites(graph: Graph) -> Composites:
@@ -70,24 +68,6 @@ def find_composites(graph: Graph) -> Composites:
             interior |= region - leaving
             normalizing |= region
     return Composites(interior, normalizing, gates)
-
-
-def means_to_sums(graph: Graph, found: Composites) -> None:
-    """Writes every mean in a normalization as `sum * (1 / n)`.
-
-    The converter gives MEAN the int8 type of its input wherever that has one (the
-    "same scale" rule), and the mean of a LayerNormalization would lose its bits.
-
-    Args:
-        graph: the graph; changed in place.
-        found: its groups; the new nodes are added to them.
-    """
-    for name in list(found.normalizing):
-        if graph.nodes[name].op == "Mean":
-            total = _mean_to_sum(graph, graph.nodes[name])
-            found.normalizing.add(total)
-            found.interior.add(total)
-    graph.refresh()
 
 
 def _gated(graph: Graph, users: dict, anchor: Node) -> Gate | None:
@@ -211,23 +191,3 @@ def _statistics(graph: Graph, anchor: Node) -> tuple[str | None, set[str]]:
             return None, set()
     bases = {tensor for tensor in bases if node_name(tensor) not in above}
     return (bases.pop(), above) if len(bases) == 1 else (None, set())
-
-
-def _mean_to_sum(graph: Graph, node: Node) -> str:
-    """Returns the node of the sum."""
-    shape = graph.shapes[node.input[0]]
-    axes = np.atleast_1d(graph.value(node.input[1]))
-    total = graph.add_node(
-        f"{node.name}/sum",
-        "Sum",
-        list(node.input),
-        T=graph.dtypes[node.name],
-        Tidx=graph.dtypes[node.input[1]],
-        keep_dims=node.attr["keep_dims"].b,
-    )
-    count = np.prod([shape[axis] for axis in axes])
-    factor = np.asarray(1 / count, graph.dtypes[node.name].as_numpy_dtype)
-    node.op = "Mul"
-    node.input[:] = [total, graph.add_constant(f"{node.name}/factor", factor)]
-    del node.attr["Tidx"], node.attr["keep_dims"]
-    return total

@@ -267,6 +267,13 @@ class Graph:
             for name, node in self.inputs.items()
         ]
 
+    def fingerprint(self) -> int:
+        """Returns a number that is another one when the graph is another graph."""
+        nodes = (
+            node.SerializeToString(deterministic=True) for node in self.nodes.values()
+        )
+        return hash((*nodes, *self.outputs.items()))
+
     def definition(self) -> tf.compat.v1.GraphDef:
         """Returns the graph, its large constants as placeholders."""
         graph_def = tf.compat.v1.GraphDef()

@@ -24,8 +24,10 @@ from qsparse.tflite_export.graph.samples import Samples, collect
 from qsparse.tflite_export.parity.regions import LayerNames, Region, find_region
 from qsparse.tflite_export.parity.tensor_map import in_order
 from qsparse.tflite_export.parity.trained import TrainedLayer, trained_layers
-from qsparse.tflite_export.passes.pipeline import choose_ranges, insert_ranges
-from qsparse.tflite_export.passes.record import Choices
+from qsparse.tflite_export.passes import PASSES
+from qsparse.tflite_export.passes.base import Context
+from qsparse.tflite_export.passes.record import Record, RecordError
+from qsparse.tflite_export.passes.run import run
 from qsparse.tflite_export.passes.safe_scales import widen
 
 _RANGE_TOLERANCE = 1e-4  # relative; what float32 scales lose
@@ -99,34 +101,39 @@ def pair(model: keras.Model, file: ModelFile, data: Any, limit: int) -> Pair:
     Raises:
         ValueError: the two do not belong together, or the data does not fit.
     """
-    recorded, choices = _recorded(file)
+    recorded, record = _recorded(file)
     batch_size = file.inputs[0].shape[0] if file.inputs and file.inputs[0].shape else 1
     samples = collect(model, data, batch_size=batch_size, limit=limit)
     with export_mode(model):
         graph = freeze(model, samples.specs, samples.structure)
     trained = trained_layers(model)
+    stored: dict[str, Tensor] = {}
+    changed: list[str] = []
+
+    def take(graph: Graph, context: Context) -> None:
+        """Takes the ranges of the file, which are those of the model where trained."""
+        wanted = in_order(graph, context.ranges)
+        stored.update(_match(file, graph, list(wanted), recorded))
+        found = {t: _range_of(stored[t], wanted[t].source) for t in stored}
+        expected = {
+            t: wanted[t] if wanted[t].source == "trained" else found[t] for t in stored
+        }
+        widen(graph, expected)
+        changed.extend(
+            t
+            for t in stored
+            if wanted[t].source == "trained" and not _is_close(expected[t], found[t])
+        )
+        context.ranges = found
+
+    context = Context(record=record, float_ends=float_ends(file), find_ranges=take)
     try:
-        layout = choose_ranges(graph, choices, float_ends=float_ends(file))
-        choices.finish()
-    except ValueError as error:
+        run(graph, PASSES, context)
+        record.finish()
+    except RecordError as error:
         raise refuse(file, str(error)) from error
-    wanted = in_order(graph, layout.ranges)
-    stored = _match(file, graph, list(wanted), recorded)
-    ranges = {
-        tensor: _range_of(stored[tensor], wanted[tensor].source) for tensor in stored
-    }
-    expected = {
-        t: wanted[t] if wanted[t].source == "trained" else ranges[t] for t in stored
-    }
-    widen(graph, expected)
-    insert_ranges(graph, ranges, layout.exempt)
+    ranges = context.ranges
     names = LayerNames(model)
-    changed = [
-        tensor
-        for tensor in stored
-        if wanted[tensor].source == "trained"
-        and not _is_close(expected[tensor], ranges[tensor])
-    ]
     return Pair(
         model,
         file,
@@ -150,7 +157,7 @@ def refuse(file: ModelFile, why: str) -> ValueError:
     return ValueError(f"{file.name} was not made from this model: {why}. {_AGAIN}")
 
 
-def _recorded(file: ModelFile) -> tuple[list[str | None], Choices]:
+def _recorded(file: ModelFile) -> tuple[list[str | None], Record]:
     """Returns the tensor of the file for each quantized tensor, in order.
 
     And what else the export decided from its data.
@@ -177,7 +184,7 @@ def _recorded(file: ModelFile) -> tuple[list[str | None], Choices]:
         tensors = [
             None if stored is None else str(stored) for _, stored in metadata["tensors"]
         ]
-        return tensors, Choices.from_list(metadata["choices"])
+        return tensors, Record.from_metadata(metadata["choices"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"the entry of qsparse in {file.name} is damaged: {error}. {_AGAIN}"

@@ -7,6 +7,8 @@ multiplied by that: the network computes the same, with no op more (Nagel et al.
 "Data-free quantization through weight equalization and bias correction", 2019,
 section 4.1). All layers that join in a sum take one factor; and values keep theirs
 through attention, up to the layer behind it.
+
+    W2 f(W1 x)  ->  (W2 * factor) f((W1 / factor) x)
 """
 
 from collections.abc import Iterable
@@ -22,7 +24,7 @@ from qsparse.tflite_export.graph.channels import (
 )
 from qsparse.tflite_export.graph.graph import Graph
 from qsparse.tflite_export.graph.weighted import by_channel, data_input
-from qsparse.tflite_export.passes.record import Choices
+from qsparse.tflite_export.passes.base import Context, DecidingPass
 
 # A small channel behind ReLU6 that grows to the size of the others is cut at what it
 # reached in calibration. Pretrained networks lose more by that than by two bits.
@@ -35,36 +37,42 @@ _LEAST = 2.0**-20
 _TINY = 1e-30  # instead of zero, where a layer computes nothing else
 
 
-def equalize(
-    graph: Graph,
-    floating: set[str],
-    fixed: set[str],
-    choices: Choices,
-    batches: Iterable[list[np.ndarray]],
-) -> None:
-    """Brings the channels of every path to the size of its largest.
+class Equalize(DecidingPass[Path]):
+    """Brings the channels of every path to the size of its largest."""
 
-    Args:
-        graph: a simplified graph; changed in place.
-        floating: nodes that compute in float.
-        fixed: tensors with a trained range, which holds for the tensor as it is.
-        choices: takes down, or repeats, the factors.
-        batches: representative samples.
-    """
-    paths = find_paths(graph, floating, fixed)
-    factors = choices.make(
-        [path.channels for path in paths],
-        lambda: _factors(graph, paths, batches),
-        least=_LEAST,
-    )
-    for path, factor in zip(paths, factors, strict=True):
-        if not factor.size:
-            continue
-        for node in path.producers:
-            divide_outputs(graph, node, factor)
-        for node, channels in path.consumers:
-            multiply_inputs(graph, node, factor[channels])
-    graph.refresh()
+    name = "equalize"
+    least = _LEAST
+
+    def find(self, graph: Graph, context: Context) -> list[Path]:
+        """Returns the paths between layers in int8."""
+        floating = context.sums | context.normalizing | context.divided | context.ends
+        return find_paths(graph, floating, context.fixed)
+
+    def channels(self, graph: Graph, site: Path) -> int:
+        """Returns the channels of the path."""
+        return site.channels
+
+    def decide(
+        self, graph: Graph, context: Context, sites: list[Path]
+    ) -> list[np.ndarray]:
+        """Returns what each channel is divided by."""
+        return _factors(graph, sites, context.batches)
+
+    def rewrite(
+        self,
+        graph: Graph,
+        context: Context,
+        sites: list[Path],
+        decided: list[np.ndarray],
+    ) -> None:
+        """Divides what leaves the first layers, multiplies what the last read."""
+        for path, factor in zip(sites, decided, strict=True):
+            if not factor.size:
+                continue
+            for node in path.producers:
+                divide_outputs(graph, node, factor)
+            for node, channels in path.consumers:
+                multiply_inputs(graph, node, factor[channels])
 
 
 def _factors(

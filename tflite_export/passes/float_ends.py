@@ -14,7 +14,24 @@ import numpy as np
 from qsparse.tflite_export.graph.affine import affine_constant
 from qsparse.tflite_export.graph.graph import Graph, Node, node_name
 from qsparse.tflite_export.graph.ops import JOINS, MOVES
+from qsparse.tflite_export.passes.base import Context, Pass
 from qsparse.tflite_export.passes.one_scale import dequantized
+
+
+class FloatEnds(Pass):
+    """Keeps the ends of a network in float, where those of the file are float."""
+
+    name = "float_ends"
+
+    def apply(self, graph: Graph, context: Context) -> None:
+        """See the module."""
+        context.uneven = _uneven_inputs(graph)
+        if not context.float_ends:
+            return
+        context.joins = _float_joins(graph)
+        for tensor in context.joins:
+            context.trained.drop(tensor)  # every part has one
+        context.affine = leading_affine(graph)
 
 
 def leading_affine(graph: Graph, inputs: Iterable[str] | None = None) -> set[str]:
@@ -32,7 +49,7 @@ def leading_affine(graph: Graph, inputs: Iterable[str] | None = None) -> set[str
     return set().union(*(_chain(graph, users, start) for start in starts))
 
 
-def uneven_inputs(graph: Graph) -> set[str]:
+def _uneven_inputs(graph: Graph) -> set[str]:
     """Finds the inputs with a leading chain that is not the same for all channels."""
     users = graph.users()
     return {
@@ -42,7 +59,7 @@ def uneven_inputs(graph: Graph) -> set[str]:
     }
 
 
-def float_joins(graph: Graph) -> set[str]:
+def _float_joins(graph: Graph) -> set[str]:
     """Takes the concatenations that are outputs, as they are or moved, out of int8.
 
     Args:

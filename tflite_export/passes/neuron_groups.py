@@ -5,9 +5,10 @@ of them 6 and most no more than 2. On one scale most would get a few levels. Eac
 goes through a pair of smaller layers on scales of its own, a handful of outliers in
 float (as in Dettmers et al., "LLM.int8()", 2022), and the results meet in a float sum.
 No product is computed twice.
+
+    second(gate(first(x)))  ->  second_1(gate(first_1(x))) + second_2(gate(first_2(x)))
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -20,9 +21,10 @@ from qsparse.tflite_export.graph.channels import (
     largest_per_channel,
     produced_channels,
 )
-from qsparse.tflite_export.graph.composites import Gate
+from qsparse.tflite_export.graph.composites import Gate, find_composites
 from qsparse.tflite_export.graph.graph import Graph, Node, node_name
-from qsparse.tflite_export.passes.record import Choices
+from qsparse.tflite_export.passes.base import Context, DecidingPass
+from qsparse.tflite_export.passes.float_sums import float_sums
 
 _MOST_GROUPS = 3
 # Another group must leave this share of the rounding error: it costs a sum, and
@@ -55,49 +57,49 @@ class _Hidden:
     operand: str
 
 
-def group_neurons(
-    graph: Graph,
-    gates: list[Gate],
-    sums: set[str],
-    fixed: set[str],
-    choices: Choices,
-    batches: Iterable[list[np.ndarray]],
-) -> set[str]:
+class GroupNeurons(DecidingPass[_Hidden]):
     """Splits hidden layers whose neurons differ in size.
 
-    Args:
-        graph: a simplified graph; changed in place.
-        gates: its activations.
-        sums: its float sums.
-        fixed: tensors with a trained range.
-        choices: takes down, or repeats, the group of each neuron, from 0.
-        batches: representative samples.
-
-    Returns:
-        Names of the nodes that compute outliers; they must stay in float.
+    What is decided is the group of each neuron, from 0.
     """
-    users = graph.users()
-    layers = [
-        layer
-        for gate in gates
-        if (layer := _hidden(graph, users, gate, sums, fixed)) is not None
-    ]
-    chosen = choices.make(
-        [graph.shapes[layer.gate.end][-1] for layer in layers],
-        lambda: [
-            groups(largest)
-            for largest in largest_per_channel(
-                graph, [layer.gate.end for layer in layers], batches
-            )
-        ],
-        least=0.0,
-    )
-    floating: set[str] = set()
-    for layer, group in zip(layers, chosen, strict=True):
-        members = [np.flatnonzero(group == n) for n in range(_MOST_GROUPS)]
-        floating |= _split(graph, layer, [m for m in members if m.size])
-    graph.refresh()
-    return floating
+
+    name = "group_neurons"
+    least = 0.0
+
+    def find(self, graph: Graph, context: Context) -> list[_Hidden]:
+        """Returns the hidden layers between two products."""
+        users = graph.users()
+        composites = find_composites(graph)
+        sums = float_sums(graph, composites.normalizing)
+        return [
+            layer
+            for gate in composites.gates
+            if (layer := _hidden(graph, users, gate, sums, context.fixed)) is not None
+        ]
+
+    def channels(self, graph: Graph, site: _Hidden) -> int:
+        """Returns the number of neurons."""
+        return graph.shapes[site.gate.end][-1]
+
+    def decide(
+        self, graph: Graph, context: Context, sites: list[_Hidden]
+    ) -> list[np.ndarray]:
+        """Returns the group of each neuron."""
+        ends = [layer.gate.end for layer in sites]
+        found = largest_per_channel(graph, ends, context.batches)
+        return [groups(largest) for largest in found]
+
+    def rewrite(
+        self,
+        graph: Graph,
+        context: Context,
+        sites: list[_Hidden],
+        decided: list[np.ndarray],
+    ) -> None:
+        """Computes each group apart; a handful of outliers stays in float."""
+        for layer, group in zip(sites, decided, strict=True):
+            members = [np.flatnonzero(group == n) for n in range(_MOST_GROUPS)]
+            context.apart |= _split(graph, layer, [m for m in members if m.size])
 
 
 def groups(largest: np.ndarray) -> np.ndarray:

@@ -6,13 +6,12 @@ have it at once: what lies beyond the range of the result is not selected, or cu
 anyway.
 """
 
-from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
 import tensorflow as tf
 
-from qsparse.tflite_export.graph.graph import FAKE_QUANT, Graph, Node, node_name
+from qsparse.tflite_export.graph.graph import Graph, Node, node_name
 from qsparse.tflite_export.graph.ops import JOINS, ONE_SCALE
 from qsparse.tflite_export.graph.ranges import Range, root_of
 
@@ -36,44 +35,6 @@ def share_ranges(graph: Graph, ranges: dict[str, Range]) -> None:
             alone = users[root] == [node] and root == operand and root not in outputs
             if alone and known is not None and known.source == "calibrated":
                 ranges[root] = replace(known, low=entry.low, high=entry.high)
-
-
-def round_operands(graph: Graph) -> None:
-    """Rounds operands that keep a range of their own once more, to that of the result.
-
-    A trained or a fixed range stays as it is, and so does one that others read; the
-    converter would give the result the scale of such an operand. Of the operands of a
-    concatenation it rounds those that it finds rounded itself, but refuses a part of a
-    rounded tensor.
-
-    Args:
-        graph: a graph with all its fake-quant nodes; changed in place.
-    """
-    users = graph.users()
-    for node in list(graph.nodes.values()):
-        behind = [user for user in users[node.name] if user.op == FAKE_QUANT]
-        if node.op not in ONE_SCALE | JOINS or not behind:
-            continue
-        limits = list(behind[0].input[1:])
-        for position, tensor in enumerate(node.input):
-            before = graph.nodes[node_name(root_of(graph, tensor))]
-            if before.op != FAKE_QUANT or _are_equal(graph, before.input[1:], limits):
-                continue
-            if node.op in JOINS and before.name == node_name(tensor):
-                continue
-            node.input[position] = graph.add_node(
-                f"{node.name}/operand/fake_quant",
-                FAKE_QUANT,
-                [dequantized(graph, tensor), *limits],
-                num_bits=8,
-                narrow_range=False,
-            )
-    graph.refresh()
-
-
-def _are_equal(graph: Graph, some: Iterable[str], others: Iterable[str]) -> bool:
-    pairs = zip(some, others, strict=True)
-    return all(np.isclose(graph.value(a), graph.value(b), 1e-4) for a, b in pairs)
 
 
 def dequantized(graph: Graph, tensor: str) -> str:

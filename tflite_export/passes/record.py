@@ -1,7 +1,7 @@
 """What an export decided from data, apart from ranges.
 
 `qsparse verify` makes the graph of a file again without those data, and must decide
-the same: the file's metadata carry the decisions, in the order they were made.
+the same: the file's metadata carry the decisions, under the names of the passes.
 """
 
 import base64
@@ -10,87 +10,102 @@ from typing import Any
 
 import numpy as np
 
+# Files of version 1 have a list, in this order.
+_IN_ORDER = (
+    *("group_neurons", "smooth", "equalize"),
+    *("correct_biases", "scale_residuals"),
+)
 
-class Choices:
+
+class RecordError(ValueError):
+    """What was recorded is damaged, or of another model."""
+
+
+class Record:
     """Values per channel, measured and written down, or read back.
 
-    Made without arguments, it measures; see `from_list` for the other kind.
+    Made without arguments, it measures; see `from_metadata` for the other kind.
     """
 
     def __init__(self) -> None:
-        self._repeats = False
-        self._entries: list[list[str]] = []
-        self._next = 0
+        self.repeats = False
+        self._entries: dict[str, list[str]] = {}
+        self._repeated: set[str] = set()
 
     @classmethod
-    def from_list(cls, recorded: Any) -> "Choices":
-        """Returns choices that repeat what was decided once.
+    def from_metadata(cls, recorded: Any) -> "Record":
+        """Returns a record that repeats what was decided once.
 
         Args:
-            recorded: what `to_list` returned, or what an untrusted file has there.
+            recorded: what `to_dict` returned, or what an untrusted file has there.
 
         Raises:
-            ValueError: it is nothing `to_list` returns.
+            RecordError: it is nothing `to_dict` returns, or returned in version 1.
         """
-        if not isinstance(recorded, list) or not all(
+        if isinstance(recorded, list):
+            if len(recorded) != len(_IN_ORDER):
+                raise RecordError(f"it has {len(recorded)} choices, not 5")
+            recorded = dict(zip(_IN_ORDER, recorded, strict=True))
+        if not isinstance(recorded, dict) or not all(
             isinstance(entry, list) and all(isinstance(text, str) for text in entry)
-            for entry in recorded
+            for entry in recorded.values()
         ):
-            raise ValueError("the choices must be lists of base64 texts")
-        choices = cls()
-        choices._repeats, choices._entries = True, recorded
-        return choices
+            raise RecordError("the choices must be lists of base64 texts")
+        record = cls()
+        record.repeats, record._entries = True, dict(recorded)
+        return record
 
-    def make(
+    def take(
         self,
+        name: str,
         sizes: list[int],
         measure: Callable[[], list[np.ndarray]],
         least: float = -np.inf,
     ) -> list[np.ndarray]:
-        """Returns one array per tensor, empty where it needs none.
+        """Returns one array per site of a pass, empty where it needs none.
 
         Args:
-            sizes: channels of each tensor.
+            name: the pass.
+            sizes: channels of each site.
             measure: returns the arrays, float32; not called where they are repeated.
             least: least value a channel may have.
 
         Raises:
-            ValueError: the record is of another model.
+            RecordError: the record is of another model.
         """
-        if not self._repeats:
-            factors = [np.asarray(array, np.float32) for array in measure()]
-            self._entries.append([_encode(array) for array in factors])
-            return factors
-        if self._next == len(self._entries):
-            raise ValueError(f"it has {self._next} choices, the model needs more")
-        factors = [_decode(text) for text in self._entries[self._next]]
-        self._next += 1
-        if len(factors) != len(sizes):
-            raise ValueError(
-                f"its choice {self._next} is about {len(factors)} tensors, in the "
-                f"model it is about {len(sizes)}"
+        if not self.repeats:
+            values = [np.asarray(array, np.float32) for array in measure()]
+            self._entries[name] = [_encode(array) for array in values]
+            return values
+        if name not in self._entries:
+            raise RecordError(f"it does not say what pass {name!r} decided")
+        self._repeated.add(name)
+        values = [_decode(text) for text in self._entries[name]]
+        if len(values) != len(sizes):
+            raise RecordError(
+                f"pass {name!r} decided about {len(values)} tensors, in the model "
+                f"there are {len(sizes)}"
             )
-        for array, size in zip(factors, sizes, strict=True):
+        for array, size in zip(values, sizes, strict=True):
             fits = np.isfinite(array).all() and (array >= least).all()
             if array.size not in (0, size) or not fits:
-                raise ValueError(
-                    f"its choice {self._next} must be {size} finite values of at least "
-                    f"{least}, got {array.size} values"
+                raise RecordError(
+                    f"what pass {name!r} decided must be {size} finite values of at "
+                    f"least {least}, got {array.size} values"
                 )
-        return factors
+        return values
 
     def finish(self) -> None:
         """Checks that everything that was recorded has been repeated.
 
         Raises:
-            ValueError: the record is of another model.
+            RecordError: the record is of another model, or of another version.
         """
-        if self._repeats and self._next < len(self._entries):
-            raise ValueError(
-                f"it has {len(self._entries)} choices, the model needs {self._next}"
-            )
+        left = sorted(self._entries.keys() - self._repeated)
+        if self.repeats and left:
+            raise RecordError(f"it says what {left} decided, which are no passes")
 
-    def to_list(self) -> list[list[str]]:
+    def to_dict(self) -> dict[str, list[str]]:
         """Returns what was decided, ready for JSON."""
         return self._entries
 
@@ -103,4 +118,4 @@ def _decode(text: str) -> np.ndarray:
     try:
         return np.frombuffer(base64.b64decode(text, validate=True), "<f4")
     except ValueError as error:
-        raise ValueError(f"its choices are damaged ({error})") from error
+        raise RecordError(f"its choices are damaged ({error})") from error

@@ -5,6 +5,9 @@ of rank two after a reshape stays an unfused ADD, a scale after a bias may turn 
 op to float). Done here, every convolution and matrix product leaves in one shape:
 `op -> BiasAdd -> activation -> Reshape`, and the reference run in TensorFlow uses
 the very weights the file is made of.
+
+    op -> reshape -> add       ->  op -> BiasAdd -> reshape
+    op -> BiasAdd -> mul, add  ->  op' -> BiasAdd'
 """
 
 import numpy as np
@@ -13,19 +16,21 @@ from qsparse.tflite_export.graph.affine import affine_constant, per_channel
 from qsparse.tflite_export.graph.graph import Graph, Node, node_name
 from qsparse.tflite_export.graph.ops import ACTIVATIONS, RESHAPES
 from qsparse.tflite_export.graph.weighted import channel_count, over_weights
+from qsparse.tflite_export.passes.base import Context, Pass
 
 
-def simplify(graph: Graph, fixed: set[str]) -> None:
-    """Rewrites `graph` in place until nothing more folds.
+class Simplify(Pass):
+    """Folds until nothing more folds; never across a tensor with a trained range."""
 
-    Args:
-        graph: the frozen graph.
-        fixed: tensors with a range of their own; nothing is folded across them.
-    """
-    _drop_neutral(graph)
-    while _hoist_over_reshape(graph, fixed) or _fold_affine(graph, fixed):
-        pass
-    graph.refresh()
+    name = "simplify"
+
+    def apply(self, graph: Graph, context: Context) -> None:
+        """See the module."""
+        fixed = context.fixed
+        _drop_neutral(graph)
+        while _hoist_over_reshape(graph, fixed) or _fold_affine(graph, fixed):
+            pass
+        graph.refresh()
 
 
 def _drop_neutral(graph: Graph) -> None:

@@ -1,22 +1,30 @@
 """Reversals as slices with a step of -1, which LiteRT takes in int8.
 
 The converter leaves REVERSE_V2 in float, and the layer behind it too.
+
+    ReverseV2(x)  ->  x[::-1]
 """
 
 import numpy as np
 import tensorflow as tf
 
 from qsparse.tflite_export.graph.graph import Graph
+from qsparse.tflite_export.passes.base import Context, Pass
 
 _MOST_AXES = 5  # of a strided slice in LiteRT
 
 
-def to_slices(graph: Graph) -> None:
-    """Rewrites every reversal along known axes.
+class ReversalsToSlices(Pass):
+    """Rewrites every reversal along known axes."""
 
-    Args:
-        graph: a simplified graph; changed in place.
-    """
+    name = "reversals_to_slices"
+
+    def apply(self, graph: Graph, context: Context) -> None:
+        """See the module."""
+        _to_slices(graph)
+
+
+def _to_slices(graph: Graph) -> None:
     for node in list(graph.nodes.values()):
         if node.op != "ReverseV2" or not graph.is_constant(node.input[1]):
             continue

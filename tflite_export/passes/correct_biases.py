@@ -13,41 +13,50 @@ import tensorflow as tf
 from qsparse.tflite_export.graph.graph import Graph, Node, node_name
 from qsparse.tflite_export.graph.run import measure
 from qsparse.tflite_export.graph.weighted import by_channel, channel_count
-from qsparse.tflite_export.passes.record import Choices
+from qsparse.tflite_export.passes.base import ROUNDING, Context, DecidingPass
 
 
-def correct_biases(
-    graph: Graph,
-    exact: Mapping[str, np.ndarray],
-    choices: Choices,
-    batches: Iterable[list[np.ndarray]],
-) -> None:
-    """Adds the mean shift of every output channel to its bias.
+class CorrectBiases(DecidingPass[tuple[Node, Node]]):
+    """Adds the mean shift of every output channel to its bias."""
 
-    Args:
-        graph: a simplified graph with rounded weights; changed in place.
-        exact: products by name -> their weights before rounding.
-        choices: takes down, or repeats, the shifts.
-        batches: representative samples.
-    """
-    heads = [
-        (node, graph.nodes[node_name(node.input[0])])
-        for node in graph.nodes.values()
-        if node.op == "BiasAdd"
-        and node_name(node.input[0]) in exact
-        and graph.is_constant(node.input[1])
-    ]
-    # Outputs of a transposed convolution do not all see the same taps.
-    heads = [pair for pair in heads if pair[1].op != "Conv2DBackpropInput"]
-    shifts = choices.make(
-        [channel_count(graph, head) or 0 for _, head in heads],
-        lambda: _shifts(graph, [head for _, head in heads], exact, batches),
-    )
-    for (bias, _), shift in zip(heads, shifts, strict=True):
-        if shift.size:
-            value = graph.value(bias.input[1]) + shift
-            bias.input[1] = graph.add_constant(f"{bias.name}/corrected", value)
-    graph.refresh()
+    name = "correct_biases"
+    tolerance = ROUNDING  # a part of what rounding did
+
+    def find(self, graph: Graph, context: Context) -> list[tuple[Node, Node]]:
+        """Returns biases, and the products before them whose weights were rounded."""
+        heads = [
+            (node, graph.nodes[node_name(node.input[0])])
+            for node in graph.nodes.values()
+            if node.op == "BiasAdd"
+            and node_name(node.input[0]) in context.unrounded
+            and graph.is_constant(node.input[1])
+        ]
+        # Outputs of a transposed convolution do not all see the same taps.
+        return [pair for pair in heads if pair[1].op != "Conv2DBackpropInput"]
+
+    def channels(self, graph: Graph, site: tuple[Node, Node]) -> int:
+        """Returns the output channels of the product."""
+        return channel_count(graph, site[1]) or 0
+
+    def decide(
+        self, graph: Graph, context: Context, sites: list[tuple[Node, Node]]
+    ) -> list[np.ndarray]:
+        """Returns the mean shift of every channel."""
+        heads = [head for _, head in sites]
+        return _shifts(graph, heads, context.unrounded, context.batches)
+
+    def rewrite(
+        self,
+        graph: Graph,
+        context: Context,
+        sites: list[tuple[Node, Node]],
+        decided: list[np.ndarray],
+    ) -> None:
+        """Adds the shifts."""
+        for (bias, _), shift in zip(sites, decided, strict=True):
+            if shift.size:
+                value = graph.value(bias.input[1]) + shift
+                bias.input[1] = graph.add_constant(f"{bias.name}/corrected", value)
 
 
 def _shifts(

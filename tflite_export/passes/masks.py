@@ -12,14 +12,13 @@ from dataclasses import replace
 import numpy as np
 import tensorflow as tf
 
-from qsparse.tflite_export.graph.affine import affine_constant
 from qsparse.tflite_export.graph.graph import Graph, Node, node_name
 from qsparse.tflite_export.graph.ops import SAME_SCALE, SELECTS, SUMS
 from qsparse.tflite_export.graph.ranges import Range, root_of
 
 # exp(-12) is 6e-6; the steps of an int8 softmax are 4e-3.
 _NEGLIGIBLE = 12.0
-_HIDDEN = -1e4  # no score is that small; float16 models mask with -6e4
+HIDDEN = -1e4  # no score is that small; float16 models mask with -6e4
 _SUMS = SUMS | {"BiasAdd"}  # Keras adds (1, 1, n) as a bias
 
 
@@ -48,37 +47,9 @@ def least_score(scores: tf.Tensor) -> tf.Tensor:
         scores: the input of a softmax over the last axis.
     """
     greatest = tf.reduce_max(scores, axis=-1)
-    counting = tf.where(greatest > _HIDDEN, greatest, tf.zeros_like(greatest))
+    counting = tf.where(greatest > HIDDEN, greatest, tf.zeros_like(greatest))
     least = tf.reduce_min(counting) - _NEGLIGIBLE
     return tf.maximum(tf.reduce_min(scores), least)
-
-
-def factor_masks(graph: Graph) -> None:
-    """Writes masks of the form `m * c + d` as `(m + d / c) * c`.
-
-    With `m * 1e9 - 1e9`, scores that are not hidden are what remains of two large
-    numbers, and int8 leaves nothing of it.
-
-    Args:
-        graph: a simplified graph; changed in place.
-    """
-    users = graph.users()
-    for node in list(graph.nodes.values()):
-        pair = affine_constant(graph, node)
-        if node.op not in ("Add", "AddV2", "Sub") or pair is None:
-            continue
-        product = graph.nodes[node_name(pair[0])]
-        inner = affine_constant(graph, product)
-        if product.op != "Mul" or inner is None or len(users[product.name]) != 1:
-            continue
-        offset, factor = graph.value(pair[1]), graph.value(inner[1])
-        if offset.size != 1 or factor.size != 1 or abs(factor.item()) < -_HIDDEN:
-            continue
-        moved = graph.add_constant(f"{node.name}/moved", offset / factor.reshape(()))
-        product.op, node.op = node.op, "Mul"
-        product.input[:] = [inner[0], moved]
-        node.input[:] = [product.name, inner[1]]
-    graph.refresh()
 
 
 def limit_masks(graph: Graph, ranges: dict[str, Range]) -> None:
@@ -92,8 +63,8 @@ def limit_masks(graph: Graph, ranges: dict[str, Range]) -> None:
         ranges: tensor -> measured range; changed in place.
     """
     lows: dict[str, float] = {}
-    for _, _, tensor, low in _summands(graph, ranges):
-        if tensor in ranges and ranges[tensor].low < _HIDDEN:
+    for _, _, tensor, low in summands(graph, ranges):
+        if tensor in ranges and ranges[tensor].low < HIDDEN:
             lows[tensor] = min(low, lows.get(tensor, 0.0))  # it may serve many layers
     for tensor, low in lows.items():
         ranges[tensor].low = low
@@ -113,53 +84,14 @@ def _limit_selected(graph: Graph, ranges: dict[str, Range]) -> None:
         values = [graph.constant(branch) for branch in node.input[1:]]
         for branch, value in zip(node.input[1:], reversed(values), strict=True):
             root = root_of(graph, branch)
-            hides = value is not None and bool((value <= _HIDDEN).all())
+            hides = value is not None and bool((value <= HIDDEN).all())
             if hides and root in ranges and ranges[root].source == "calibrated":
                 if _readers(graph, users, root) == [node]:
                     entry = ranges[tensor]
                     ranges[root] = replace(ranges[root], low=entry.low, high=entry.high)
 
 
-def limit_constant_masks(graph: Graph, ranges: dict[str, Range]) -> None:
-    """Does the same to constants: those that are added, and factors of masks.
-
-    A product with -1e9 overflows the 32 bits it is scaled in.
-
-    Args:
-        graph: the graph; changed in place.
-        ranges: tensor -> range, as `limit_masks` left it.
-    """
-    factors: dict[str, float] = {}
-    for node, position, tensor, low in list(_summands(graph, ranges)):
-        value = graph.constant(tensor)
-        if value is None:
-            if graph.nodes[node_name(tensor)].op == "Mul":
-                factors[tensor] = min(low, factors.get(tensor, 0.0))
-        elif value.size and value.min() < _HIDDEN:
-            limited = np.maximum(value, np.asarray(low, value.dtype))
-            node.input[position] = graph.add_constant(f"{node.name}/mask", limited)
-    for tensor, low in factors.items():
-        _limit_factor(graph, graph.nodes[node_name(tensor)], low, ranges)
-
-
-def _limit_factor(
-    graph: Graph, node: Node, low: float, ranges: dict[str, Range]
-) -> None:
-    """Makes the constant of a product no larger than what its least step needs."""
-    pair = affine_constant(graph, node)
-    entry = None if pair is None else ranges.get(root_of(graph, pair[0]))
-    if pair is None or entry is None:
-        return
-    value = graph.value(pair[1])
-    if not value.size or np.abs(value).max() < -_HIDDEN:
-        return
-    most = -low * 255 / (entry.high - entry.low)
-    limited = np.clip(value, -most, most).astype(value.dtype)
-    position = list(node.input).index(pair[1])
-    node.input[position] = graph.add_constant(f"{node.name}/factor", limited)
-
-
-def _summands(
+def summands(
     graph: Graph, ranges: dict[str, Range]
 ) -> Iterator[tuple[Node, int, str, float]]:
     """Yields what is added to scores.
@@ -182,7 +114,7 @@ def _summands(
             roots = [root_of(graph, operand) for operand in node.input]
             highs = [_greatest(graph, ranges, root) for root in roots]
             # LiteRT cannot add 1e9 - 1e9 into the range of scores.
-            if max(highs) > -_HIDDEN:
+            if max(highs) > -HIDDEN:
                 continue
             for position, root in enumerate(roots):
                 least = low - max(highs[1 - position], 0.0)
@@ -207,7 +139,7 @@ def _can_shrink(
     node = graph.nodes[node_name(tensor)]
     if node.op in _SUMS:
         operands = [_greatest(graph, ranges, root_of(graph, t)) for t in node.input]
-        if max(operands) > -_HIDDEN:
+        if max(operands) > -HIDDEN:
             return False
     return _only_read_by(graph, users, tensor, _SUMS)
 

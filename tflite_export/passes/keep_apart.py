@@ -15,14 +15,20 @@ from qsparse.tflite_export.graph.affine import affine_constant
 from qsparse.tflite_export.graph.graph import Graph, Node, node_name
 from qsparse.tflite_export.graph.ops import RESHAPES, SCALINGS
 from qsparse.tflite_export.graph.weighted import data_input, multiplies
+from qsparse.tflite_export.passes.base import Context, Pass
 
 
-def keep_apart(graph: Graph) -> None:
-    """Rewrites the products by constants that trained weights are multiplied with.
+class KeepApart(Pass):
+    """Rewrites the products by constants that trained weights are multiplied with."""
 
-    Args:
-        graph: a simplified graph with float activations; changed in place.
-    """
+    name = "keep_apart"
+
+    def apply(self, graph: Graph, context: Context) -> None:
+        """See the module."""
+        _keep_apart(graph)
+
+
+def _keep_apart(graph: Graph) -> None:
     for node in list(graph.nodes.values()):
         weighted = len(node.input) > 1 and node.input[1] in graph.kernels
         if not weighted or not multiplies(graph, node):

@@ -1,6 +1,9 @@
 """Expresses what LiteRT would round twice as a depthwise convolution.
 
 A convolution sums in int32 and rounds once, to a scale of its own.
+
+    x * a + b  ->  DepthwiseConv2d(x, a) + b
+    AvgPool(x) ->  DepthwiseConv2d(x, 1 / n)
 """
 
 import numpy as np
@@ -8,18 +11,19 @@ import numpy as np
 from qsparse.tflite_export.graph.affine import affine_constant, per_channel
 from qsparse.tflite_export.graph.graph import Graph, Node, node_name
 from qsparse.tflite_export.graph.ops import SCALINGS
+from qsparse.tflite_export.passes.base import Context, Pass
 
 
-def to_depthwise(graph: Graph, fixed: set[str]) -> None:
-    """Rewrites affine maps per channel and average pools.
+class ToDepthwise(Pass):
+    """Rewrites affine maps per channel, and average pools."""
 
-    Args:
-        graph: a simplified graph; changed in place.
-        fixed: tensors with a range of their own.
-    """
-    _lone_affine(graph, fixed)
-    _average_pools(graph)
-    graph.refresh()
+    name = "to_depthwise"
+
+    def apply(self, graph: Graph, context: Context) -> None:
+        """See the module."""
+        _lone_affine(graph, context.fixed | context.affine)
+        _average_pools(graph)
+        graph.refresh()
 
 
 def _average_pools(graph: Graph) -> None:

@@ -8,9 +8,20 @@ convolution stays in int8, where its zeros are of use.
 
 from qsparse.tflite_export.graph.graph import Graph, Node, node_name
 from qsparse.tflite_export.graph.ops import MOVES
+from qsparse.tflite_export.passes.base import Context, Pass
 
 
-def patch_convolutions(
+class PatchConvolutions(Pass):
+    """Takes convolutions with strides that only normalizations read out of int8."""
+
+    name = "patch_convolutions"
+
+    def apply(self, graph: Graph, context: Context) -> None:
+        """See the module."""
+        context.apart |= _patch_convolutions(graph, context.normalizing, context.fixed)
+
+
+def _patch_convolutions(
     graph: Graph, normalizing: set[str], fixed: set[str]
 ) -> set[str]:
     """Finds convolutions with strides whose result only normalizations read.
