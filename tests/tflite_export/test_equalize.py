@@ -13,11 +13,11 @@ from qsparse.tflite_export.graph.freeze import freeze
 from qsparse.tflite_export.graph.graph import LayerKernel
 from qsparse.tflite_export.graph.run import runnable
 from qsparse.tflite_export.graph.samples import collect
-from qsparse.tflite_export.passes import pipeline
-from qsparse.tflite_export.passes.equalize import equalize
-from qsparse.tflite_export.passes.record import Choices
-from qsparse.tflite_export.passes.simplify import simplify
+from qsparse.tflite_export.passes.base import Context
+from qsparse.tflite_export.passes.equalize import Equalize
+from qsparse.tflite_export.passes.simplify import Simplify
 from tests.tflite_export import models
+from tests.tflite_export.passes_list import without
 
 SMALL = 50.0  # by so much every other channel is smaller
 
@@ -119,7 +119,7 @@ def shrink(layer, reader=None):
 def frozen(model, data):
     samples = collect(model, data)
     graph = freeze(model, samples.specs, samples.structure)
-    simplify(graph, set())
+    Simplify().apply(graph, Context())
     return graph, samples.batches
 
 
@@ -145,7 +145,7 @@ def test_channels_become_equal_and_nothing_else_changes(body, x):
         if size[size > 0].min() < 2 / SMALL:
             uneven[path.ranged[0]] = path, size
     assert uneven
-    equalize(graph, set(), set(), Choices(), batches)
+    Equalize().apply(graph, Context(batches=batches))
     after = [runnable(graph)(*batch)["output"].numpy() for batch in batches]
     for wanted, found in zip(before, after, strict=True):
         np.testing.assert_allclose(found, wanted, atol=2e-5 * np.abs(wanted).max())
@@ -233,7 +233,7 @@ def six(x):
 
 
 @pytest.mark.parametrize("body", [plain, depthwise, attention, six])
-def test_int8_keeps_small_channels(body, x, tmp_path, monkeypatch):
+def test_int8_keeps_small_channels(body, x, tmp_path):
     model = network(body)
     readers = [layer for layer in model.layers if layer.name in ("end", "reader")]
     kernel, bias = readers[0].get_weights()
@@ -241,10 +241,10 @@ def test_int8_keeps_small_channels(body, x, tmp_path, monkeypatch):
         kernel[:, :, ::2] *= SMALL
     readers[0].set_weights([kernel, bias])
     error = error_of(model, x, tmp_path / "m.tflite")
-    monkeypatch.setattr(pipeline, "equalize", lambda *arguments: None)
-    without = error_of(model, x, tmp_path / "m.tflite")
+    with without("equalize"):
+        plainly = error_of(model, x, tmp_path / "m.tflite")
     assert error < 0.05
-    assert without > 2 * error
+    assert plainly > 2 * error
 
 
 def test_relu6_still_ends_at_6(x):
@@ -256,7 +256,7 @@ def test_relu6_still_ends_at_6(x):
     clipped = [path for path in find_paths(graph, set(), set()) if path.clipped]
     reached = runnable(graph, lambda get: get(clipped[0].ranged[0]))(*far[0])
     assert reached.numpy().max() == 6.0
-    equalize(graph, set(), set(), Choices(), batches)
+    Equalize().apply(graph, Context(batches=batches))
     function = runnable(graph)
     for batch, output in zip(far, wanted, strict=True):
         found = function(*batch)["output"].numpy()
@@ -283,7 +283,7 @@ def transposed(x):
 @pytest.mark.parametrize(
     "body", [barely_leaking, two_activations, transposed], ids=lambda f: f.__name__
 )
-def test_a_tensor_with_a_range_of_its_own_keeps_it(body, x, tmp_path, monkeypatch):
+def test_a_tensor_with_a_range_of_its_own_keeps_it(body, x, tmp_path):
     """Small behind the activation, a channel may be large in front of it."""
     model = network(body)
     layer = model.get_layer("negative")
@@ -291,9 +291,9 @@ def test_a_tensor_with_a_range_of_its_own_keeps_it(body, x, tmp_path, monkeypatc
     bias[::2] -= 3 * np.abs(kernel).sum() / 8
     layer.set_weights([kernel, bias])
     error = error_of(model, x, tmp_path / "m.tflite")
-    monkeypatch.setattr(pipeline, "equalize", lambda *arguments: None)
-    without = error_of(model, x, tmp_path / "m.tflite")
-    assert error < 1.5 * without
+    with without("equalize"):
+        plainly = error_of(model, x, tmp_path / "m.tflite")
+    assert error < 1.5 * plainly
 
 
 @pytest.mark.parametrize("ratio", [1e3, 1e36])

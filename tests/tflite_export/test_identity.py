@@ -15,7 +15,9 @@ from qsparse.tflite_export.graph.convert import convert
 from qsparse.tflite_export.graph.freeze import freeze
 from qsparse.tflite_export.graph.samples import collect
 from qsparse.tflite_export.parity.trained import restore, trained_layers
-from qsparse.tflite_export.passes.pipeline import keep_float
+from qsparse.tflite_export.passes import FLOAT_PASSES
+from qsparse.tflite_export.passes.base import Context
+from qsparse.tflite_export.passes.run import run
 from tests.tflite_export.against_keras import against_keras
 
 HALF = {"pattern": qsparse.Unstructured(), "sparsity": 0.5}
@@ -130,7 +132,7 @@ def test_weights_in_a_loop_are_reported_as_such():
     samples = collect(model, np.eye(16, dtype=np.float32))
     with export_mode(model):
         graph = freeze(model, samples.specs, samples.structure)
-    keep_float(graph)
+    run(graph, FLOAT_PASSES, Context(batches=samples.batches))
     file = ModelFile(convert(graph, "float32", quantize_weights=False))
     matches = restore(file, graph, trained_layers(model), in_int8=False)
     found = {match.path: match.state for match in matches}

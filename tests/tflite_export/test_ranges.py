@@ -14,10 +14,10 @@ from qsparse.tflite_export.graph.freeze import freeze
 from qsparse.tflite_export.graph.graph import FAKE_QUANT
 from qsparse.tflite_export.graph.ranges import Range
 from qsparse.tflite_export.graph.samples import collect
-from qsparse.tflite_export.passes.pipeline import quantize_activations
 from tests.conftest import compiled
 from tests.tflite_export import models
 from tests.tflite_export.against_keras import against_keras
+from tests.tflite_export.passes_list import quantize
 
 
 class Trained(layers.Layer):
@@ -44,7 +44,7 @@ def data(images):
 def quantized(model, data):
     samples = collect(model, data)
     graph = freeze(model, samples.specs, samples.structure)
-    return graph, quantize_activations(graph, samples.batches)
+    return graph, quantize(graph, samples.batches)
 
 
 def by_source(ranges, source):

@@ -57,10 +57,8 @@ def test_trained_integers_are_those_of_the_file(trained):
 
 def test_a_file_is_verified_again(trained, rows):
     folder, _ = trained
-    made = any(
-        any(entry) for entry in ModelFile(folder / "m.tflite").metadata()["choices"]
-    )
-    assert made
+    choices = ModelFile(folder / "m.tflite").metadata()["choices"]
+    assert any(any(entry) for entry in choices.values())
     found = verify_file(folder / "m.keras", folder / "m.tflite", rows[:8])
     assert found.failures == []
 
@@ -89,13 +87,15 @@ def test_another_process_finds_the_same(trained):
 
 
 def changed_choices(choices, how):
-    full = next(i for i, entry in enumerate(choices) if any(entry))
+    full = next(name for name, entry in choices.items() if any(entry))
     place = next(i for i, text in enumerate(choices[full]) if text)
     if how == "fewer":
-        return choices[:-1]
-    if how == "more":
-        return [*choices, []]
-    if how == "short":
+        del choices[full]
+    elif how == "more":
+        choices["no_pass"] = []
+    elif how == "list":
+        return list(choices.values())[:-1]
+    elif how == "short":
         choices[full][place] = choices[full][place][:8]
     elif how == "text":
         choices[full][place] = "no base64!"
@@ -114,7 +114,7 @@ def changed_choices(choices, how):
     "how",
     [
         *("gone", "fewer", "more", "short", "text", "zeros", "entry", "number"),
-        *("null", "words", "object"),
+        *("null", "words", "object", "list"),
     ],
 )
 def test_damaged_choices_are_refused(how, trained, rows, tmp_path):

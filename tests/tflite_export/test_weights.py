@@ -1,5 +1,7 @@
 """The integers in a file are the integers of training, to the last one."""
 
+from contextlib import nullcontext
+
 import keras
 import numpy as np
 import pytest
@@ -15,9 +17,8 @@ from qsparse.tflite_export.graph.graph import LayerKernel
 from qsparse.tflite_export.graph.samples import collect
 from qsparse.tflite_export.parity.outputs import compare
 from qsparse.tflite_export.parity.trained import TrainedLayer, restore
-from qsparse.tflite_export.passes import pipeline
-from qsparse.tflite_export.passes.pipeline import quantize_activations
 from tests.tflite_export import models
+from tests.tflite_export.passes_list import quantize, without
 
 
 def grid(rng, shape, largest):
@@ -61,7 +62,7 @@ def converted(model, data, trained):
             for part in (integers, mask)
         ]
         graph.kernels[name] = LayerKernel(path, *parts)
-    ranges = quantize_activations(graph, samples.batches)
+    ranges = quantize(graph, samples.batches)
     return ModelFile(convert(graph)), graph, ranges, samples.batches
 
 
@@ -125,7 +126,7 @@ def test_a_vanished_gamma_is_a_channel_of_zeros(data):
     assert (match.state, match.flipped, match.vanished) == ("found", 0, 1)
 
 
-def test_biases_are_rounded_as_in_the_file(data, monkeypatch):
+def test_biases_are_rounded_as_in_the_file(data):
     """Nine products of small weights: a step of the bias is a part of an output's."""
     keras.utils.set_random_seed(2)
     inputs = keras.Input((28, 28, 1))
@@ -133,9 +134,8 @@ def test_biases_are_rounded_as_in_the_file(data, monkeypatch):
     model = models.randomized(keras.Model(inputs, layers.DepthwiseConv2D(3)(x)))
     differing = {}
     for baked in (True, False):
-        if not baked:
-            monkeypatch.setattr(pipeline, "bake_biases", lambda graph: None)
-        file, graph, ranges, batches = converted(model, data, {})
+        with nullcontext() if baked else without("bake_biases"):
+            file, graph, ranges, batches = converted(model, data, {})
         differing[baked] = compare(file.to_bytes(), graph, ranges, batches).mean_lsb
     assert differing[True] < 1e-4
     assert differing[False] > 20 * differing[True]

@@ -90,7 +90,8 @@ def _least(step: Pass, min_sqnr: float) -> float:
     """Returns the SQNR a pass is held to."""
     if min_sqnr < 0:
         return min_sqnr
-    return step.tolerance if step.tolerance > ROUNDING else min(ROUNDING, min_sqnr)
+    exact = step.tolerance > ROUNDING
+    return step.tolerance if exact else min(step.tolerance, min_sqnr)
 
 
 def _check(
