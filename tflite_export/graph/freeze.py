@@ -16,6 +16,7 @@ from qsparse.keras_compat import walk_layers
 from qsparse.kernel import FrozenKernel, KernelCompression, compressed_layers
 from qsparse.tflite_export.graph.fold import fold_constants
 from qsparse.tflite_export.graph.graph import LARGE, Graph, LayerKernel
+from qsparse.tflite_export.graph.layer_calls import noted
 from qsparse.tflite_export.graph.run import free_copies
 from qsparse.tflite_export.graph.samples import identifiers
 
@@ -63,12 +64,12 @@ def freeze(
     large = [weight for weight in model.weights if math.prod(weight.shape) > LARGE]
     try:
         try:
-            concrete, output_names = _trace(
+            concrete, output_names, layers = _trace(
                 model, specs, structure, large, frozen_layers
             )
         except Exception:  # a layer may want the value of a weight at once
             large = []
-            concrete, output_names = _trace(
+            concrete, output_names, layers = _trace(
                 model, specs, structure, large, frozen_layers
             )
     except Exception as error:
@@ -97,7 +98,7 @@ def freeze(
             names[len(large) :], frozen_layers, strict=True
         )
     }
-    graph = Graph(graph_def, inputs, outputs, weights, kernels)
+    graph = Graph(graph_def, inputs, outputs, weights, kernels, layers)
     fold_constants(graph)
     del concrete, frozen, graph_def
     free_copies(graph)
@@ -117,10 +118,13 @@ def _trace(
     structure: Any,
     weights: list[keras.Variable],
     kernels: list[tuple[KernelCompression, FrozenKernel]],
-) -> tuple[Any, list[str]]:
-    """Returns the concrete function of a model's call, and the names of its outputs.
+) -> tuple[Any, list[str], dict[str, str]]:
+    """Returns the concrete function of a model's call, and what its parts are.
 
     Its arguments are the inputs, then the weights, then the kernels given here.
+
+    Returns:
+        The function, the names of its outputs, and op -> path of its layer.
     """
     signature = [
         *specs.values(),
@@ -149,8 +153,8 @@ def _trace(
     eager = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(True)
     try:
-        with _in_float32(model):
-            return function.get_concrete_function(), names
+        with _in_float32(model), noted(model) as layers:
+            return function.get_concrete_function(), names, layers
     finally:
         tf.config.run_functions_eagerly(eager)
 

@@ -74,6 +74,7 @@ class Graph:
         kernels: constant -> the trained weights it holds, moved as they were.
         blended: constant -> paths of the layers whose trained weights it was computed
             from in any other way.
+        layers: node -> path of the layer it was traced in; see `layer_of`.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Graph:
         outputs: dict[str, str],
         weights: Mapping[str, np.ndarray] | None = None,
         kernels: Mapping[str, LayerKernel] | None = None,
+        layers: Mapping[str, str] | None = None,
     ) -> None:
         """Takes the nodes over, simplifies them and infers every shape.
 
@@ -92,6 +94,7 @@ class Graph:
             outputs: signature name -> tensor.
             weights: placeholder node -> the constant it stands for.
             kernels: those of them that are trained weights.
+            layers: node -> path of the layer it was traced in.
         """
         self.nodes = {node.name: node for node in graph_def.node}
         self._library = graph_def.library  # bodies of loops and branches
@@ -100,6 +103,7 @@ class Graph:
         self.dtypes: dict[str, tf.DType] = {}
         self.kernels = dict(kernels or {})
         self.blended: dict[str, frozenset[str]] = {}
+        self.layers = dict(layers or {})
         self.inputs = dict(inputs)
         self.outputs = {name: tensor_name(t) for name, t in outputs.items()}
         self._followers: list[Follower] = []
@@ -166,6 +170,16 @@ class Graph:
         kernel = self.kernels.get(tensor)
         return kernel is not None and kernel.integers is not None
 
+    def layer_of(self, node: str) -> str:
+        """Returns the path of the layer a node was traced in; "" outside of all.
+
+        What a pass adds is named after the node it belongs to: `conv/scaled` and
+        `conv/copy_1` are of the layer of `conv`.
+        """
+        while node not in self.layers and "/" in node:
+            node = node.rpartition("/")[0]
+        return self.layers.get(node, "")
+
     def add_constant(
         self, name: str, value: np.ndarray, like: str | None = None
     ) -> str:
@@ -193,7 +207,8 @@ class Graph:
         """Adds a node; returns the canonical name of its first output.
 
         Args:
-            name: wanted name; a suffix makes it unique.
+            name: wanted name, below that of the node it belongs to; a suffix makes it
+                unique.
             op: TensorFlow op.
             inputs: canonical tensor names.
             **attrs: int, bool or `tf.DType` attributes.

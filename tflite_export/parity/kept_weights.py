@@ -8,6 +8,7 @@ import numpy as np
 from qsparse.tflite_export.files.model_file import ModelFile
 from qsparse.tflite_export.files.model_parts import Op, Tensor
 from qsparse.tflite_export.graph.weighted import by_channel
+from qsparse.tflite_export.parity.identity import paired
 from qsparse.tflite_export.parity.pairing import Pair, refuse
 from qsparse.tflite_export.parity.trained import (
     FOUND,
@@ -83,7 +84,11 @@ def compare_weights(pair: Pair) -> list[LayerWeights]:
 def _compressed(pair: Pair) -> list[LayerWeights]:
     """Compares the compressed layers with the tensors the file names for them."""
     recorded = (pair.file.metadata() or {"layers": []})["layers"]
-    if len(recorded) != len(pair.trained):
+    entries = paired(
+        [layer.path for layer in pair.trained],
+        [(str(entry["path"]), entry) for entry in recorded],
+    )
+    if entries is None:
         raise refuse(
             pair.file,
             f"the model has {len(pair.trained)} compressed layers, the file "
@@ -92,7 +97,8 @@ def _compressed(pair: Pair) -> list[LayerWeights]:
     places = find_places(pair.graph)
     weights = {w.name: (op, w) for op, w in pair.file.layers()}
     rows = []
-    for layer, entry in zip(pair.trained, recorded, strict=True):
+    for layer in pair.trained:
+        entry = entries[layer.path]
         found = weights.get(str(entry["tensor"]))
         place = next(iter(places.get(layer.path, [])), None)
         if found is None or place is None:

@@ -21,7 +21,8 @@ from qsparse.tflite_export.graph.freeze import freeze
 from qsparse.tflite_export.graph.graph import Graph
 from qsparse.tflite_export.graph.ranges import Range
 from qsparse.tflite_export.graph.samples import Samples, collect
-from qsparse.tflite_export.parity.regions import LayerNames, Region, find_region
+from qsparse.tflite_export.parity.identity import paired
+from qsparse.tflite_export.parity.regions import Region, find_region
 from qsparse.tflite_export.parity.tensor_map import in_order
 from qsparse.tflite_export.parity.trained import TrainedLayer, trained_layers
 from qsparse.tflite_export.passes import PASSES
@@ -133,14 +134,13 @@ def pair(model: keras.Model, file: ModelFile, data: Any, limit: int) -> Pair:
     except RecordError as error:
         raise refuse(file, str(error)) from error
     ranges = context.ranges
-    names = LayerNames(model)
     return Pair(
         model,
         file,
         graph,
         ranges,
         stored,
-        {t: find_region(graph, t, set(ranges), names) for t in ranges},
+        {t: find_region(graph, t, set(ranges)) for t in ranges},
         trained,
         samples,
         changed,
@@ -157,7 +157,9 @@ def refuse(file: ModelFile, why: str) -> ValueError:
     return ValueError(f"{file.name} was not made from this model: {why}. {_AGAIN}")
 
 
-def _recorded(file: ModelFile) -> tuple[list[str | None], Record]:
+def _recorded(
+    file: ModelFile,
+) -> tuple[list[tuple[str, str | None]], Record]:
     """Returns the tensor of the file for each quantized tensor, in order.
 
     And what else the export decided from its data.
@@ -182,7 +184,8 @@ def _recorded(file: ModelFile) -> tuple[list[str | None], Record]:
         )
     try:
         tensors = [
-            None if stored is None else str(stored) for _, stored in metadata["tensors"]
+            (str(of), None if stored is None else str(stored))
+            for of, stored in metadata["tensors"]
         ]
         return tensors, Record.from_metadata(metadata["choices"])
     except (KeyError, TypeError, ValueError) as error:
@@ -192,17 +195,20 @@ def _recorded(file: ModelFile) -> tuple[list[str | None], Record]:
 
 
 def _match(
-    file: ModelFile, graph: Graph, tensors: list[str], recorded: list[str | None]
+    file: ModelFile,
+    graph: Graph,
+    tensors: list[str],
+    recorded: list[tuple[str, str | None]],
 ) -> dict[str, Tensor]:
-    """Pairs tensors by position: names change when a model is loaded anew."""
-    if len(tensors) != len(recorded):
+    names = paired(tensors, recorded)
+    if names is None:
         raise refuse(
             file,
             f"the model has {len(tensors)} quantized tensors, the file {len(recorded)}",
         )
     by_name = {tensor.name: tensor for tensor in file.tensors}
     stored: dict[str, Tensor] = {}
-    for tensor, name in zip(tensors, recorded, strict=True):
+    for tensor, name in names.items():
         if name is None:
             continue
         found = by_name.get(name)

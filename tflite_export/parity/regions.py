@@ -1,11 +1,7 @@
 """What lies between the quantized tensors of a graph, and which layers that is."""
 
-import re
 from dataclasses import dataclass
 
-import keras
-
-from qsparse.keras_compat import walk_layers
 from qsparse.tflite_export.graph.graph import FAKE_QUANT, Graph, Node, node_name
 from qsparse.tflite_export.graph.ops import WEIGHTED
 
@@ -30,41 +26,13 @@ class Region:
     head: Node | None
 
 
-class LayerNames:
-    """Finds the layer a node was traced in from the scopes in its name."""
-
-    def __init__(self, model: keras.Model) -> None:
-        self._paths = {path for path, _ in walk_layers(model)}
-
-    def of(self, node: str) -> str:
-        """Returns the path of the innermost layer, or "".
-
-        Keras opens the scope of a layer more than once in a trace, so TensorFlow
-        numbers it: `conv2d_1_2` is layer `conv2d_1`.
-
-        Args:
-            node: name of a node of the graph.
-        """
-        path = ""
-        for scope in node.split("/")[:-1]:
-            for name in (re.sub(r"_\d+$", "", scope), scope):
-                inner = f"{path}/{name}" if path else name
-                if inner in self._paths:
-                    path = inner
-                    break
-        return path
-
-
-def find_region(
-    graph: Graph, tensor: str, quantized: set[str], names: LayerNames
-) -> Region:
+def find_region(graph: Graph, tensor: str, quantized: set[str]) -> Region:
     """Walks up from a quantized tensor to those it is computed from.
 
     Args:
         graph: the fake-quantized graph.
         tensor: a tensor with a range.
         quantized: every tensor with a range.
-        names: the layers of the model.
     """
     inputs: list[str] = []
     inside: dict[str, Node] = {}
@@ -83,7 +51,7 @@ def find_region(
         if node.op in WEIGHTED and graph.is_constant(node.input[1])
     ]
     head = weighted[0] if weighted else None
-    layer = names.of((head or graph.nodes[node_name(tensor)]).name)
-    others = dict.fromkeys(names.of(name) for name in reversed(inside))
+    layer = graph.layer_of((head or graph.nodes[node_name(tensor)]).name)
+    others = dict.fromkeys(graph.layer_of(name) for name in reversed(inside))
     fused = tuple(other for other in others if other not in ("", layer))
     return Region(tensor, tuple(inputs), layer, fused, head)

@@ -9,7 +9,8 @@ trained on.
 
 The graph a file is made of knows which of its constants are the weights of which layer
 (`Graph.kernels`), so nothing is guessed: a layer that no live node reads is not used,
-and the others are found in the file by the very values the graph ended with.
+and the others are found in the file by the name of that node, and hold the very values
+the graph ended with.
 """
 
 from collections.abc import Iterator
@@ -271,10 +272,12 @@ def channels(op: Op, weights: Tensor) -> np.ndarray:
 
 def _stored(file: ModelFile, place: Place) -> Iterator[tuple[Op, Tensor]]:
     """Returns the ops that have the weights of a node, those in int8 if any are."""
-    found = [entry for entry in file.layers() if _holds(*entry, place)]
-    # Of layers with equal weights the name tells which it is.
-    named = [(op, w) for op, w in found if _is_named_after(op, w, place.node)]
-    found = named or found
+    layers = list(file.layers())
+    named = [entry for entry in layers if _is_named_after(*entry, place.node)]
+    # The converter may name an op after what it fused with it.
+    found = [e for e in named if _holds(*e, place)] or [
+        entry for entry in layers if _holds(*entry, place)
+    ]
     in_int8 = [(op, w) for op, w in found if op.is_int8]
     return iter(in_int8 or found)
 
