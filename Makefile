@@ -35,10 +35,17 @@ WORKERS ?= 2
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations=20 --durations-min=10
 
+# The folders under the one name they are installed by.
+TYPES := build/types
+
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	@rm -rf $(TYPES) && mkdir -p $(TYPES)/qsparse
+	@ln -s $(abspath $(wildcard qsparse/*) callbacks recipes tflite_export) $(TYPES)/qsparse
+	@ln -s $(abspath benchmarks) $(TYPES)
+	cd $(TYPES) && $(abspath $(BIN)/mypy) --config-file $(abspath pyproject.toml) \
+		--cache-dir $(abspath .mypy_cache)
 
 bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks.layers --output bench

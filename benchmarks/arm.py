@@ -10,12 +10,16 @@ import json
 import pathlib
 import re
 import tempfile
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from benchmarks import one_op_models
 from benchmarks.sparse_weights import sparse_weights
 from tests.arm import emulator, trace
+
+Shape: TypeAlias = tuple[int, int, int, int]
 
 # What a layer does, by the mangled names of the functions. The row kernels write
 # their results where they belong.
@@ -46,21 +50,29 @@ LAYERS = (
 )
 
 
-def weights_of(shape, pattern, density=1.0):
+def weights_of(shape: Shape, pattern: str, density: float = 1.0) -> np.ndarray:
     """Outputs first, as the layer has them."""
     _, channels, outputs, side = shape
     taps = (side, side) if side else ()
     return sparse_weights((outputs, *taps, channels), pattern, density)
 
 
-def macs_of(shape):
+def macs_of(shape: Shape) -> int:
     """Of the dense layer, borders included."""
     size, channels, outputs, side = shape
     positions = (size * side) ** 2 if side else size
     return positions * channels * outputs
 
 
-def count_ours(machine, program, isa, shape, kernel, weights, dense):
+def count_ours(
+    machine: Any,
+    program: pathlib.Path,
+    isa: str,
+    shape: Shape,
+    kernel: str,
+    weights: np.ndarray,
+    dense: bool,
+) -> tuple[dict[str, int], str]:
     """Instructions by stage, and the kernel the cost model would take."""
     with tempfile.NamedTemporaryFile() as file:
         file.write(weights.tobytes())
@@ -86,10 +98,10 @@ def count_ours(machine, program, isa, shape, kernel, weights, dense):
     return stages, chosen
 
 
-def count_xnnpack(machine, cpu):
+def count_xnnpack(machine: Any, cpu: str) -> dict[Shape, int]:
     """Instructions of one invocation of every shape's dense layer."""
     with tempfile.TemporaryDirectory() as folder:
-        paths = []
+        paths: list[pathlib.Path] = []
         for shape, _ in LAYERS:
             size, _, _, side = shape
             weights = weights_of(shape, "dense")
@@ -116,7 +128,14 @@ def count_xnnpack(machine, cpu):
         }
 
 
-def rows_of(machine, program, isa, shape, patterns, xnnpack):
+def rows_of(
+    machine: Any,
+    program: pathlib.Path,
+    isa: str,
+    shape: Shape,
+    patterns: Iterable[tuple[str, str, float]],
+    xnnpack: int,
+) -> Iterator[dict[str, Any]]:
     """The dense row and the sparse ones of one shape."""
     size, channels, outputs, side = shape
     macs = macs_of(shape)
@@ -151,7 +170,7 @@ def rows_of(machine, program, isa, shape, patterns, xnnpack):
         }
 
 
-def main():
+def main() -> None:
     """Counts all of it and writes the file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=pathlib.Path, default="bench/arm.json")

@@ -34,7 +34,7 @@ def public_layers() -> dict[str, type[layers.Layer]]:
         if (
             inspect.isclass(cls)
             and issubclass(cls, layers.Layer)
-            and cls.call is not layers.Layer.call
+            and getattr(cls, "call", None) is not layers.Layer.call
         ):
             names.setdefault(cls, []).append(name)
     chosen = {

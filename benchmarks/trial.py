@@ -136,7 +136,7 @@ def _carry_out(case: Case, trial: Trial) -> None:
         verbose=0,
         callbacks=[callback],
     )
-    coverage = callback.coverage
+    coverage = qsparse.coverage(model)
     trial.pruned = [row.path for row in coverage.layers if not row.reason]
     trial.unpruned = {row.path: row.reason for row in coverage.layers if row.reason}
     trial.stage = "predict"

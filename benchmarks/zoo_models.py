@@ -122,11 +122,11 @@ def _data(name: str, tensor: Any) -> np.ndarray:
         segments[:, TOKENS // 2 :] = 1
         return segments
     if len(shape) == 3:
-        return pictures(tuple(shape), highest=1.0)
+        return pictures((shape[0], shape[1], shape[2]), highest=1.0)
     if shape[-1] == 1:  # a wave
         return pictures((64, 64, 1), highest=1.0).reshape(len(images()[0]), -1, 1)
     if len(shape) == 2:  # frames of features
-        return pictures((*shape, 1), highest=1.0)[..., 0]
+        return pictures((shape[0], shape[1], 1), highest=1.0)[..., 0]
     raise ValueError(f"the zoo has no data for input {name!r} of shape {shape}")
 
 

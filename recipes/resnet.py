@@ -1,5 +1,7 @@
 """A small residual network whose layers are wide enough for sparse kernels."""
 
+from typing import Any
+
 import keras
 from keras import layers
 
@@ -28,7 +30,7 @@ def resnet(
     return keras.Model(inputs, layers.Dense(classes, name="logits")(x), name="resnet")
 
 
-def _convolve(x, filters: int, size: int, stride: int, name: str):
+def _convolve(x: Any, filters: int, size: int, stride: int, name: str) -> Any:
     x = layers.Conv2D(
         filters, size, strides=stride, padding="same", use_bias=False, name=name
     )(x)
@@ -36,7 +38,7 @@ def _convolve(x, filters: int, size: int, stride: int, name: str):
     return layers.BatchNormalization(momentum=0.9, name=f"{name}_bn")(x)
 
 
-def _unit(x, width: int, stride: int, name: str):
+def _unit(x: Any, width: int, stride: int, name: str) -> Any:
     shortcut = x
     if stride != 1 or x.shape[-1] != width:
         shortcut = _convolve(x, width, 1, stride, f"{name}_shortcut")

@@ -165,7 +165,10 @@ def export(
             "target": target,
             "ranges": counts,
             "layers": [match.to_dict() for match in matches],
-            "tensors": [[of, renamed.get(name, name)] for of, name in tensors],
+            "tensors": [
+                [of, None if name is None else renamed.get(name, name)]
+                for of, name in tensors
+            ],
             "choices": context.record.to_dict(),
         }
     )

@@ -75,7 +75,7 @@ def test_damaged_metadata_is_a_clear_error(contents, value):
 
 def test_exported_metadata_counts_the_ranges(contents):
     metadata = ModelFile(contents).metadata()
-    assert metadata["version"] == 1
+    assert metadata["version"] == 2
     assert metadata["layers"] == []
     assert metadata["ranges"]["calibrated"] > 0
 

@@ -7,7 +7,7 @@ import re
 import zipfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import h5py
 import ml_dtypes
@@ -159,7 +159,7 @@ def _read_weights(file: h5py.File, configured: dict[str, _Configured]) -> KerasF
     prunes, quantizes = recipe["pattern"] is not None, bool(recipe["quantize"])
     progress = Progress(
         recipe=recipe,
-        clock=Clock.from_saved(_values(state["clock"]), prunes, quantizes),
+        clock=Clock.from_saved(_values(state["clock"]).tolist(), prunes, quantizes),
         quantizing=bool(_values(state["quantizing"])),
         sparsity=1.0 - kept_in_masks / max(weights_in_masks, 1),
         ranges=len(ranges),
@@ -173,13 +173,14 @@ def _positions(layer: _Configured) -> int | None:
     """Returns how often one inference uses each weight; None if unknown."""
     shape, config = layer.input_shape, layer.config
     # An unknown length is None; layers with several inputs have a list of shapes.
-    if not shape or not _are_lengths(shape[1:]):
+    lengths = (shape or [])[1:]
+    if not shape or not _are_lengths(lengths):
         return None
     window = config.get("kernel_size")
     if window is None:
-        return math.prod(shape[1:-1]) if "units" in config else None
+        return math.prod(lengths[:-1]) if "units" in config else None
     first = config.get("data_format") == "channels_first"
-    image = shape[2:] if first else shape[1:-1]
+    image = lengths[1:] if first else lengths[:-1]
     if layer.kind.endswith("Transpose"):  # every pixel meets every weight
         return math.prod(image)
     if not _are_lengths([*window, *config["strides"], *config["dilation_rate"]]):
@@ -193,7 +194,7 @@ def _positions(layer: _Configured) -> int | None:
     return positions
 
 
-def _are_lengths(values: list[Any]) -> bool:
+def _are_lengths(values: list[Any]) -> TypeGuard[list[int]]:
     return all(isinstance(value, int) and value > 0 for value in values)
 
 

@@ -6,7 +6,7 @@ nothing is moved or folded across it. To teach the export an op, give it a row.
 
 from collections.abc import Iterable, Iterator, Set
 from enum import Flag, auto
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Trait(Flag):
@@ -139,7 +139,7 @@ OPS: dict[str, Op] = {
 }
 
 
-class OpSet(Set):
+class OpSet(Set[str]):
     """The ops with any of some traits, as the table has them now.
 
     Args:
@@ -163,7 +163,7 @@ class OpSet(Set):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
-    def __or__(self, other: Iterable[str]) -> "OpSet":
+    def __or__(self, other: Set[Any]) -> "OpSet":
         if isinstance(other, OpSet):
             return OpSet(self._traits | other._traits, self._names | other._names)
         return OpSet(self._traits, self._names | frozenset(other))

@@ -154,9 +154,10 @@ def find_places(graph: Graph) -> dict[str, list[Place]]:
         kernel = graph.kernels.get(node.input[1]) if len(node.input) > 1 else None
         if kernel is None or not multiplies(graph, node):
             continue
-        parts = (graph.value(node.input[1]), kernel.integers, kernel.mask)
-        rows, integers, mask = (
-            None if part is None else rows_of(node, part) for part in parts
+        rows = rows_of(node, graph.value(node.input[1]))
+        integers, mask = (
+            None if part is None else rows_of(node, part)
+            for part in (kernel.integers, kernel.mask)
         )
         if integers is not None:
             integers = integers.astype(np.int32)

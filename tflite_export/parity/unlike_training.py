@@ -121,7 +121,7 @@ def _first_trained(graph: Graph, ranges: dict[str, Range], name: str) -> str | N
         if not any(node_name(t) in reached for t in node.input):
             continue
         reached.add(node.name)
-        entry = ranges.get(node.name)
-        if entry is not None and entry.source == "trained" and users[node.name]:
+        met = ranges.get(node.name)
+        if met is not None and met.source == "trained" and users[node.name]:
             return node.name
     return None

@@ -89,10 +89,14 @@ class Pass(ABC):
         name: what errors and the record call it.
         tolerance: least SQNR, in dB, of every output behind the pass against the
             same output before it.
+        restores: whether the pass brings back what was taken out of the graph before
+            all passes, the trained ranges: its outputs are held against those of the
+            graph as the model was traced.
     """
 
     name: ClassVar[str]
     tolerance: ClassVar[float] = EXACT
+    restores: ClassVar[bool] = False
 
     @abstractmethod
     def apply(self, graph: Graph, context: Context) -> None:

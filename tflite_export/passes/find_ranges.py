@@ -9,7 +9,8 @@ class FindRanges(Pass):
     """Calibrates, or asks `context.find_ranges` where somebody knows the limits."""
 
     name = "find_ranges"
-    tolerance = ROUNDING  # trained ranges round from here on
+    tolerance = ROUNDING
+    restores = True  # trained ranges clip and round from here on
 
     def apply(self, graph: Graph, context: Context) -> None:
         """See the class."""

@@ -6,7 +6,7 @@ scores are one and the same. Below the greatest score of its row by more than
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -144,7 +144,7 @@ def _can_shrink(
     return _only_read_by(graph, users, tensor, _SUMS)
 
 
-def _only_read_by(graph: Graph, users: dict, tensor: str, ops: set[str]) -> bool:
+def _only_read_by(graph: Graph, users: dict, tensor: str, ops: Container[str]) -> bool:
     """Whether nothing else reads a tensor, as it is or moved."""
     readers = _readers(graph, users, tensor)
     return readers is not None and all(node.op in ops for node in readers)

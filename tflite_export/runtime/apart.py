@@ -116,7 +116,10 @@ def _run_all(path: str) -> None:
 def _answer(question: str, path: str) -> dict[str, Any]:
     """Answers in the process that may die."""
     try:
-        return {"found": read_plan(path) if question == "plan" else _run_all(path)}
+        if question == "plan":
+            return {"found": read_plan(path)}
+        _run_all(path)
+        return {"found": None}
     except (ValueError, OSError) as error:
         return {"error": str(error)}
 
