@@ -106,7 +106,7 @@ bench-export: $(VENV)/installed
 	$(BIN)/python -m benchmarks.export \
 		--output bench/export.json --cache bench/export $(ARGS)
 
-build/bench/peak: $(VENV)/requirements $(wildcard tflite_export/kernels/*.cc tflite_export/kernels/*.h)
+build/bench/peak: $(VENV)/requirements $(filter tflite_export/kernels/%,$(SOURCES))
 	$(BIN)/cmake -S tflite_export/kernels -B build/bench -G Ninja -DCMAKE_BUILD_TYPE=Release \
 		-DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja -DPython_EXECUTABLE=$(abspath $(BIN))/python
 	$(BIN)/cmake --build build/bench --target bench

@@ -99,7 +99,7 @@ def example(request):
     assert library.exists(), "`make example` fetches the runtimes"
     folder = cmake(
         f"run_model-{request.param}",
-        *("-S", KERNELS / "examples", f"-DTFLITE_LIBRARY={library}"),
+        *("-S", KERNELS / "embed/examples", f"-DTFLITE_LIBRARY={library}"),
     )
     return folder / "run_model", request.param
 
@@ -153,7 +153,7 @@ def test_cpp_example_says_what_is_wrong(example, arguments, message, tmp_path):
 
 
 def test_java_class(native, java_home, tmp_path):
-    sources = [*KERNELS.glob("android/java/**/*.java"), *HERE.glob("java/**/*.java")]
+    sources = [*KERNELS.glob("embed/android/java/**/*.java"), *HERE.glob("java/**/*.java")]
     javac = (java_home / "bin/javac", "-Xlint:all,-options", "-Werror")
     run(*javac, "--release", "8", "-d", tmp_path, *sources)
     printed = run(
@@ -172,7 +172,7 @@ def test_jni_library_exports_its_two_functions(native):
 
 def link_statically(target, library, program):
     run(
-        *(ZIG, "c++", "-target", target, f"-I{KERNELS}"),
+        *(ZIG, "c++", "-target", target, f"-I{KERNELS}/embed"),
         *("-x", "c", "-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic"),
         *(HERE / "static_link.c", "-x", "none", library, "-o", program),
     )

@@ -8,10 +8,10 @@
 #include <cstdlib>
 #include <vector>
 
-#include "cpu.h"
-#include "kernel_choice.h"
-#include "packed_layer.h"
-#include "pattern.h"
+#include "base/cpu.h"
+#include "layers/packed_layer.h"
+#include "plan/kernel_choice.h"
+#include "plan/pattern.h"
 
 namespace {
 

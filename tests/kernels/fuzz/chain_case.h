@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "chain.h"
+#include "chain/chain.h"
 
 namespace qsparse::fuzz {
 

@@ -4,9 +4,9 @@
 #include <memory>
 
 #include "allocations.h"
-#include "chain.h"
-#include "cpu.h"
-#include "kernel_choice.h"
+#include "base/cpu.h"
+#include "chain/chain.h"
+#include "plan/kernel_choice.h"
 #include "random.h"
 
 namespace qsparse::fuzz {

@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "base/thread_pool.h"
 #include "chain_case.h"
 #include "guarded_buffer.h"
-#include "thread_pool.h"
 
 namespace qsparse::fuzz {
 

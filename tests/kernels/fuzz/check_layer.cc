@@ -5,8 +5,8 @@
 #include <utility>
 
 #include "allocations.h"
-#include "cpu.h"
-#include "packed_layer.h"
+#include "base/cpu.h"
+#include "layers/packed_layer.h"
 #include "reference.h"
 
 namespace qsparse::fuzz {

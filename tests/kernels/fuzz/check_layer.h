@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "base/thread_pool.h"
 #include "guarded_buffer.h"
-#include "kernel_choice.h"
 #include "layer_case.h"
-#include "thread_pool.h"
+#include "plan/kernel_choice.h"
 
 namespace qsparse::fuzz {
 

@@ -16,10 +16,10 @@
 #include <unistd.h>
 
 #include "allocations.h"
+#include "base/cpu.h"
 #include "chain_case.h"
 #include "check_chain.h"
 #include "check_layer.h"
-#include "cpu.h"
 #include "layer_case.h"
 
 #if defined(__SANITIZE_ADDRESS__)

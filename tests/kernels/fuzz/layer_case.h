@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "layer.h"
+#include "graph/layer.h"
 #include "random.h"
 
 namespace qsparse::fuzz {

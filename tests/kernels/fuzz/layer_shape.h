@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "layer.h"
+#include "graph/layer.h"
 #include "random.h"
 
 namespace qsparse::fuzz {

@@ -8,8 +8,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "add.h"
-#include "layer.h"
+#include "add/add.h"
+#include "graph/layer.h"
 
 namespace qsparse::fuzz {
 

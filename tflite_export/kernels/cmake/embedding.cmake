@@ -6,21 +6,23 @@ get_target_property(sources qsparse_delegate SOURCES)
 get_target_property(options qsparse_delegate COMPILE_OPTIONS)
 
 add_library(qsparse_delegate_static STATIC EXCLUDE_FROM_ALL
-  ${sources} qsparse_delegate.cc)
+  ${sources} embed/qsparse_delegate.cc)
 set_target_properties(qsparse_delegate_static PROPERTIES
   OUTPUT_NAME qsparse_delegate
   COMPILE_OPTIONS "${options}"
   POSITION_INDEPENDENT_CODE ON)
-target_include_directories(qsparse_delegate_static INTERFACE
-  "${CMAKE_CURRENT_SOURCE_DIR}")
+target_include_directories(qsparse_delegate_static
+  PRIVATE "${CMAKE_CURRENT_SOURCE_DIR}"
+  INTERFACE "${CMAKE_CURRENT_SOURCE_DIR}/embed")
 target_link_libraries(qsparse_delegate_static PUBLIC Threads::Threads)
 
 if(QSPARSE_JNI)
-  set(exports "${CMAKE_CURRENT_SOURCE_DIR}/android/exports.map")
-  add_library(qsparse_jni SHARED EXCLUDE_FROM_ALL android/qsparse_jni.cc)
+  set(exports "${CMAKE_CURRENT_SOURCE_DIR}/embed/android/exports.map")
+  add_library(qsparse_jni SHARED EXCLUDE_FROM_ALL embed/android/qsparse_jni.cc)
   set_target_properties(qsparse_jni PROPERTIES
     COMPILE_OPTIONS "${options}"
     LINK_DEPENDS "${exports}")
+  target_include_directories(qsparse_jni PRIVATE "${CMAKE_CURRENT_SOURCE_DIR}")
   target_link_libraries(qsparse_jni PRIVATE qsparse_delegate_static)
   target_link_options(qsparse_jni PRIVATE "LINKER:--version-script=${exports}")
   if(NOT ANDROID)

@@ -1,7 +1,0 @@
-#include "add_loop.h"
-
-namespace qsparse {
-
-AddFunction GetAvx2Add(uint8_t flip) { return ChooseLoop(flip); }
-
-}  // namespace qsparse

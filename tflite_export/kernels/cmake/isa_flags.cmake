@@ -1,0 +1,27 @@
+# Instructions that a source file may use beside those of the baseline. Each ISA has
+# files of its own: nothing else may use its instructions, because the choice is made
+# at run time. An ISA without flags belongs to the baseline.
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
+  set(QSPARSE_AVX512_FLAGS -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni)
+  set(QSPARSE_ISA_FLAGS_avx2 -mavx2)
+  set(QSPARSE_ISA_FLAGS_avxvnni -mavx2 -mavxvnni)
+  set(QSPARSE_ISA_FLAGS_avx512vnni ${QSPARSE_AVX512_FLAGS})
+  set(QSPARSE_ISA_FLAGS_avx512vbmi ${QSPARSE_AVX512_FLAGS} -mavx512vbmi)
+  set(QSPARSE_ISAS avx2 avxvnni avx512vnni avx512vbmi)
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
+  set(QSPARSE_ISA_FLAGS_neon "")
+  set(QSPARSE_ISA_FLAGS_dotprod -mcpu=generic+dotprod)
+  set(QSPARSE_ISA_FLAGS_i8mm -mcpu=generic+i8mm)
+  set(QSPARSE_ISAS neon dotprod i8mm)
+endif()
+
+# qsparse_isa_sources(avx2 add/add_avx2.cc ...): sources of the library for one ISA;
+# nothing where the processor is of another kind.
+function(qsparse_isa_sources isa)
+  if(NOT isa IN_LIST QSPARSE_ISAS)
+    return()
+  endif()
+  target_sources(qsparse_delegate PRIVATE ${ARGN})
+  set_source_files_properties(${ARGN} PROPERTIES
+    COMPILE_OPTIONS "${QSPARSE_ISA_FLAGS_${isa}}")
+endfunction()

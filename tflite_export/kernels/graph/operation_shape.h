@@ -1,0 +1,45 @@
+// What is known of an operation before its buffers are there.
+#ifndef QSPARSE_GRAPH_OPERATION_SHAPE_H_
+#define QSPARSE_GRAPH_OPERATION_SHAPE_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "matmul/matmul_kernel.h"
+#include "read/node_reader.h"
+
+namespace qsparse {
+
+struct MatmulShape {
+  int32_t batch = 1;  // products
+  int32_t matrices[2] = {1, 1};
+  // Which matrix of either side goes into each product, where a side is repeated.
+  std::vector<int32_t> repeated[2];
+  int32_t rows = 0;
+  int32_t columns = 0;
+  int32_t depth = 0;
+  bool transposed[2] = {false, false};  // depth is first on the left, last on the right
+  int32_t zero_point[2] = {0, 0};
+  FixedPoint fixed;
+
+  int64_t macs() const { return int64_t{batch} * rows * columns * depth; }
+};
+
+struct SoftmaxShape {
+  int64_t rows = 0;
+  int32_t columns = 0;
+  float exponent = 0;  // of a step: negative
+};
+
+// What was read of a node for which IsOperation holds.
+struct OperationShape {
+  Op op = Op::kSoftmax;
+  MatmulShape matmul;
+  SoftmaxShape softmax;
+
+  int64_t macs() const { return op == Op::kBatchMatmul ? matmul.macs() : 0; }
+};
+
+}  // namespace qsparse
+
+#endif  // QSPARSE_GRAPH_OPERATION_SHAPE_H_

@@ -1,0 +1,68 @@
+#include "softmax/softmax.h"
+
+#include <cmath>
+
+#include "softmax/softmax_loop.h"
+
+namespace qsparse {
+
+#if defined(__x86_64__)
+SoftmaxFunction GetAvx512Softmax();
+SoftmaxFunction GetAvx2Softmax();
+#endif
+
+namespace {
+
+constexpr int32_t kTaskRows = 16;
+
+SoftmaxFunction GetSoftmax(Isa isa) {
+#if defined(__x86_64__)
+  if (isa == Isa::kAvx512Vnni) return GetAvx512Softmax();
+  if (isa == Isa::kAvx2 || isa == Isa::kAvxVnni) return GetAvx2Softmax();
+#else
+  static_cast<void>(isa);
+#endif
+  return &SoftmaxLoop;
+}
+
+}  // namespace
+
+Softmax::Softmax(const SoftmaxShape& shape, Isa isa, ThreadPool* pool)
+    : shape_(shape), function_(GetSoftmax(isa)), pool_(pool) {
+  for (int32_t i = 0; i < kSoftmaxValues; ++i) {
+    table_[kSoftmaxValues - 1 - i] = std::exp(shape.exponent * static_cast<float>(i));
+  }
+  scratch_bytes_ =
+      static_cast<size_t>(shape.columns) * kSoftmaxRows * sizeof(float) / kCacheLine *
+          kCacheLine +
+      kCacheLine;
+}
+
+std::unique_ptr<Operation> Softmax::Create(const SoftmaxShape& shape, Isa isa,
+                                           ThreadPool* pool) {
+  std::unique_ptr<Softmax> softmax(new Softmax(shape, isa, pool));
+  const auto threads = static_cast<size_t>(pool->threads());
+  softmax->scratch_ = AllocateAligned(softmax->scratch_bytes_ * threads);
+  if (softmax->scratch_ == nullptr) return nullptr;
+  return softmax;
+}
+
+void Softmax::Run(const int8_t* const* inputs, int8_t* output) {
+  const auto tasks = static_cast<int32_t>((shape_.rows + kTaskRows - 1) / kTaskRows);
+  pool_->Run(tasks, [&](int32_t task, int32_t thread) {
+    const int64_t first = int64_t{task} * kTaskRows;
+    const auto offset = static_cast<size_t>(first * shape_.columns);
+    SoftmaxArgs args;
+    args.table = table_;
+    args.input = inputs[0] + offset;
+    args.output = output + offset;
+    args.rows = static_cast<int32_t>(
+        std::min<int64_t>(kTaskRows, shape_.rows - first));
+    args.columns = shape_.columns;
+    args.scratch = reinterpret_cast<float*>(
+        scratch_.get() + static_cast<size_t>(thread) * scratch_bytes_);
+    function_(args);
+  });
+}
+
+}  // namespace qsparse

@@ -1,7 +1,0 @@
-#include "softmax_loop.h"
-
-namespace qsparse {
-
-SoftmaxFunction GetAvx512Softmax() { return &SoftmaxLoop; }
-
-}  // namespace qsparse
