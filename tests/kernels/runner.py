@@ -1,5 +1,6 @@
 """Run one-operator models through LiteRT, with and without the delegate."""
 
+import ctypes
 import importlib.resources
 import json
 import os
@@ -9,11 +10,21 @@ import tempfile
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, load_delegate
 
+KERNELS = pathlib.Path(__file__).parents[2] / "tflite_export" / "kernels"
 # A sanitized build can be tested in place of the installed one.
 LIBRARY = os.environ.get("QSPARSE_TEST_LIBRARY") or str(
     importlib.resources.files("qsparse.tflite_export") / "libqsparse_delegate.so"
 )
-ISAS = ("portable", "avx2", "avxvnni", "avx512vnni")
+
+
+def _isas():
+    """The ISAs that the library has kernels for, the plainest first."""
+    function = ctypes.CDLL(LIBRARY).qsparse_isas
+    function.restype = ctypes.c_char_p
+    return tuple(reversed(function().decode().split()))
+
+
+ISAS = _isas()
 
 
 def interpreter(model, num_threads=1, /, **options):

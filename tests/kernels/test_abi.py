@@ -1,6 +1,8 @@
 """The library's border: its symbols, its life cycle and a runtime it cannot know."""
 
 import ctypes
+import platform
+import re
 
 import pytest
 from elftools.elf.elffile import ELFFile
@@ -39,6 +41,7 @@ def symbols(elf, *, defined):
 
 def test_exports_its_own_functions_and_nothing_else(elf):
     assert symbols(elf, defined=True) == {
+        "qsparse_isas",
         "qsparse_xnnpack_isa",
         "tflite_plugin_create_delegate",
         "tflite_plugin_destroy_delegate",
@@ -91,6 +94,16 @@ def test_names_what_xnnpack_runs_on(library):
     else:
         expected = "AVX2" if has("avx2") else "instructions older than AVX2"
     assert library.qsparse_xnnpack_isa().decode() == expected
+
+
+def test_has_kernels_for_every_isa_of_this_architecture():
+    """What the library says of its kernels is what the table of ISAs promises."""
+    table = (runner.KERNELS / "base" / "isas.inc").read_text()
+    architecture = {"x86_64": "X86", "aarch64": "ARM"}[platform.machine()]
+    rows = re.findall(r'^QSPARSE_ISA\(\w+, "(\w+)", (\w+)', table, re.MULTILINE)
+    ours = [name for name, on in rows if on in ("Always", f"QSPARSE_ON_{architecture}")]
+    assert "portable" in ours
+    assert list(reversed(runner.ISAS)) == ours
 
 
 def test_missing_option_arrays_are_refused(library):

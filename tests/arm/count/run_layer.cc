@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "base/cpu.h"
-#include "layers/packed_layer.h"
 #include "plan/kernel_choice.h"
+#include "plan/pack.h"
 #include "plan/pattern.h"
 
 namespace {

@@ -6,7 +6,7 @@
 
 #include "allocations.h"
 #include "base/cpu.h"
-#include "layers/packed_layer.h"
+#include "plan/pack.h"
 #include "reference.h"
 
 namespace qsparse::fuzz {

@@ -6,17 +6,9 @@
 
 namespace qsparse {
 
-#if defined(__x86_64__)
-AddFunction GetAvx512Add(uint8_t flip);
-AddFunction GetAvx2Add(uint8_t flip);
-#endif
-
-bool CanAdd(const AddScales& scales) {
-  for (const float ratio : scales.ratio) {
-    if (!(ratio >= 0x1.0p-10f && ratio < 0x1.0p8f)) return false;
-  }
-  return true;
-}
+#define QSPARSE_ADD(isa, get) AddFunction get(uint8_t flip);
+#include "add/adds.inc"
+#undef QSPARSE_ADD
 
 Addition MakeAddition(const AddScales& scales, uint8_t flip) {
   constexpr int kBits = 20;
@@ -39,13 +31,15 @@ Addition MakeAddition(const AddScales& scales, uint8_t flip) {
 }
 
 AddFunction GetAdd(Isa isa, uint8_t flip) {
-#if defined(__x86_64__)
-  if (isa == Isa::kAvx512Vnni) return GetAvx512Add(flip);
-  if (isa == Isa::kAvx2 || isa == Isa::kAvxVnni) return GetAvx2Add(flip);
-#else
-  static_cast<void>(isa);
-#endif
-  return ChooseLoop(flip);
+  switch (isa) {
+#define QSPARSE_ADD(isa, get) \
+  case Isa::isa:              \
+    return get(flip);
+#include "add/adds.inc"
+#undef QSPARSE_ADD
+    default:
+      return ChooseLoop(flip);
+  }
 }
 
 }  // namespace qsparse

@@ -1,12 +1,12 @@
-// The loop of add.h, compiled once per instruction set; internal linkage, so that no
-// copy can stand in for another.
+// The loop of add_kernel.h, compiled once per instruction set; internal linkage, so that
+// no copy can stand in for another.
 #ifndef QSPARSE_ADD_ADD_LOOP_H_
 #define QSPARSE_ADD_ADD_LOOP_H_
 
 #include <algorithm>
 #include <type_traits>
 
-#include "add/add.h"
+#include "add/add_kernel.h"
 
 namespace qsparse {
 namespace {

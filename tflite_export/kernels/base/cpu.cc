@@ -17,19 +17,6 @@
 namespace qsparse {
 namespace {
 
-// Names of ISAs that this build lacks are known too: a recipe that forces one must
-// run everywhere, on the best there is.
-constexpr struct {
-  const char* name;
-  Isa isa;
-} kNames[] = {{"portable", Isa::kPortable},
-              {"avx2", Isa::kAvx2},
-              {"avxvnni", Isa::kAvxVnni},
-              {"avx512vnni", Isa::kAvx512Vnni},
-              {"neon", Isa::kNeon},
-              {"dotprod", Isa::kNeonDotprod},
-              {"i8mm", Isa::kNeonI8mm}};
-
 // One CPU for every difference that the cost model knows.
 constexpr struct {
   const char* name;
@@ -176,11 +163,36 @@ XnnpackIsa DetectXnnpackIsa() {
 }
 #endif
 
+bool Always() { return true; }
+
+// Where the detection of another architecture was meant.
+[[maybe_unused]] bool Never() { return false; }
+
+#if defined(__x86_64__)
+#define QSPARSE_ON_X86(is_supported) is_supported
+#else
+#define QSPARSE_ON_X86(is_supported) Never
+#endif
+#if defined(__aarch64__)
+#define QSPARSE_ON_ARM(is_supported) is_supported
+#else
+#define QSPARSE_ON_ARM(is_supported) Never
+#endif
+
+constexpr struct {
+  Isa isa;
+  const char* name;
+  bool (*is_supported)();
+} kIsas[] = {
+#define QSPARSE_ISA(isa, name, is_supported, peak) {Isa::isa, name, is_supported},
+#include "base/isas.inc"
+#undef QSPARSE_ISA
+};
+
 Isa DetectIsa() {
-#define QSPARSE_KERNEL(isa, variable) \
-  if (IsSupported(Isa::isa)) return Isa::isa;
-#include "blocks/kernels.inc"
-#undef QSPARSE_KERNEL
+  for (const auto& row : kIsas) {
+    if (row.is_supported()) return row.isa;
+  }
   return Isa::kPortable;
 }
 
@@ -240,40 +252,23 @@ const char* XnnpackIsaName(XnnpackIsa isa) {
 }
 
 bool IsSupported(Isa isa) {
-  switch (isa) {
-#if defined(__x86_64__)
-    case Isa::kAvx512Vnni:
-      return HasAvx512Vnni();
-    case Isa::kAvxVnni:
-      return HasAvxVnni();
-    case Isa::kAvx2:
-      return HasAvx2();
-#elif defined(__aarch64__)
-    case Isa::kNeonI8mm:
-      return HasI8mm();
-    case Isa::kNeonDotprod:
-      return HasDotprod();
-    case Isa::kNeon:
-      return true;
-#endif
-    case Isa::kPortable:
-      return true;
-    default:
-      return false;
+  for (const auto& row : kIsas) {
+    if (isa == row.isa) return row.is_supported();
   }
+  return false;
 }
 
 const char* IsaName(Isa isa) {
-  for (const auto& known : kNames) {
-    if (isa == known.isa) return known.name;
+  for (const auto& row : kIsas) {
+    if (isa == row.isa) return row.name;
   }
   return "";
 }
 
 bool ParseIsa(const std::string& name, Isa* isa) {
-  for (const auto& known : kNames) {
-    if (name != known.name) continue;
-    *isa = known.isa;
+  for (const auto& row : kIsas) {
+    if (name != row.name) continue;
+    *isa = row.isa;
     return true;
   }
   return false;

@@ -5,7 +5,7 @@
 
 #include <string>
 
-#include "blocks/kernel.h"
+#include "base/isa.h"
 
 namespace qsparse {
 

@@ -112,7 +112,8 @@ void Compute(const ComputeArgs& a) {
 extern const Kernel kAvx2Kernel;
 const Kernel kAvx2Kernel = {
     "block_4x4", Isa::kAvx2, /*max_rows=*/0, kLanes, kMaxVectors, /*quad_bytes=*/8,
-    /*input_offset=*/0, kBlockBytes, /*masks_columns=*/false, PackBlock, Pack,
-    PackInt8, Compute, Unpack};
+    /*input_offset=*/0, kBlockBytes, /*masks_columns=*/false,
+    /*rates=*/{0, 160, 8, 350, 60e3, 1.1},
+    PackBlock, Pack, PackInt8, Compute, Unpack};
 
 }  // namespace qsparse

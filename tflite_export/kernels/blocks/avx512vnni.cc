@@ -275,6 +275,7 @@ extern const Kernel kAvx512VnniKernel;
 const Kernel kAvx512VnniKernel = {
     "block_4x4", Isa::kAvx512Vnni, /*max_rows=*/0, kLanes, kMaxVectors,
     /*quad_bytes=*/4, /*input_offset=*/128, kBlockWeights, /*masks_columns=*/true,
+    /*rates=*/{0, 400, 15, 450, 250e3, 1.12},
     PackBlock, Pack, Pack, Compute, Unpack};
 
 }  // namespace qsparse

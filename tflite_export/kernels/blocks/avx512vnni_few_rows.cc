@@ -205,6 +205,7 @@ extern const Kernel kAvx512VnniFewRowsKernel;
 const Kernel kAvx512VnniFewRowsKernel = {
     "few_rows", Isa::kAvx512Vnni, /*max_rows=*/12, kLanes, kMaxVectors,
     /*quad_bytes=*/4, /*input_offset=*/128, kBlockWeights, /*masks_columns=*/false,
+    /*rates=*/{140, 0, 70, 450, 250e3, 1.0},
     PackBlock, Pack, Pack, Compute, Unpack};
 
 }  // namespace qsparse

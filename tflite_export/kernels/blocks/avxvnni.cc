@@ -74,7 +74,8 @@ void Compute(const ComputeArgs& a) {
 extern const Kernel kAvxVnniKernel;
 const Kernel kAvxVnniKernel = {
     "block_4x4", Isa::kAvxVnni, /*max_rows=*/0, kLanes, kMaxVectors, /*quad_bytes=*/4,
-    /*input_offset=*/128, kBlockWeights, /*masks_columns=*/false, PackBlock, Pack,
-    Pack, Compute, Unpack};
+    /*input_offset=*/128, kBlockWeights, /*masks_columns=*/false,
+    /*rates=*/{0, 250, 10, 550, 120e3, 1.1},
+    PackBlock, Pack, Pack, Compute, Unpack};
 
 }  // namespace qsparse

@@ -12,17 +12,9 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace qsparse {
+#include "base/isa.h"
 
-enum class Isa : uint8_t {
-  kPortable,
-  kAvx2,
-  kAvxVnni,
-  kAvx512Vnni,
-  kNeon,
-  kNeonDotprod,
-  kNeonI8mm
-};
+namespace qsparse {
 
 inline constexpr int kBlock = 4;  // outputs, and inputs, of one block
 inline constexpr int kBlockWeights = kBlock * kBlock;
@@ -80,6 +72,18 @@ struct UnpackArgs {
   size_t row_stride;
 };
 
+// What a kernel costs, in the time of one multiply-accumulate at the peak rate of its
+// ISA, so that clock rates cancel out. Fitted to whole-invocation timings; on ARM not
+// timed but derived from counted instructions (tests/arm/bench.py).
+struct Rates {
+  double block;        // of a block, beside its products: loading its weights
+  double block_floor;  // least time of a block and tile: latency of its chain
+  double requantize;   // per output position computed
+  double chunk;        // packing or unpacking 64 bytes of a row
+  double call;         // fixed cost of an invocation
+  double spilled;      // factor when a tile does not fit the first-level cache
+};
+
 struct Kernel {
   const char* name;
   Isa isa;
@@ -90,6 +94,7 @@ struct Kernel {
   int32_t input_offset;   // added to every activation by packing
   int32_t block_bytes;    // bytes of a packed block
   bool masks_columns;     // understands ComputeArgs::masks
+  Rates rates;
   void (*pack_block)(const int8_t* weights, int8_t* packed);
   void (*pack)(const PackArgs& args);
   // Like `pack`, but quads of 4 bytes on every ISA: what layers of a chain hand on.

@@ -113,7 +113,8 @@ void Compute(const ComputeArgs& a) {
 extern const Kernel kNeonKernel;
 const Kernel kNeonKernel = {
     "block_4x4", Isa::kNeon, /*max_rows=*/0, kLanes, kMaxVectors, /*quad_bytes=*/4,
-    /*input_offset=*/0, kBlockBytes, /*masks_columns=*/false, PackBlock, Pack, Pack,
-    Compute, Unpack, /*narrow_weights=*/true, PackList};
+    /*input_offset=*/0, kBlockBytes, /*masks_columns=*/false,
+    /*rates=*/{0, 80, 18, 150, 16e3, 1.1},
+    PackBlock, Pack, Pack, Compute, Unpack, /*narrow_weights=*/true, PackList};
 
 }  // namespace qsparse

@@ -70,7 +70,8 @@ extern const Kernel kNeonDotprodKernel;
 const Kernel kNeonDotprodKernel = {
     "block_4x4", Isa::kNeonDotprod, /*max_rows=*/0, kLanes, kMaxVectors,
     /*quad_bytes=*/4, /*input_offset=*/0, /*block_bytes=*/kBlockWeights,
-    /*masks_columns=*/false, PackBlock, Pack, Pack,
-    Compute, Unpack};
+    /*masks_columns=*/false,
+    /*rates=*/{0, 130, 25, 400, 44e3, 1.1},
+    PackBlock, Pack, Pack, Compute, Unpack};
 
 }  // namespace qsparse

@@ -110,8 +110,8 @@ extern const Kernel kNeonI8mmKernel;
 const Kernel kNeonI8mmKernel = {
     "block_4x4", Isa::kNeonI8mm, /*max_rows=*/0, kLanes, kMaxVectors,
     /*quad_bytes=*/4, /*input_offset=*/0, /*block_bytes=*/kBlockWeights,
-    /*masks_columns=*/false, PackBlock, Pack, Pack,
-    Compute, Unpack,
-    /*narrow_weights=*/false, PackList};
+    /*masks_columns=*/false,
+    /*rates=*/{0, 130, 40, 540, 60e3, 1.1},
+    PackBlock, Pack, Pack, Compute, Unpack, /*narrow_weights=*/false, PackList};
 
 }  // namespace qsparse

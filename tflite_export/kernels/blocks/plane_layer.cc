@@ -4,7 +4,7 @@
 #include <cstring>
 #include <utility>
 
-#include "plan/kernel_choice.h"
+#include "blocks/kernel_table.h"
 
 namespace qsparse {
 namespace {

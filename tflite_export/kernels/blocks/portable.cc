@@ -118,6 +118,7 @@ extern const Kernel kPortableKernel;
 const Kernel kPortableKernel = {
     "block_4x4", Isa::kPortable, /*max_rows=*/0, kLanes, /*max_vectors=*/4,
     /*quad_bytes=*/8, /*input_offset=*/0, kBlockBytes, /*masks_columns=*/false,
+    /*rates=*/{0, 64, 4, 60, 8e3, 1.0},
     PackBlock, Pack, PackQuads, Compute, Unpack};
 
 }  // namespace qsparse

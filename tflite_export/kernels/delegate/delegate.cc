@@ -27,23 +27,27 @@ Status Replace(Context* context, litert::Delegate* delegate,
 
 }  // namespace
 
-SparseDelegate::SparseDelegate(const Options& options) : options_(options) {
-  abi_.data = this;
+SparseDelegate::SparseDelegate(const Options& wanted) : SharedState{wanted, nullptr} {
+  abi_.data = static_cast<SharedState*>(this);
   abi_.prepare = &SparseDelegate::Prepare;
   // Outputs are resized by the kernels themselves, so dynamic graphs work.
   abi_.flags = litert::kAllowDynamicTensors;
 }
 
+SparseDelegate* SparseDelegate::Of(litert::Delegate* abi) {
+  return static_cast<SparseDelegate*>(static_cast<SharedState*>(abi->data));
+}
+
 Status SparseDelegate::Prepare(Context* context, litert::Delegate* delegate) {
-  return static_cast<SparseDelegate*>(delegate->data)->Claim(context);
+  return Of(delegate)->Claim(context);
 }
 
 void SparseDelegate::StartPool(const Context& context) {
   // Kernels of another interpreter may hold the pool that is there.
-  if (pool_ != nullptr) return;
-  int32_t threads = options_.threads;
+  if (pool != nullptr) return;
+  int32_t threads = options.threads;
   if (threads == 0) threads = std::clamp(context.recommended_num_threads, 1, 256);
-  pool_ = std::make_unique<ThreadPool>(threads);
+  pool = std::make_unique<ThreadPool>(threads);
 }
 
 Status SparseDelegate::Claim(Context* context) {
@@ -58,9 +62,9 @@ Status SparseDelegate::Claim(Context* context) {
   StartPool(*context);
 
   // Claiming nodes replaces the plan, so everything is decided first.
-  Planner planner(context, options_, pool_.get());
+  Planner planner(context, options, pool.get());
   const std::vector<Decision> decisions = planner.Decide(*plan);
-  if (options_.only_plan) {
+  if (options.only_plan) {
     Report(*context, decisions);
     return litert::kOk;
   }
@@ -98,20 +102,20 @@ void SparseDelegate::Report(const Context& context,
   // branches number their nodes anew and must not wipe out its plan.
   if (reported_ != nullptr && reported_ != &context) return;
   reported_ = &context;
-  if (!options_.plan_path.empty() && !WritePlan(options_.plan_path, decisions)) {
+  if (!options.plan_path.empty() && !WritePlan(options.plan_path, decisions)) {
     std::fprintf(stderr, "qsparse: cannot write the plan to %s\n",
-                 options_.plan_path.c_str());
+                 options.plan_path.c_str());
   }
-  if (options_.log >= 1) {
+  if (options.log >= 1) {
     const auto layers = std::count_if(decisions.begin(), decisions.end(),
                       [](const Decision& d) { return d.is_layer(); });
     const auto claimed =
         std::count_if(decisions.begin(), decisions.end(),
                       [](const Decision& d) { return d.is_layer() && d.claimed; });
     std::fprintf(stderr, "qsparse: %td of %td layers, %s, %d threads\n", claimed, layers,
-                 IsaName(options_.isa), pool_->threads());
+                 IsaName(options.isa), pool->threads());
   }
-  if (options_.log < 2) return;
+  if (options.log < 2) return;
   for (const Decision& d : decisions) {
     std::fprintf(stderr, "qsparse: node %d %s %s, gain %.2f: %s\n", d.node,
                  OpName(d.op), d.pattern.name.c_str(),

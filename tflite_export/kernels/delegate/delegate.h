@@ -1,25 +1,24 @@
-// The delegate object: decides once per graph, then owns what the kernels share.
+// The delegate object: decides once per graph, and owns what the kernels share.
 #ifndef QSPARSE_DELEGATE_DELEGATE_H_
 #define QSPARSE_DELEGATE_DELEGATE_H_
 
-#include <memory>
 #include <string>
 #include <vector>
 
-#include "base/thread_pool.h"
+#include "delegate/shared_state.h"
 #include "litert/litert_abi.h"
 #include "plan/options.h"
 #include "plan/plan.h"
 
 namespace qsparse {
 
-class SparseDelegate {
+class SparseDelegate : private SharedState {
  public:
-  explicit SparseDelegate(const Options& options);
+  explicit SparseDelegate(const Options& wanted);
 
   litert::Delegate* abi() { return &abi_; }
-  const Options& options() const { return options_; }
-  ThreadPool* pool() const { return pool_.get(); }
+  // The object that handed out this `abi()`.
+  static SparseDelegate* Of(litert::Delegate* abi);
 
  private:
   static litert::Status Prepare(litert::Context* context, litert::Delegate* delegate);
@@ -28,8 +27,6 @@ class SparseDelegate {
   void Report(const litert::Context& context, const std::vector<Decision>& decisions);
 
   litert::Delegate abi_ = {};
-  Options options_;
-  std::unique_ptr<ThreadPool> pool_;
   const litert::Context* reported_ = nullptr;  // subgraph whose plan is told
 };
 

@@ -8,6 +8,7 @@
 #include "chain/plain_nodes.h"
 #include "layers/packed_layer.h"
 #include "plan/kernel_choice.h"
+#include "plan/pack.h"
 #include "plan/pattern.h"
 
 namespace qsparse {

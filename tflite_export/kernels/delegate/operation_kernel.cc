@@ -4,9 +4,12 @@
 #include <string>
 #include <vector>
 
-#include "delegate/delegate.h"
+#include "delegate/shared_state.h"
+#include "layers/operation.h"
 #include "litert/runtime_calls.h"
+#include "matmul/batch_matmul.h"
 #include "read/operation_reader.h"
+#include "softmax/softmax.h"
 
 namespace qsparse {
 namespace {
@@ -16,10 +19,17 @@ using litert::Node;
 using litert::Status;
 
 struct OperationKernel {
-  SparseDelegate* delegate = nullptr;
+  const SharedState* shared = nullptr;
   GraphNode node;
   std::unique_ptr<Operation> operation;
 };
+
+// Null when the buffers would be too large.
+std::unique_ptr<Operation> MakeOperation(const OperationShape& shape, Isa isa,
+                                         ThreadPool* pool) {
+  return shape.op == Op::kBatchMatmul ? BatchMatmul::Create(shape.matmul, isa, pool)
+                                      : Softmax::Create(shape.softmax, isa, pool);
+}
 
 void* Init(Context* context, const char* buffer, size_t) {
   const auto* params = reinterpret_cast<const litert::DelegateParams*>(buffer);
@@ -29,7 +39,7 @@ void* Init(Context* context, const char* buffer, size_t) {
   }
   const int32_t index = params->nodes_to_replace->data()[0];
   auto kernel = std::make_unique<OperationKernel>();
-  kernel->delegate = static_cast<SparseDelegate*>(params->delegate->data);
+  kernel->shared = static_cast<const SharedState*>(params->delegate->data);
   Node* node = nullptr;
   litert::Registration* registration = nullptr;
   Op op;
@@ -54,8 +64,8 @@ Status Prepare(Context* context, Node* node) {
   const std::string reason =
       ReadOperation(*context, kernel->node, &shapes, &shape, &output_dims);
   if (!reason.empty()) return Fail(context, reason);
-  const SparseDelegate& delegate = *kernel->delegate;
-  kernel->operation = MakeOperation(shape, delegate.options().isa, delegate.pool());
+  const SharedState& shared = *kernel->shared;
+  kernel->operation = MakeOperation(shape, shared.options.isa, shared.pool.get());
   if (kernel->operation == nullptr) return Fail(context, "operator too large");
   return Resize(context, kernel->node.output, output_dims);
 }

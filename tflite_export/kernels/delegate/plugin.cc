@@ -3,6 +3,7 @@
 #include <string>
 
 #include "base/cpu.h"
+#include "blocks/kernel_table.h"
 #include "delegate/delegate.h"
 #include "plan/options.h"
 
@@ -20,9 +21,22 @@ qsparse::litert::Delegate* tflite_plugin_create_delegate(
 
 void tflite_plugin_destroy_delegate(qsparse::litert::Delegate* delegate) {
   if (delegate == nullptr) return;
-  delete static_cast<qsparse::SparseDelegate*>(delegate->data);
+  delete qsparse::SparseDelegate::Of(delegate);
 }
 
 const char* qsparse_xnnpack_isa() {
   return qsparse::XnnpackIsaName(qsparse::ThisCpu().xnnpack);
+}
+
+const char* qsparse_isas() {
+  static const std::string names = [] {
+    std::string listed;
+    for (const qsparse::Kernel* kernel : qsparse::kPlaneKernels) {
+      if (kernel->max_rows != 0) continue;  // beside another of its ISA
+      if (!listed.empty()) listed += ' ';
+      listed += qsparse::IsaName(kernel->isa);
+    }
+    return listed;
+  }();
+  return names.c_str();
 }

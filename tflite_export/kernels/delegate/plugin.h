@@ -16,4 +16,7 @@ QSPARSE_EXPORT void tflite_plugin_destroy_delegate(qsparse::litert::Delegate* de
 // The instructions XNNPACK's int8 kernels use on this CPU, for people: "AVX512-VNNI".
 QSPARSE_EXPORT const char* qsparse_xnnpack_isa();
 
+// The ISAs this library has kernels for, best first: "avx2 portable".
+QSPARSE_EXPORT const char* qsparse_isas();
+
 #endif  // QSPARSE_DELEGATE_PLUGIN_H_

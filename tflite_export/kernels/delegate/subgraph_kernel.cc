@@ -6,8 +6,8 @@
 #include <utility>
 #include <vector>
 
-#include "delegate/delegate.h"
 #include "delegate/group_runner.h"
+#include "delegate/shared_state.h"
 #include "litert/runtime_calls.h"
 #include "read/chain_reader.h"
 #include "read/node_reader.h"
@@ -24,7 +24,7 @@ using litert::Status;
 // What the replaced nodes were: the stand-in has neither their options nor the
 // order of their inputs, and the runtime hides other nodes after initialization.
 struct SubgraphKernel {
-  SparseDelegate* delegate = nullptr;
+  const SharedState* shared = nullptr;
   std::vector<GraphNode> nodes;
   std::vector<int32_t> inputs;   // activations from outside
   std::vector<int32_t> outputs;  // tensors that are read outside
@@ -64,7 +64,7 @@ void* Init(Context* context, const char* buffer, size_t) {
     return nullptr;
   }
   auto kernel = std::make_unique<SubgraphKernel>();
-  kernel->delegate = static_cast<SparseDelegate*>(params->delegate->data);
+  kernel->shared = static_cast<const SharedState*>(params->delegate->data);
   if (!ReadNodes(context, *params->nodes_to_replace, kernel.get())) return nullptr;
   const IntArray& outputs = *params->output_tensors;
   kernel->outputs.assign(outputs.data(), outputs.data() + outputs.size);
@@ -125,9 +125,9 @@ Status Prepare(Context* context, Node* node) {
   if (kernel->runner == nullptr || input_dims != kernel->made_for) {
     // Should this fail, a later return to the old shape must pack anew.
     kernel->runner = nullptr;
-    const SparseDelegate& delegate = *kernel->delegate;
+    const SharedState& shared = *kernel->shared;
     kernel->runner = MakeRunner(chain, kernel->inputs, kernel->outputs,
-                                delegate.options(), delegate.pool());
+                                shared.options, shared.pool.get());
     if (kernel->runner == nullptr) return Fail(context, "layer too large");
     kernel->made_for = input_dims;
   }

@@ -6,7 +6,7 @@
 
 namespace qsparse {
 
-// The delegate's data must be a SparseDelegate.
+// The delegate's data must be a SharedState.
 litert::Registration SubgraphKernelRegistration();
 
 }  // namespace qsparse

@@ -5,11 +5,12 @@
 #include <cstdint>
 #include <vector>
 
-#include "add/add.h"
-#include "blocks/kernel.h"
+#include "graph/add_scales.h"
 #include "graph/layer.h"
 
 namespace qsparse {
+
+struct Kernel;  // blocks/kernel.h
 
 // Tensors go by whatever numbers the caller gives them.
 struct ChainNode {

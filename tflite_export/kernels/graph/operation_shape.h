@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "matmul/matmul_kernel.h"
-#include "read/node_reader.h"
+#include "graph/fixed_point.h"
+#include "graph/op.h"
 
 namespace qsparse {
 
@@ -24,6 +24,10 @@ struct MatmulShape {
 
   int64_t macs() const { return int64_t{batch} * rows * columns * depth; }
 };
+
+// Results are 256ths, and the smallest of them is -128.
+inline constexpr float kSoftmaxScale = 1.0f / 256.0f;
+inline constexpr int32_t kSoftmaxZeroPoint = -128;
 
 struct SoftmaxShape {
   int64_t rows = 0;

@@ -4,11 +4,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
-
-#include "base/thread_pool.h"
-#include "graph/layer.h"
-#include "plan/kernel_choice.h"
 
 namespace qsparse {
 
@@ -22,13 +17,6 @@ class PackedLayer {
   virtual size_t input_bytes() const = 0;
   virtual size_t output_bytes() const = 0;
 };
-
-// Whether the layer needs no more memory than any real one; packs nothing.
-bool FitsMemory(const Layer& layer, const KernelChoice& choice, ThreadPool* pool);
-
-// Null when it does not fit. `dense` treats every weight as present.
-std::unique_ptr<PackedLayer> Pack(const Layer& layer, const KernelChoice& choice,
-                                  bool dense, ThreadPool* pool);
 
 }  // namespace qsparse
 

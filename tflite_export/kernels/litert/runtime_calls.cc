@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "read/node_reader.h"
+#include "litert/tensor_reader.h"
 
 namespace qsparse {
 

@@ -31,6 +31,11 @@ int64_t ElementCount(const Tensor& tensor) {
   return count;
 }
 
+bool SameDims(const litert::IntArray& dims, const std::vector<int32_t>& expected) {
+  return dims.size == static_cast<int32_t>(expected.size()) &&
+         std::equal(expected.begin(), expected.end(), dims.data());
+}
+
 bool HasChannels(const Tensor& images, int32_t channels) {
   return images.dims != nullptr && images.dims->size == 4 &&
          images.dims->data()[3] == channels;

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "litert/litert_abi.h"
 
@@ -14,6 +15,8 @@ inline constexpr int64_t kMaxElements = int64_t{1} << 28;
 
 // Negative when the shape is absent, not positive or too large.
 int64_t ElementCount(const litert::Tensor& tensor);
+
+bool SameDims(const litert::IntArray& dims, const std::vector<int32_t>& expected);
 
 // Images as the file states them: four axes, the last of that size.
 bool HasChannels(const litert::Tensor& images, int32_t channels);

@@ -2,23 +2,17 @@
 
 namespace qsparse {
 
-extern const MatmulKernel kPortableMatmul;
-#if defined(__x86_64__)
-extern const MatmulKernel kAvx2Matmul;
-extern const MatmulKernel kAvxVnniMatmul;
-extern const MatmulKernel kAvx512VnniMatmul;
-#endif
+#define QSPARSE_MATMUL_KERNEL(isa, variable) extern const MatmulKernel variable;
+#include "matmul/matmul_kernels.inc"
+#undef QSPARSE_MATMUL_KERNEL
 
 const MatmulKernel& GetMatmulKernel(Isa isa) {
   switch (isa) {
-#if defined(__x86_64__)
-    case Isa::kAvx512Vnni:
-      return kAvx512VnniMatmul;
-    case Isa::kAvxVnni:
-      return kAvxVnniMatmul;
-    case Isa::kAvx2:
-      return kAvx2Matmul;
-#endif
+#define QSPARSE_MATMUL_KERNEL(isa, variable) \
+  case Isa::isa:                             \
+    return variable;
+#include "matmul/matmul_kernels.inc"
+#undef QSPARSE_MATMUL_KERNEL
     default:
       return kPortableMatmul;
   }

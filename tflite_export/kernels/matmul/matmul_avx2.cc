@@ -16,7 +16,7 @@ struct Product {
 
 extern const MatmulKernel kAvx2Matmul;
 const MatmulKernel kAvx2Matmul = {
-    "matmul", kRows, kLanes, Unit<Centered>(), &PackLeft<Centered>,
+    "matmul", kRows, kLanes, Unit<Centered>(), /*pack_rate=*/1.5, &PackLeft<Centered>,
     &PackRight<Centered, kLanes>, &Multiply<Product, kRows>};
 
 }  // namespace qsparse

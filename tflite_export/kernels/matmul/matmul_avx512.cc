@@ -210,6 +210,7 @@ void Multiply(const MatmulArgs& a) {
 
 extern const MatmulKernel kAvx512VnniMatmul;
 const MatmulKernel kAvx512VnniMatmul = {
-    "matmul", kRows, kLanes, kUnit, &PackLeftSide, &PackRightSide, &Multiply};
+    "matmul", kRows, kLanes, kUnit, /*pack_rate=*/0.25, &PackLeftSide,
+    &PackRightSide, &Multiply};
 
 }  // namespace qsparse

@@ -16,7 +16,7 @@ struct Product {
 
 extern const MatmulKernel kAvxVnniMatmul;
 const MatmulKernel kAvxVnniMatmul = {
-    "matmul", kRows, kLanes, Unit<Flipped>(), &PackLeft<Flipped>,
+    "matmul", kRows, kLanes, Unit<Flipped>(), /*pack_rate=*/1.5, &PackLeft<Flipped>,
     &PackRight<Flipped, kLanes>, &Multiply<Product, kRows>};
 
 }  // namespace qsparse

@@ -11,17 +11,10 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "blocks/kernel.h"
+#include "base/isa.h"
+#include "graph/fixed_point.h"
 
 namespace qsparse {
-
-// A sum becomes round(round(sum * multiplier / 2^31) / 2^shift) + zero_point: the first
-// rounds halves up, the second away from zero.
-struct FixedPoint {
-  int32_t multiplier = 0;
-  int32_t shift = 1;  // 1 to 30
-  int32_t zero_point = 0;
-};
 
 // Rows of the left matrix or columns of the right one.
 struct MatmulSide {
@@ -53,6 +46,7 @@ struct MatmulKernel {
   int32_t rows;     // read at once, past the last one too
   int32_t columns;  // of a panel
   int32_t unit;     // values in a dword
+  double pack_rate;  // cycles to pack a value, for the cost model
   void (*pack_left)(const MatmulSide& side);
   void (*pack_right)(const MatmulSide& side);
   void (*multiply)(const MatmulArgs& args);

@@ -47,7 +47,7 @@ void Multiply(const MatmulArgs& a) {
 
 extern const MatmulKernel kPortableMatmul;
 const MatmulKernel kPortableMatmul = {
-    "matmul", kRows, kColumns, Unit<Centered>(), &PackLeft<Centered>,
+    "matmul", kRows, kColumns, Unit<Centered>(), /*pack_rate=*/1.5, &PackLeft<Centered>,
     &PackRight<Centered, kColumns>, &Multiply};
 
 }  // namespace qsparse

@@ -4,108 +4,15 @@
 #include <cmath>
 
 #include "blocks/geometry.h"
-#include "plan/kernel_choice.h"
+#include "blocks/kernel_table.h"
+#include "matmul/matmul_kernel.h"
 #include "plan/xnnpack_time.h"
 
 namespace qsparse {
 namespace {
 
-// Every cost is in the time of one multiply-accumulate of the kernel at its peak
-// rate, so that clock rates cancel out. Fitted to whole-invocation timings.
-struct Rates {
-  double block;        // of a block, beside its products: loading its weights
-  double block_floor;  // least time of a block and tile: latency of its chain
-  double requantize;   // per output position computed
-  double chunk;        // packing or unpacking 64 bytes of a row
-  double call;         // fixed cost of an invocation
-  double spilled;      // factor when a tile does not fit the first-level cache
-};
-
 constexpr int64_t kChunkBytes = 64;
 constexpr double kTileBytes = 48 * 1024;
-
-Rates RatesOf(const Kernel& kernel) {
-  switch (kernel.isa) {
-    case Isa::kAvx512Vnni:
-      if (kernel.max_rows != 0) return {140, 0, 70, 450, 250e3, 1.0};
-      return {0, 400, 15, 450, 250e3, 1.12};
-    case Isa::kAvxVnni:
-      return {0, 250, 10, 550, 120e3, 1.1};
-    case Isa::kAvx2:
-      return {0, 160, 8, 350, 60e3, 1.1};
-    // ARM: not timed but derived from counted instructions (tests/arm/bench.py).
-    case Isa::kNeonI8mm:
-      return {0, 130, 40, 540, 60e3, 1.1};
-    case Isa::kNeonDotprod:
-      return {0, 130, 25, 400, 44e3, 1.1};
-    case Isa::kNeon:
-      return {0, 80, 18, 150, 16e3, 1.1};
-    default:
-      return {0, 64, 4, 60, 8e3, 1.0};
-  }
-}
-
-// Of a row kernel, in the same unit.
-struct RowRates {
-  double entry;       // of an entry and tile: loading its weights
-  double row;         // of an entry and row: its products
-  double requantize;  // per output
-  double chunk;       // packing 64 bytes of a row
-  double call;
-};
-
-#if defined(__aarch64__)
-double PeakOf(Isa isa);
-
-// Counted instructions are the only evidence (tests/arm/bench.py): whether table
-// lookups are as fast as products, no processor has been asked.
-RowRates NeonRatesOf(const RowKernel& kernel) {
-  constexpr double kRequantize = 3.5, kChunk = 13, kCall = 4000;
-  const bool is_block = kernel.kept == kernel.run;
-  const bool is_dotprod = kernel.isa != Isa::kNeon;
-  const double entry = is_block && !is_dotprod ? 11 : 7;
-  const double row = is_dotprod ? 5 : is_block ? 15 : 9;
-  const double peak = PeakOf(kernel.isa);
-  return {entry * peak, row * peak, kRequantize * peak, kChunk * peak, kCall * peak};
-}
-#endif
-
-RowRates RatesOf([[maybe_unused]] const Cpu& cpu, const RowKernel& kernel) {
-  if (kernel.isa == Isa::kPortable) return {16, 64, 60, 20, 8e3};
-#if defined(__aarch64__)
-  return NeonRatesOf(kernel);
-#else
-  if (kernel.isa == Isa::kAvxVnni) return {80, 39, 14, 150, 120e3};
-  if (kernel.isa == Isa::kAvx2) return {50, 18, 14, 450, 60e3};
-  if (kernel.kept == kernel.run) return {140, 80, 4, 900, 250e3};
-  // Intel shuffles and multiplies one register per cycle, AMD one and a half.
-  const double row = cpu.is_intel ? 150 : 105;
-  // Two-bit places take longer to unpack and less time to arrive.
-  if (kernel.run < kernel.window) return {220, row + 5, 4, 900, 250e3};
-  return {240, row, 4, 900, 250e3};
-#endif
-}
-
-// Multiply-accumulates per cycle of our kernels at their peak; on ARM per instruction
-// of the inner loop, as counted.
-double PeakOf(Isa isa) {
-  switch (isa) {
-    case Isa::kAvx512Vnni:
-      return 128;
-    case Isa::kAvxVnni:
-      return 64;
-    case Isa::kAvx2:
-      return 28;
-    case Isa::kNeonI8mm:
-      return 15;
-    case Isa::kNeonDotprod:
-      return 11.1;
-    case Isa::kNeon:
-      return 4.1;
-    default:
-      return 2;
-  }
-}
 
 int64_t RoundUp(int64_t value, int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
@@ -148,7 +55,7 @@ int64_t FewestEntries(const Layer& layer, const RowKernel& kernel, double densit
 
 Cost EstimateCost(const Cpu& cpu, const Layer& layer, int64_t blocks,
                   const Kernel& kernel) {
-  const Rates rates = RatesOf(kernel);
+  const Rates& rates = kernel.rates;
   const int64_t computed = ComputedPositions(layer, kernel);
   const int64_t images = layer.taps() == 1 ? 1 : layer.batch;
   const int64_t vectors = computed / images / kernel.lanes;
@@ -179,7 +86,9 @@ Cost EstimateCost(const Cpu& cpu, const Layer& layer, int64_t blocks,
 
 Cost EstimateCost(const Cpu& cpu, const Layer& layer, int64_t entries,
                   const RowKernel& kernel) {
-  const RowRates rates = RatesOf(cpu, kernel);
+  const RowRates& rates = kernel.rates;
+  const bool as_on_intel = cpu.is_intel && rates.row_on_intel != 0;
+  const double row = as_on_intel ? rates.row_on_intel : rates.row;
   const double rows = static_cast<double>(layer.rows());
   const double tiles = std::ceil(rows / kernel.max_rows);
   const double in_rows = layer.taps() == 1 ? rows
@@ -190,7 +99,7 @@ Cost EstimateCost(const Cpu& cpu, const Layer& layer, int64_t entries,
   const double requantize = rates.requantize * results;
   Cost cost;
   cost.pack = rates.chunk * in_rows * static_cast<double>(Chunks(layer.channels));
-  double entry = rates.entry * tiles + rates.row * rows;
+  double entry = rates.entry * tiles + row * rows;
   if (IsFar(layer)) {
     entry = std::max(entry,
                      FarByteCycles(cpu) * PeakOf(kernel.isa) * kernel.entry_bytes);
@@ -214,7 +123,7 @@ Cost EstimateCost(Isa isa, const ChainNode& node, int64_t rows, int64_t channels
   // Cycles: of a sum per element, where XNNPACK's loop is like ours; of borders and
   // windows per position of the output and, ours, per plane.
   constexpr double kSum = 0.2, kXnnpackPosition = 36, kOursPosition = 2;
-  const Rates rates = RatesOf(ChainKernel(isa));
+  const Rates& rates = ChainKernel(isa).rates;
   const double positions = static_cast<double>(rows);
   const double planes = static_cast<double>(RoundUp(channels, kBlock) / kBlock);
   Cost cost;
@@ -234,17 +143,16 @@ Cost EstimateCost(Isa isa, const OperationShape& shape) {
   // Cycles of the runtime, whose loops are the same on every CPU, and of ours.
   constexpr double kRuntimeMac = 0.4, kRuntimeResult = 5, kRuntimeSoftmax = 5.5;
   constexpr double kResult = 1.2, kSoftmax = 1.5;
-  const double packed = isa == Isa::kAvx512Vnni ? 0.25 : 1.5;
   const double peak = PeakOf(isa);
   Cost cost;
-  cost.call = RatesOf(ChainKernel(isa)).call / 10;
+  cost.call = ChainKernel(isa).rates.call / 10;
   cost.xnnpack = cost.call;
   if (shape.op == Op::kBatchMatmul) {
     const MatmulShape& m = shape.matmul;
     const double macs = static_cast<double>(m.macs());
     const double results = static_cast<double>(m.batch) * m.rows * m.columns;
     const double values = static_cast<double>(m.batch) * m.depth * (m.rows + m.columns);
-    cost.pack = packed * peak * values;
+    cost.pack = GetMatmulKernel(isa).pack_rate * peak * values;
     cost.compute = macs + kResult * peak * results;
     cost.xnnpack += peak * (kRuntimeMac * macs + kRuntimeResult * results);
   } else {

@@ -2,30 +2,13 @@
 
 #include <cstring>
 
+#include "blocks/kernel_table.h"
+#include "rows/row_kernel_table.h"
 #include "rows/row_weights.h"
 
 namespace qsparse {
 
-#define QSPARSE_KERNEL(isa, variable) extern const Kernel variable;
-#include "blocks/kernels.inc"
-#undef QSPARSE_KERNEL
-#define QSPARSE_ROW_KERNEL(variable) extern const RowKernel variable;
-#include "rows/row_kernels.inc"
-#undef QSPARSE_ROW_KERNEL
-
 namespace {
-
-constexpr const Kernel* kPlaneKernels[] = {
-#define QSPARSE_KERNEL(isa, variable) &variable,
-#include "blocks/kernels.inc"
-#undef QSPARSE_KERNEL
-};
-
-constexpr const RowKernel* kRowKernels[] = {
-#define QSPARSE_ROW_KERNEL(variable) &variable,
-#include "rows/row_kernels.inc"
-#undef QSPARSE_ROW_KERNEL
-};
 
 bool HasMinus128(const Layer& layer) {
   const size_t count =
@@ -41,10 +24,7 @@ bool Takes(const Kernel& kernel, const Layer& layer) {
 }
 
 bool Takes(const Cpu& cpu, const RowKernel& kernel, const Layer& layer) {
-#if defined(__aarch64__)
-  // As those with `narrow_weights` of the other family.
-  if (kernel.isa == Isa::kNeon && HasMinus128(layer)) return false;
-#endif
+  if (kernel.narrow_weights && HasMinus128(layer)) return false;
   return (!kernel.needs_vbmi || cpu.has_vbmi) &&
          (kernel.max_positions == 0 || layer.rows() <= kernel.max_positions);
 }
@@ -67,13 +47,6 @@ KernelChoice ChoosePlaneKernel(const Cpu& cpu, Isa isa, const Layer& layer,
   }
   if (best.planes != nullptr) return best;
   return ChoosePlaneKernel(cpu, Isa::kPortable, layer, pattern, dense);
-}
-
-const Kernel& ChainKernel(Isa isa) {
-  for (const Kernel* kernel : kPlaneKernels) {
-    if (kernel->isa == isa && kernel->max_rows == 0) return *kernel;
-  }
-  return kPortableKernel;
 }
 
 KernelChoice ChooseKernel(const Cpu& cpu, Isa isa, const Layer& layer,

@@ -35,9 +35,6 @@ KernelChoice ChooseKernel(const Cpu& cpu, Isa isa, const Layer& layer,
 KernelChoice ChoosePlaneKernel(const Cpu& cpu, Isa isa, const Layer& layer,
                                const Pattern& pattern, bool dense);
 
-// The plane kernel that takes any layer: packs and unpacks for chains.
-const Kernel& ChainKernel(Isa isa);
-
 // Every kernel of any ISA that takes the layer on this CPU, without its cost.
 std::vector<KernelChoice> AllChoices(const Layer& layer);
 

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "base/cpu.h"
-#include "blocks/kernel.h"
+#include "base/isa.h"
 
 namespace qsparse {
 

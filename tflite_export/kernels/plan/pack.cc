@@ -1,4 +1,4 @@
-#include "layers/packed_layer.h"
+#include "plan/pack.h"
 
 #include <utility>
 

@@ -6,9 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "graph/layer.h"
+#include "graph/op.h"
 #include "plan/pattern.h"
-#include "read/node_reader.h"
 
 namespace qsparse {
 

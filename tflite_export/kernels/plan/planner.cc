@@ -7,10 +7,10 @@
 #include <utility>
 
 #include "base/cpu.h"
-#include "layers/packed_layer.h"
 #include "matmul/batch_matmul.h"
 #include "plan/cost_model.h"
 #include "plan/kernel_choice.h"
+#include "plan/pack.h"
 #include "read/chain_reader.h"
 #include "read/graph_check.h"
 #include "read/operation_reader.h"

@@ -35,27 +35,6 @@ bool FindOp(int32_t builtin_code, Op* op) {
   }
 }
 
-const char* OpName(Op op) {
-  switch (op) {
-    case Op::kConv2d:
-      return "CONV_2D";
-    case Op::kFullyConnected:
-      return "FULLY_CONNECTED";
-    case Op::kPad:
-      return "PAD";
-    case Op::kMaxPool2d:
-      return "MAX_POOL_2D";
-    case Op::kBatchMatmul:
-      return "BATCH_MATMUL";
-    case Op::kSoftmax:
-      return "SOFTMAX";
-    default:
-      return "ADD";
-  }
-}
-
-bool IsOperation(Op op) { return op == Op::kBatchMatmul || op == Op::kSoftmax; }
-
 std::string ReadGraphNode(int32_t index, Op op, const litert::Node& node,
                           GraphNode* graph_node) {
   graph_node->index = index;
@@ -94,11 +73,6 @@ bool Shapes::Find(const litert::Context& context, int32_t index, Tensor* tensor)
     tensor->dims = reinterpret_cast<IntArray*>(known->second.data());
   }
   return true;
-}
-
-bool SameDims(const IntArray& dims, const std::vector<int32_t>& expected) {
-  return dims.size == static_cast<int32_t>(expected.size()) &&
-         std::equal(expected.begin(), expected.end(), dims.data());
 }
 
 }  // namespace qsparse

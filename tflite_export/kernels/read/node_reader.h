@@ -12,26 +12,13 @@
 
 #include "graph/chain_node.h"
 #include "graph/layer.h"
+#include "graph/op.h"
 #include "litert/litert_abi.h"
 
 namespace qsparse {
 
-enum class Op : uint8_t {
-  kConv2d,
-  kFullyConnected,
-  kAdd,
-  kPad,
-  kMaxPool2d,
-  kBatchMatmul,
-  kSoftmax
-};
-
 // False for operators that are none of ours.
 bool FindOp(int32_t builtin_code, Op* op);
-const char* OpName(Op op);
-
-// Has no weights and is never part of a chain.
-bool IsOperation(Op op);
 
 // What the runtime tells of a node before shapes are known. It must be kept: the
 // runtime hides nodes once they are replaced.
@@ -79,8 +66,6 @@ std::string ReadPad(const litert::Context& context, const GraphNode& node,
 std::string ReadMaxPool(const litert::Context& context, const GraphNode& node,
                         Shapes* shapes, Layer* window,
                         std::vector<int32_t>* output_dims);
-
-bool SameDims(const litert::IntArray& dims, const std::vector<int32_t>& expected);
 
 }  // namespace qsparse
 

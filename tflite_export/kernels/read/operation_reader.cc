@@ -6,8 +6,6 @@
 #include <vector>
 
 #include "litert/tensor_reader.h"
-#include "matmul/batch_matmul.h"
-#include "softmax/softmax.h"
 
 namespace qsparse {
 namespace {
@@ -167,12 +165,6 @@ std::string ReadOperation(const litert::Context& context, const GraphNode& node,
   return node.op == Op::kBatchMatmul
              ? ReadMatmul(context, node, shapes, &shape->matmul, output_dims)
              : ReadSoftmax(context, node, shapes, &shape->softmax, output_dims);
-}
-
-std::unique_ptr<Operation> MakeOperation(const OperationShape& shape, Isa isa,
-                                         ThreadPool* pool) {
-  return shape.op == Op::kBatchMatmul ? BatchMatmul::Create(shape.matmul, isa, pool)
-                                      : Softmax::Create(shape.softmax, isa, pool);
 }
 
 }  // namespace qsparse

@@ -64,6 +64,8 @@ extern const RowKernel kAvx2FineKernel;
 const RowKernel kAvx2FineKernel = {
     "fine", Isa::kAvx2, /*needs_vbmi=*/false, /*max_positions=*/0, kMaxRows, kOutputs,
     kWindow, /*run=*/kWindow, kKept, kChannelBytes, /*input_offset=*/0,
-    FineEntry::kBytes, PackEntry, PackRows, Compute<FineEntry>};
+    FineEntry::kBytes,
+    /*rates=*/{50, 18, 14, 450, 60e3},
+    PackEntry, PackRows, Compute<FineEntry>};
 
 }  // namespace qsparse

@@ -29,6 +29,8 @@ extern const RowKernel kAvx512Rows16x4Kernel;
 const RowKernel kAvx512Rows16x4Kernel = {
     "rows_16x4", Isa::kAvx512Vnni, /*needs_vbmi=*/false, /*max_positions=*/0, kMaxRows,
     kOutputs, /*window=*/4, /*run=*/4, /*kept=*/4, /*channel_bytes=*/1,
-    /*input_offset=*/128, BlockEntry::kBytes, PackEntry, PackRows, Compute<BlockEntry>};
+    /*input_offset=*/128, BlockEntry::kBytes,
+    /*rates=*/{140, 80, 4, 900, 250e3},
+    PackEntry, PackRows, Compute<BlockEntry>};
 
 }  // namespace qsparse

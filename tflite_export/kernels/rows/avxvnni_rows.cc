@@ -65,6 +65,8 @@ extern const RowKernel kAvxVnniFineKernel;
 const RowKernel kAvxVnniFineKernel = {
     "fine", Isa::kAvxVnni, /*needs_vbmi=*/false, /*max_positions=*/0, kMaxRows,
     kOutputs, kWindow, /*run=*/kWindow, kKept, /*channel_bytes=*/1,
-    /*input_offset=*/128, FineEntry::kBytes, PackEntry, PackRows, Compute<FineEntry>};
+    /*input_offset=*/128, FineEntry::kBytes,
+    /*rates=*/{80, 39, 14, 150, 120e3},
+    PackEntry, PackRows, Compute<FineEntry>};
 
 }  // namespace qsparse

@@ -10,6 +10,10 @@ namespace {
 struct Product {
   static constexpr int kFineRows = 10;
   static constexpr int kBlockRows = 5;
+  static constexpr bool kNarrowWeights = false;
+  // Instructions of an entry and tile, and of an entry and row.
+  static constexpr double kFineEntryCost = 7, kFineRowCost = 5;
+  static constexpr double kBlockEntryCost = 7, kBlockRowCost = 5;
 
   static void Order(const uint8_t* bytes, int count, uint8_t* packed) {
     std::memcpy(packed, bytes, count);

@@ -11,6 +11,10 @@ namespace {
 struct Product {
   static constexpr int kFineRows = 10;
   static constexpr int kBlockRows = 4;
+  static constexpr bool kNarrowWeights = true;
+  // Instructions of an entry and tile, and of an entry and row.
+  static constexpr double kFineEntryCost = 7, kFineRowCost = 9;
+  static constexpr double kBlockEntryCost = 11, kBlockRowCost = 15;
 
   static void Order(const uint8_t* bytes, int count, uint8_t* packed) {
     constexpr int kPair = 2;

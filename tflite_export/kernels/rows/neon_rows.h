@@ -192,13 +192,22 @@ struct BlockEntry {
   int8x16_t weights[kVectors];
 };
 
+// From counted instructions, the only evidence (tests/arm/bench.py): whether table
+// lookups are as fast as products, no processor has been asked.
+constexpr RowRates RatesOf(Isa isa, double entry, double row) {
+  constexpr double kRequantize = 3.5, kChunk = 13, kCall = 4000;
+  const double peak = PeakOf(isa);
+  return {entry * peak, row * peak, kRequantize * peak, kChunk * peak, kCall * peak};
+}
+
 template <typename Product>
 constexpr RowKernel FineKernel(Isa isa) {
   using Entry = FineEntry<Product>;
   return {"fine", isa, /*needs_vbmi=*/false, /*max_positions=*/0, Entry::kMaxRows,
           Entry::kVectors * kLanes, /*window=*/32, /*run=*/32, /*kept=*/4,
-          /*channel_bytes=*/1, /*input_offset=*/0, Entry::kBytes, Entry::Pack, PackRows,
-          Compute<Entry>};
+          /*channel_bytes=*/1, /*input_offset=*/0, Entry::kBytes,
+          RatesOf(isa, Product::kFineEntryCost, Product::kFineRowCost), Entry::Pack,
+          PackRows, Compute<Entry>, Product::kNarrowWeights};
 }
 
 template <typename Product>
@@ -206,8 +215,9 @@ constexpr RowKernel BlockRowKernel(Isa isa) {
   using Entry = BlockEntry<Product>;
   return {"rows_16x4", isa, /*needs_vbmi=*/false, /*max_positions=*/0, Entry::kMaxRows,
           Entry::kVectors * kLanes, /*window=*/kBlock, /*run=*/kBlock, /*kept=*/kBlock,
-          /*channel_bytes=*/1, /*input_offset=*/0, Entry::kBytes, Entry::Pack, PackRows,
-          Compute<Entry>};
+          /*channel_bytes=*/1, /*input_offset=*/0, Entry::kBytes,
+          RatesOf(isa, Product::kBlockEntryCost, Product::kBlockRowCost), Entry::Pack,
+          PackRows, Compute<Entry>, Product::kNarrowWeights};
 }
 
 }  // namespace

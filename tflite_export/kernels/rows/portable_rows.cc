@@ -68,6 +68,8 @@ extern const RowKernel kPortableFineKernel;
 const RowKernel kPortableFineKernel = {
     "fine", Isa::kPortable, /*needs_vbmi=*/false, /*max_positions=*/0, /*max_rows=*/8,
     kOutputs, /*window=*/64, /*run=*/64, kKept, /*channel_bytes=*/1, /*input_offset=*/0,
-    2 * kWeights, PackEntry, Pack, Compute};
+    2 * kWeights,
+    /*rates=*/{16, 64, 60, 20, 8e3},
+    PackEntry, Pack, Compute};
 
 }  // namespace qsparse

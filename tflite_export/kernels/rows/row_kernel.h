@@ -46,6 +46,16 @@ struct RowArgs {
   size_t row_stride;
 };
 
+// What a kernel costs, in the unit and with the evidence of Rates.
+struct RowRates {
+  double entry;       // of an entry and tile: loading its weights
+  double row;         // of an entry and row: its products
+  double requantize;  // per output
+  double chunk;       // packing 64 bytes of a row
+  double call;        // fixed cost of an invocation
+  double row_on_intel = 0;  // in place of `row` where not 0
+};
+
 struct RowKernel {
   const char* name;
   Isa isa;
@@ -63,10 +73,12 @@ struct RowKernel {
   int32_t channel_bytes; // of a packed activation
   int32_t input_offset;  // added to every activation by packing
   int32_t entry_bytes;
+  RowRates rates;
   // Both arrays are [outputs][slots]; an index counts from the start of its run.
   void (*pack_entry)(const int8_t* weights, const uint8_t* indices, uint8_t* packed);
   void (*pack)(const PackArgs& args);  // plane_stride: from 64 channels to the next
   void (*compute)(const RowArgs& args);
+  bool narrow_weights = false;  // as in Kernel
 
   int32_t slots() const { return window / run * kept; }
   int32_t line_bytes() const { return kLineChannels * channel_bytes; }

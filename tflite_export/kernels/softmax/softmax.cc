@@ -6,23 +6,24 @@
 
 namespace qsparse {
 
-#if defined(__x86_64__)
-SoftmaxFunction GetAvx512Softmax();
-SoftmaxFunction GetAvx2Softmax();
-#endif
+#define QSPARSE_SOFTMAX(isa, get) SoftmaxFunction get();
+#include "softmax/softmaxes.inc"
+#undef QSPARSE_SOFTMAX
 
 namespace {
 
 constexpr int32_t kTaskRows = 16;
 
 SoftmaxFunction GetSoftmax(Isa isa) {
-#if defined(__x86_64__)
-  if (isa == Isa::kAvx512Vnni) return GetAvx512Softmax();
-  if (isa == Isa::kAvx2 || isa == Isa::kAvxVnni) return GetAvx2Softmax();
-#else
-  static_cast<void>(isa);
-#endif
-  return &SoftmaxLoop;
+  switch (isa) {
+#define QSPARSE_SOFTMAX(isa, get) \
+  case Isa::isa:                  \
+    return get();
+#include "softmax/softmaxes.inc"
+#undef QSPARSE_SOFTMAX
+    default:
+      return &SoftmaxLoop;
+  }
 }
 
 }  // namespace

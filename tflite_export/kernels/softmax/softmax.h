@@ -5,31 +5,13 @@
 #include <memory>
 
 #include "base/aligned_buffer.h"
+#include "base/isa.h"
 #include "base/thread_pool.h"
-#include "blocks/kernel.h"
 #include "graph/operation_shape.h"
 #include "layers/operation.h"
+#include "softmax/softmax_kernel.h"
 
 namespace qsparse {
-
-// Results are 256ths, and the smallest of them is -128.
-inline constexpr float kSoftmaxScale = 1.0f / 256.0f;
-inline constexpr int32_t kSoftmaxZeroPoint = -128;
-
-inline constexpr int32_t kSoftmaxValues = 256;
-
-struct SoftmaxArgs {
-  const float* table;  // exponentials of -255 to 0 steps
-  const int8_t* input;
-  int8_t* output;
-  int32_t rows;
-  int32_t columns;
-  float* scratch;  // kSoftmaxRows rows
-};
-
-inline constexpr int32_t kSoftmaxRows = 4;
-
-using SoftmaxFunction = void (*)(const SoftmaxArgs& args);
 
 class Softmax : public Operation {
  public:

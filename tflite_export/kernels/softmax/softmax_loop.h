@@ -1,12 +1,13 @@
-// The loops of softmax.h, compiled once per instruction set; internal linkage, so that
-// no copy can stand in for another.
+// The loops of softmax_kernel.h, compiled once per instruction set; internal linkage, so
+// that no copy can stand in for another.
 #ifndef QSPARSE_SOFTMAX_SOFTMAX_LOOP_H_
 #define QSPARSE_SOFTMAX_SOFTMAX_LOOP_H_
 
 #include <algorithm>
 
 #include "base/unroll.h"
-#include "softmax/softmax.h"
+#include "graph/operation_shape.h"
+#include "softmax/softmax_kernel.h"
 
 namespace qsparse {
 namespace {
