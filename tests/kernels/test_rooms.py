@@ -113,6 +113,13 @@ def test_every_folder_is_known():
     assert folders == ARROWS.keys() | OTHER_FOLDERS
 
 
+@pytest.mark.parametrize("room", ARROWS)
+def test_every_room_says_what_it_is(room):
+    text = (KERNELS / room / "README.md").read_text()
+    assert text.startswith(f"# {room}\n")
+    assert "May include: " in text
+
+
 def test_no_arrow_goes_up():
     assert faults(sources(KERNELS)) == []
 

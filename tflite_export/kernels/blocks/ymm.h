@@ -88,7 +88,7 @@ inline void PackQuads(const PackArgs& a, uint8_t flip_byte) {
 }
 
 // Four registers of one output each become dwords of four outputs. No product
-// leaves the range of int32 (see node_reader.cc), so saturation does the rest.
+// leaves the range of int32 (see read/layer_reader.cc), so saturation does the rest.
 inline __m256i Requantize(const __m256i (&acc)[kBlock], const float* scale,
                           const ComputeArgs& a) {
   __m256i q[kBlock];

@@ -36,7 +36,7 @@ inline __m256i LoadRegister(const uint8_t* x) {
 }
 
 // Results of up to four positions, 8 outputs each. No product leaves the range of
-// int32 (see node_reader.cc), so saturation does the rest.
+// int32 (see read/layer_reader.cc), so saturation does the rest.
 struct RowRequantizer {
   explicit RowRequantizer(const RowArgs& a)
       : zero_point(_mm256_set1_epi16(a.zero_point)),
