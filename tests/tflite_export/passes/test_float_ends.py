@@ -11,7 +11,7 @@ from qsparse.tflite_export import verify_file
 from qsparse.tflite_export.files.model_file import ModelFile
 from tests.tflite_export import models
 from tests.tflite_export.against_keras import against_keras
-from tests.tflite_export.test_ranges import Trained
+from tests.tflite_export.graph.test_ranges import Trained
 
 MEANS, DEVIATIONS = [50000.0, 40.0, 0.5, 2.0], [20000.0, 10.0, 0.1, 1.0]
 

@@ -13,7 +13,7 @@ from qsparse.tflite_export.passes.safe_scales import widen
 from tests.conftest import compiled
 from tests.tflite_export import models
 from tests.tflite_export.against_keras import against_keras
-from tests.tflite_export.test_ranges import Trained, quantized
+from tests.tflite_export.graph.test_ranges import Trained, quantized
 
 
 @pytest.fixture(scope="module")
