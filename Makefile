@@ -6,7 +6,8 @@ SOURCES := $(shell find qsparse callbacks recipes tflite_export \
 	\( -name '*.py' -o -name '*.cc' -o -name '*.h' -o -name '*.inc' -o -name 'CMakeLists.txt' -o -name '*.cmake' \
 	-o -name '*.map' \))
 
-.PHONY: demo test lint bench bench-kernels bench-models bench-export bench-arm example build-fuzz fuzz-kernels fuzz-graphs \
+.PHONY: demo test lint bench bench-kernels bench-models bench-export bench-training bench-arm \
+	example build-fuzz fuzz-kernels fuzz-graphs \
 	valgrind-kernels test-arm test-pretrained layers-table zoo-table clean
 .DEFAULT_GOAL := test
 
@@ -105,6 +106,10 @@ bench-models: $(VENV)/installed
 bench-export: $(VENV)/installed
 	$(BIN)/python -m benchmarks.export \
 		--output bench/export.json --cache bench/export $(ARGS)
+
+# What a step of fit costs with each callback, against plain Keras.
+bench-training: $(VENV)/installed
+	$(BIN)/python -m benchmarks.training --output bench/training.json $(ARGS)
 
 build/bench/peak: $(VENV)/requirements $(filter tflite_export/kernels/%,$(SOURCES))
 	$(BIN)/cmake -S tflite_export/kernels -B build/bench -G Ninja -DCMAKE_BUILD_TYPE=Release \
