@@ -135,9 +135,7 @@ class Compress(keras.callbacks.Callback):
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
         """Select masks and switch phases before the step that uses them."""
         if self._phases is not None:
-            sync_variables(self.model)
-            if self._phases.step(self._before + batch):
-                self.model.make_train_function(force=True)
+            self._phases.step(self._before + batch)
             self._phases.set_fitting(True)
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
@@ -154,11 +152,17 @@ class Compress(keras.callbacks.Callback):
             )
         first = self._done == 0
         # The last of several steps in one execution may lie beyond the epoch.
-        steps = (self.params or {}).get("steps") or batch + 1
-        self._done = self._before + min(batch + 1, steps)
+        self._done = self._before + min(batch + 1, self._epoch_length(batch))
         if first:
             self._attach_to_what_was_built()
+        if self._phases is not None and batch + 1 >= self._epoch_length(batch):
+            # Before any callback's `on_epoch_end`, wherever it stands in the list.
+            self._phases.store_time()
         self._show(logs)
+
+    def _epoch_length(self, batch: int) -> int:
+        """Return the steps of an epoch; where they are unknown, those up to here."""
+        return (self.params or {}).get("steps") or batch + 1
 
     def _attach_to_what_was_built(self) -> None:
         """After the first batch, which may have built layers."""
@@ -179,6 +183,8 @@ class Compress(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Put sparsity and phase into the epoch's logs."""
+        if self._phases is not None:
+            self._phases.store_time()
         self._show(logs)
 
     def on_train_end(self, logs: dict | None = None) -> None:

@@ -321,6 +321,7 @@ def _compressed_class(original: Any) -> type:
 
         def call(self, *args: Any, **kwargs: Any) -> Any:
             child = getattr(self, CHILD)
+            child.note_caller()
             if args:
                 args = (child.quantize_inputs(args[0]), *args[1:])
             else:
@@ -329,7 +330,9 @@ def _compressed_class(original: Any) -> type:
 
     class CompressedNorm(Compressed):
         def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
-            training = training and not getattr(self, CHILD).active
+            child = getattr(self, CHILD)
+            child.note_caller()
+            training = training and not child.state().statistics_frozen
             return original.call(self, inputs, training=training, mask=mask)
 
     class CompressedKernel(Compressed):

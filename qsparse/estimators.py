@@ -20,7 +20,7 @@ from qsparse.validate import real
 
 
 def straight_through(inputs: Any, value: Any) -> Any:
-    """Return `value` exactly, with the gradient of `inputs`.
+    """Return `value` exactly, with the gradient of `inputs`; none reaches `value`.
 
     The usual `inputs + stop_gradient(value - inputs)` rounds twice and so may
     miss `value` by one unit in the last place; this does not.
@@ -38,7 +38,7 @@ def straight_through(inputs: Any, value: Any) -> Any:
 
         return value, backward
 
-    return forward(inputs, value)
+    return forward(inputs, ops.stop_gradient(value))
 
 
 @dataclass(frozen=True)
@@ -99,9 +99,18 @@ class SRSTE(STE):
         step however often a layer is called, and is scaled like every other
         gradient in float16 and distributed training.
         """
-        pruned = ops.cast((1.0 - mask) * weights, "float32")
-        energy = 0.5 * self.decay * ops.sum(ops.square(pruned))
-        return energy - ops.stop_gradient(energy)
+
+        @ops.custom_gradient
+        def nothing(weights: Any, pruned: Any) -> Any:
+            def backward(*args: Any, upstream: Any = None) -> Any:
+                (upstream,) = args if upstream is None else (upstream,)
+                rate = ops.cast(self.decay * upstream, pruned.dtype)
+                return rate * pruned, ops.zeros_like(pruned)
+
+            return ops.zeros((), "float32"), backward
+
+        # What the mask takes away; the product is the one of the forward pass.
+        return nothing(weights, ops.stop_gradient(weights - weights * mask))
 
 
 ESTIMATORS = Registry("estimator", {"masked": Masked, "ste": STE, "sr-ste": SRSTE})

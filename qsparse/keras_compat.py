@@ -1,7 +1,7 @@
 """The one file that touches the private API of Keras."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import FrameType
 from typing import Any
@@ -193,12 +193,46 @@ def autocast_dtype() -> str | None:
     return None if scope is None else scope.dtype
 
 
+def entry_of_call(layer: keras.layers.Layer) -> keras.layers.Layer:
+    """Return the outermost layer whose `__call__` is running; ask within a call."""
+    return layer._get_call_context().entry_layer
+
+
+def tell_of_assignments(variable: keras.Variable, tell: Callable[[], None]) -> None:
+    """Call `tell` after every assignment to a variable.
+
+    `set_weights`, and with it `EarlyStopping`, assign to variables one by one and
+    tell nobody.
+    """
+    assign = variable.assign
+
+    def assign_and_tell(value: Any) -> Any:
+        result = assign(value)
+        tell()
+        return result
+
+    variable.assign = assign_and_tell
+
+
+_FUNCTIONS = ("train_function", "test_function", "predict_function")
+
+
+def renew_compiled_functions(model: keras.Model) -> None:
+    """Have the functions that a model has traced traced anew when they next run.
+
+    Unlike `drop_compiled_functions` it may be called from within `fit`.
+    """
+    for name in _FUNCTIONS:
+        if getattr(model, name, None) is not None:
+            getattr(model, f"make_{name}")(force=True)
+
+
 def drop_compiled_functions(model: keras.Model) -> None:
     """Forget the traced train, test and predict functions of a model.
 
     They hold the graph of the layers as they were when first called.
     """
-    for name in ("train_function", "test_function", "predict_function"):
+    for name in _FUNCTIONS:
         if hasattr(model, name):
             setattr(model, name, None)
 

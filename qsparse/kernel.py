@@ -4,7 +4,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -33,6 +33,18 @@ class FrozenKernel:
     values: np.ndarray
     integers: np.ndarray | None
     mask: np.ndarray | None
+
+
+class Selection(NamedTuple):
+    """What one selection made of a mask.
+
+    Attributes:
+        kept: how many weights it keeps.
+        flipped: how many were kept before and are not now, or the other way round.
+    """
+
+    kept: int
+    flipped: int
 
 
 class KernelCompression(Compression):
@@ -139,15 +151,10 @@ class KernelCompression(Compression):
         return state.recipe.estimator(kernel, mask)
 
     def _quantized(self, kernel: Any, state: ModelState) -> Any:
-        if not state.recipe.quantize:
+        if not state.fake_quantizes:
             return kernel
-        axes, values = self.layout.reduced_axes, ops.stop_gradient(kernel)
-        rounded = ops.cond(
-            tensor_of(state.quantizing),
-            lambda: round_weights(values, axes),
-            lambda: values,
-        )
-        return straight_through(kernel, rounded)
+        values = ops.stop_gradient(kernel)
+        return straight_through(kernel, round_weights(values, self.layout.reduced_axes))
 
     def values(self) -> np.ndarray:
         """Return the dense master weights as Keras holds them, in their own dtype."""
@@ -166,7 +173,7 @@ class KernelCompression(Compression):
                 f"Layer '{self.path_in_model}' {changed} after the recipe was "
                 "attached. Do that to a stripped model: qsparse.strip(model)."
             )
-        weights = self._master.numpy().astype(np.float32)
+        weights = self._master.numpy().astype(np.float32, copy=False)
         if not np.isfinite(weights).all():
             raise ValueError(
                 f"Layer '{self.path_in_model}' has NaN or infinite weights. "
@@ -210,7 +217,7 @@ class KernelCompression(Compression):
                 begin to.
         """
         mask, integers = self.canonical_mask(), None
-        if on_grid or bool(self.state().quantizing.numpy()):
+        if on_grid or self.state().fake_quantizes:
             integers, scale = self.canonical_integers()
             values = integers.astype(np.float32) * scale
         else:
@@ -248,18 +255,22 @@ class KernelCompression(Compression):
         finally:
             self._stand_in = None
 
-    def select_mask(self, sparsity: float) -> int:
-        """Select the mask anew at `sparsity`; return how many weights flipped."""
+    def select_mask(self, sparsity: float) -> Selection:
+        """Select the mask anew at `sparsity`, in [0, 1), and return what became of it.
+
+        Raises:
+            ValueError: if the layer is not pruned, or as `master` does.
+        """
         state, old = self.state(), self.canonical_mask()
         if old is None:
-            return 0
+            raise ValueError(f"Layer '{self.path_in_model}' is not pruned.")
         weights = self.master()
-        if state.recipe.order == "Q->S" and bool(state.quantizing.numpy()):
+        if state.recipe.order == "Q->S" and state.fake_quantizes:
             q, scale = integer_weights(weights)
             weights = q * scale
         new = self.pattern.mask(magnitude(weights), sparsity)
         self.mask_variable.assign(self.layout.kernel(new))
-        return int(np.count_nonzero(new != old))
+        return Selection(int(new.sum()), int((new != old).sum()))
 
     def detach(self) -> None:
         """Bake the effective kernel into the layer's own variable."""

@@ -15,19 +15,14 @@ from qsparse.state import Compression, ModelState
 class FrozenStatistics(Compression):
     """Makes a BatchNormalization use its moving statistics while training.
 
-    Gamma and beta go on training. The switch is read when the train function is
-    traced: who changes `active` has it traced anew.
+    Gamma and beta go on training. The switch is `ModelState.statistics_frozen`.
 
     Args:
         state: the model's shared state.
-
-    Attributes:
-        active: whether the statistics are frozen.
     """
 
     def __init__(self, state: ModelState) -> None:
         super().__init__(state)
-        self.active = False
         self.built = True
 
     def quantize_inputs(self, inputs: Any) -> Any:

@@ -30,7 +30,8 @@ class InputQuantizer(Compression):
     quantization is switched on. A step is one call of the outermost model: a layer
     that it calls several times sees the union of what these calls bring. A step that
     brings less than `FLOOR`, as one of zeros, or a value that is not finite, leaves a
-    range alone.
+    range alone. What it brings is then rounded on a grid of `FLOOR`, if there is no
+    range yet.
 
     Args:
         count: how many inputs the layer takes.
@@ -88,6 +89,8 @@ class InputQuantizer(Compression):
         if self._frozen is not None:
             pairs = zip(tensors, self._frozen, strict=True)
             outputs = [_constant(x, *limits) for x, limits in pairs]
+        elif not self.state().fake_quantizes:
+            outputs = tensors
         elif training:
             outputs = self._learn(tensors)
         else:
@@ -98,28 +101,27 @@ class InputQuantizer(Compression):
         if not _is_float(x):
             return x
         limits = tensor_of(self.ranges)[index]
-        known = _is_known(_sizes(limits))[0]
-        on = ops.logical_and(tensor_of(self.state().quantizing), known)
-        return fake_quantize_if(on, x, limits)
+        return fake_quantize_if(_is_known(_sizes(limits))[0], x, limits)
 
     def _learn(self, tensors: list[Any]) -> list[Any]:
         # Sizes (-low, high) are what ranges are computed with: one operation serves
         # both ends, and there is less to trace.
-        on = tensor_of(self.state().quantizing)
         now = _sizes(tensor_of(self.ranges))
         if self._begins_step():
             before, seen = now, ops.zeros_like(now)
         else:
             before, seen = ops.unstack(_sizes(tensor_of(self.step)), num=2)
-        found = ops.stack([_seen_if(on, x) for x in tensors])
-        seen = ops.maximum(seen, found)
-        new = ops.where(on, self._moved(before, seen), now)
-        limits = _limits(new)
-        self.ranges.assign(limits)
+        found = ops.stack([_sizes_of(x) for x in tensors])
+        finite = ops.all(ops.isfinite(found), axis=-1, keepdims=True)
+        seen = ops.maximum(seen, ops.where(finite, found, ops.zeros_like(found)))
+        new = self._moved(before, seen)
+        self.ranges.assign(_limits(new))
         self.step.assign(_limits(ops.stack([before, seen])))
-        known = ops.logical_and(on, _is_known(new))
+        # Every tensor is rounded: to leave one alone would take a branch, whose
+        # gradient costs more than the rounding. What is not finite stays so.
+        grid = _limits(ops.where(_is_known(new), new, ops.maximum(found, FLOOR)))
         return [
-            fake_quantize_if(known[i, 0], x, limits[i]) if _is_float(x) else x
+            fake_quantize_activations(x, grid[i, 0], grid[i, 1]) if _is_float(x) else x
             for i, x in enumerate(tensors)
         ]
 
@@ -192,19 +194,10 @@ def _limits(sizes: Any) -> Any:
     return sizes * np.array([-1.0, 1.0], np.float32)
 
 
-def _seen_if(on: Any, x: Any) -> Any:
-    """Return the sizes of the range of `x` and 0; zeros if not `on`.
-
-    Zeros as well for what is no float, and if one value is not finite.
-    """
+def _sizes_of(x: Any) -> Any:
+    """Return the sizes of the range of `x` and 0; zeros for what is no float."""
     if not _is_float(x):
         return ops.zeros((2,))
-    x = ops.stop_gradient(x)
-
-    def measured() -> Any:
-        values = ops.cast(x, "float32")
-        ends = _limits(ops.stack([ops.min(values), ops.max(values)]))
-        finite = ops.all(ops.isfinite(ends))
-        return ops.where(finite, ops.relu(ends), ops.zeros_like(ends))
-
-    return ops.cond(on, measured, lambda: ops.zeros((2,)))
+    values = ops.cast(ops.stop_gradient(x), "float32")
+    ends = _limits(ops.stack([ops.min(values), ops.max(values)]))
+    return ops.maximum(ends, 0.0)

@@ -96,17 +96,24 @@ def _lowest(scores: np.ndarray, count: int) -> np.ndarray:
 
 
 def _tile_scores(scores: np.ndarray, block: tuple[int, int]) -> np.ndarray:
-    """Sum scores over tiles of `block=(outputs, inputs)` weights, in float64."""
+    """Sum scores over tiles of `block=(outputs, inputs)` weights, in float64.
+
+    Tiles of one weight have its score: the very array is returned.
+    """
+    if block == (1, 1):
+        return scores
     taps, inputs, outputs = scores.shape
     out, inp = block
     tiles = scores.reshape(taps, inputs // inp, inp, outputs // out, out)
-    return tiles.sum(axis=(2, 4), dtype=np.float64)
+    return tiles.sum(axis=2, dtype=np.float64).sum(axis=-1)
 
 
 def _expand(tiles: np.ndarray, block: tuple[int, int]) -> np.ndarray:
     """Repeat a tile mask back to weights; the inverse of `_tile_scores`."""
+    if block == (1, 1):
+        return tiles
     out, inp = block
-    return tiles.repeat(inp, axis=1).repeat(out, axis=2)
+    return tiles.repeat(out, axis=2).repeat(inp, axis=1)
 
 
 def _tile_misfit(
@@ -247,13 +254,10 @@ class NM:
         tiles = _tile_scores(scores, self.block)
         taps, inputs, outputs = tiles.shape
         groups = tiles.reshape(taps, inputs // self.m, self.m, outputs)
-        # A stable sort of the negated scores keeps the lower index of a tie.
-        order = np.argsort(-groups, axis=2, kind="stable")
-        kept = np.zeros(groups.shape, dtype=bool)
-        np.put_along_axis(kept, order[:, :, : self.n], True, axis=2)
+        kept = _ranks(groups) < self.n
         final = 1.0 - self.n / self.m
         if sparsity is not None and sparsity < final:
-            loss = np.where(kept, 0.0, groups).sum(axis=2)
+            loss = np.where(kept, 0.0, groups).sum(axis=2, dtype=np.float64)
             obeying = _lowest_first(loss, _zeros(sparsity / final, loss.size))
             kept |= ~obeying[:, :, np.newaxis, :]
         return _expand(kept.reshape(tiles.shape), self.block)
@@ -277,6 +281,24 @@ class NM:
     def __str__(self) -> str:
         tile = "" if self.block == (1, 1) else f" of {self.block[0]}x{self.block[1]}"
         return f"{self.n}:{self.m}{tile}"
+
+
+def _ranks(groups: np.ndarray) -> np.ndarray:
+    """Return how many others of its group come before each tile: 0 for the best.
+
+    Tiles are compared in pairs, which for groups of a few is faster than to sort; of
+    a tie the lower index comes first.
+
+    Args:
+        groups: scores `(taps, groups, tiles of a group, outputs)`.
+    """
+    m = groups.shape[2]
+    ranks = np.zeros(groups.shape, np.min_scalar_type(m))
+    for index in range(1, m):
+        wins = groups[:, :, :index] >= groups[:, :, index : index + 1]
+        ranks[:, :, :index] += ~wins
+        ranks[:, :, index] += wins.sum(axis=2, dtype=ranks.dtype)
+    return ranks
 
 
 def _lowest_first(scores: np.ndarray, count: int) -> np.ndarray:

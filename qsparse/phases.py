@@ -7,7 +7,7 @@ import zlib
 import keras
 
 from qsparse.clock import Span
-from qsparse.keras_compat import walk_layers
+from qsparse.keras_compat import sync_variables, walk_layers
 from qsparse.kernel import KernelCompression, compressed_layers
 from qsparse.norms import FrozenStatistics
 from qsparse.observers import InputQuantizer
@@ -24,7 +24,8 @@ _FEWEST_STEPS = 100
 class Phases:
     """Moves an attached model through its phases.
 
-    A training loop of one's own calls `start` once, and `step` before each step.
+    A training loop of one's own calls `start` once, and `step` before each step; its
+    step has to be traced anew where `step` returns True.
 
     Args:
         model: a model that `attach` was called on.
@@ -32,8 +33,6 @@ class Phases:
     Attributes:
         flip_rate: share of mask bits that the last selection changed, in [0, 1].
         sparsity: share of zeros among the pruned layers' weights, in [0, 1).
-        quantizing: whether fake quantization is on.
-        statistics_frozen: whether normalizations train with moving statistics.
     """
 
     def __init__(self, model: keras.Model) -> None:
@@ -43,7 +42,7 @@ class Phases:
         self._model = model
         self._state: ModelState = state
         self.flip_rate = 0.0
-        self.quantizing = bool(state.quantizing.numpy())
+        state.callers.add(model)
         self._first_step = state.time().step + 1
         self._read_layers()
 
@@ -55,7 +54,6 @@ class Phases:
         self._norms = [c for c in children if isinstance(c, FrozenStatistics)]
         layers = (layer for _, layer in walk_layers(self._model))
         self._quantizers = [c for c in layers if isinstance(c, InputQuantizer)]
-        self.statistics_frozen = any(norm.active for norm in self._norms)
         self.sparsity = self._measured_sparsity()
         self._at_start: list[int] = []
 
@@ -124,14 +122,11 @@ class Phases:
         step = self._first_step + done
         if step <= clock.step:
             return False
-        self._state.set_time(clock._replace(step=step))
-        if recipe.quantize:
-            self.quantizing = step >= clock.quantizing.step_of(recipe.quantize_from)
-            if self.quantizing != bool(self._state.quantizing.numpy()):
-                self._state.quantizing.assign(self.quantizing)
+        self._state.advance(step)
+        turned = recipe.quantize and self._turn_switches(step, clock.quantizing)
         if recipe.pattern is not None:
             self._prune(clock.step + 1, step)
-        return self._freeze_statistics(step, clock.quantizing)
+        return turned
 
     def _prune(self, first: int, last: int) -> None:
         """Select masks if any step from `first` to `last` asks for it."""
@@ -140,19 +135,33 @@ class Phases:
         every = recipe.update_every or min(max((end - begin) // 50, 1), 100)
         schedule, steps = recipe.schedule, range(first, last + 1)
         if any(schedule.refreshes(step, begin, end, every) for step in steps):
+            sync_variables(self._model)
             self.select_masks(schedule.sparsity(last, begin, end, recipe.sparsity))
 
-    def _freeze_statistics(self, step: int, span: Span) -> bool:
+    def _turn_switches(self, step: int, span: Span) -> bool:
+        state, recipe = self._state, self._state.recipe
+        quantizes = step >= span.step_of(recipe.quantize_from)
+        frozen = bool(self._norms) and quantizes and self._freezes(step, span)
+        if (quantizes, frozen) == (state.fake_quantizes, state.statistics_frozen):
+            return False
+        sync_variables(self._model)
+        state.turn(quantizes, frozen)
+        return True
+
+    def _freezes(self, step: int, span: Span) -> bool:
         moment = self._state.recipe.freeze_statistics_from
         if moment is None or (isinstance(moment, float) and not span.total):
             return False
-        frozen = self.quantizing and step >= span.step_of(moment)
-        if frozen == self.statistics_frozen:
-            return False
-        self.statistics_frozen = frozen
-        for norm in self._norms:
-            norm.active = frozen
-        return bool(self._norms)
+        return step >= span.step_of(moment)
+
+    def store_time(self) -> None:
+        """Let the model's variables hold what the clock shows.
+
+        Files need no help. This is for `get_weights`, as `EarlyStopping` calls it at
+        the end of an epoch.
+        """
+        sync_variables(self._model)
+        self._state.store_time()
 
     def _pruning_phase(self) -> tuple[float | int, float | int]:
         return self._state.recipe.prune_from, self._state.recipe.prune_until
@@ -176,7 +185,7 @@ class Phases:
         return Progress(
             recipe=self._state.recipe.to_dict(),
             clock=self._state.time(),
-            quantizing=bool(self._state.quantizing.numpy()),
+            quantizing=self._state.fake_quantizes,
             sparsity=self.sparsity,
             ranges=len(limits),
             trained=sum(bool(low < high) for low, high in limits),
@@ -202,9 +211,10 @@ class Phases:
 
     def select_masks(self, sparsity: float) -> None:
         """Select every mask anew at `sparsity`, in [0, 1)."""
-        flips = sum(c.select_mask(sparsity) for c in self._pruned)
-        self.flip_rate = flips / max(self._weights, 1)
-        self.sparsity = self._measured_sparsity()
+        selections = [c.select_mask(sparsity) for c in self._pruned]
+        weights = max(self._weights, 1)
+        self.flip_rate = sum(s.flipped for s in selections) / weights
+        self.sparsity = 1.0 - sum(s.kept for s in selections) / weights
 
     def logs(self) -> dict[str, float]:
         """Return what a progress bar shows.
@@ -212,7 +222,8 @@ class Phases:
         `sparsity` and `mask_flips` are shares of the pruned layers' weights;
         `phase` is 0 dense, 1 sparse, 2 quantized, 3 both.
         """
-        logs = {"phase": float((self.sparsity > 0) + 2 * self.quantizing)}
+        quantizing = self._state.fake_quantizes
+        logs = {"phase": float((self.sparsity > 0) + 2 * quantizing)}
         if self._pruned:
             logs |= {"sparsity": self.sparsity, "mask_flips": self.flip_rate}
         return logs

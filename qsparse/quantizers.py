@@ -71,43 +71,13 @@ def fake_quantize_activations(inputs: Any, minimum: Any, maximum: Any) -> Any:
 def fake_quantize_if(on: Any, inputs: Any, limits: Any) -> Any:
     """Do what `fake_quantize_activations` does, or nothing.
 
-    The gradient is written out: that of a branch TensorFlow would trace once more, for
-    every tensor and in every `fit`.
-
     Args:
         on: scalar, bool: whether to round.
         inputs: float tensor of any shape and dtype.
         limits: float32 `(2,)`: minimum, maximum.
     """
-    limits = ops.where(on, limits, ops.zeros_like(limits))
-
-    @ops.custom_gradient
-    def forward(x: Any, limits: Any) -> Any:
-        rounds = limits[1] > limits[0]
-
-        def backward(*args: Any, upstream: Any = None) -> Any:
-            (upstream,) = args if upstream is None else (upstream,)
-            low, high = _nudged(limits)
-
-            def inside() -> Any:
-                values = ops.cast(x, "float32")
-                kept = ops.logical_and(values >= low, values <= high)
-                return ops.where(kept, upstream, ops.zeros_like(upstream))
-
-            passed = ops.cond(rounds, inside, lambda: upstream)
-            return passed, ops.zeros_like(limits)
-
-        def rounded() -> Any:
-            return fake_quantize_activations(x, limits[0], limits[1])
-
-        return ops.cond(rounds, rounded, lambda: x), backward
-
-    return forward(inputs, limits)
-
-
-def _nudged(limits: Any) -> tuple[Any, Any]:
-    """Return the least and greatest of the 256 levels, of which 0 is one."""
-    scale = (limits[1] - limits[0]) / 255.0
-    scale = ops.where(scale > 0, scale, ops.ones_like(scale))
-    zero = ops.clip(ops.floor(0.5 - limits[0] / scale), 0.0, 255.0)
-    return -zero * scale, (255.0 - zero) * scale
+    return ops.cond(
+        on,
+        lambda: fake_quantize_activations(inputs, limits[0], limits[1]),
+        lambda: inputs,
+    )

@@ -14,7 +14,12 @@ import keras
 import numpy as np
 
 from qsparse.clock import Clock
-from qsparse.keras_compat import walk_layers
+from qsparse.keras_compat import (
+    entry_of_call,
+    renew_compiled_functions,
+    tell_of_assignments,
+    walk_layers,
+)
 from qsparse.recipe import Recipe
 
 CHILD = "qsparse"
@@ -22,16 +27,30 @@ SHARED = "shared"
 
 
 class ModelState(keras.layers.Layer):
-    """What the whole model shares: the recipe, the clock and one switch.
+    """What the whole model shares: the recipe, the clock and two switches.
+
+    The host counts the steps. The variable `clock` gets their number where somebody
+    may read it, at the end of an epoch: on some backends a variable that is assigned
+    to stops the device. A file is written from the host's clock, so it is right at
+    whatever step it is saved. What others assign to the variables, as `set_weights`
+    does, is noticed and taken over.
+
+    The switches are read when a model is traced, so that a phase costs nothing while
+    it is off. Turning one has every model traced anew that these layers were traced
+    in.
 
     Attributes:
         recipe: the `Recipe` in force.
         clock: int32 `(5,)`: a `Clock`, as `Clock.to_list` writes it.
-        quantizing: bool scalar, whether fake quantization is on.
+        quantizing: bool scalar, whether fake quantization is on, for files and
+            `get_weights`. The switch itself is `fake_quantizes`.
+        fake_quantizes: whether fake quantization is on.
+        statistics_frozen: whether normalizations train with moving statistics.
         fitting: whether a step of `fit` runs now. It is read where a model is called
             that hands no `training` on to its layers, when that call is traced.
         members: the compressions that share this state, as far as they exist.
         left_out: layers that a recipe could compress, and was told to leave.
+        callers: models that were called with these layers in them.
         seen: layers that were there, and built, when the recipe was attached.
     """
 
@@ -39,6 +58,8 @@ class ModelState(keras.layers.Layer):
         super().__init__(name="state", trainable=False)
         self.recipe = recipe
         self.fitting = False
+        self.fake_quantizes = self.statistics_frozen = False
+        self.callers: weakref.WeakSet[keras.Model] = weakref.WeakSet()
         self.members: weakref.WeakSet[Compression] = weakref.WeakSet()
         self.left_out: weakref.WeakSet[keras.layers.Layer] = weakref.WeakSet()
         self.seen: weakref.WeakSet[keras.layers.Layer] = weakref.WeakSet()
@@ -49,7 +70,9 @@ class ModelState(keras.layers.Layer):
             initializer="zeros",
             trainable=False,
         )
-        self.set_time(Clock())
+        self._time = Clock()
+        self._stored: tuple[int, ...] = ()
+        self.store_time()
         self.quantizing = self.add_weight(
             name="quantizing",
             shape=(),
@@ -57,16 +80,54 @@ class ModelState(keras.layers.Layer):
             initializer="zeros",
             trainable=False,
         )
+        tell_of_assignments(self.clock, self._notice_time)
+        tell_of_assignments(self.quantizing, self._notice_switch)
         self.built = True
 
     def time(self) -> Clock:
         """Return what the clock shows."""
-        prunes, quantizes = self.recipe.pattern is not None, self.recipe.quantize
-        return Clock.from_saved(self.clock.numpy(), prunes, quantizes)
+        return self._time
 
     def set_time(self, clock: Clock) -> None:
-        """Set the clock."""
-        self.clock.assign(clock.to_list())
+        """Set the clock, and the variable."""
+        self._time = clock
+        self.store_time()
+
+    def advance(self, step: int) -> None:
+        """Set the clock to a step, on the host only."""
+        self._time = self._time._replace(step=step)
+
+    def store_time(self) -> None:
+        """Let the variable hold what the clock shows."""
+        values = tuple(self._time.to_list())
+        if values != self._stored:
+            self._stored = values
+            self.clock.assign(values)
+
+    def turn(self, fake_quantizes: bool, statistics_frozen: bool) -> None:
+        """Turn the switches, and have everything traced anew if one of them moves."""
+        wanted = fake_quantizes, statistics_frozen
+        if wanted == (self.fake_quantizes, self.statistics_frozen):
+            return
+        moves = fake_quantizes != self.fake_quantizes
+        self.fake_quantizes, self.statistics_frozen = wanted
+        if moves:
+            self.quantizing.assign(fake_quantizes)
+        for model in list(self.callers):
+            renew_compiled_functions(model)
+
+    def _read(self, values: Any) -> Clock:
+        prunes, quantizes = self.recipe.pattern is not None, self.recipe.quantize
+        return Clock.from_saved(values, prunes, quantizes)
+
+    def _notice_time(self) -> None:
+        # Not every assignment is news: `fit` on JAX hands back what it was given.
+        values = tuple(int(value) for value in self.clock.numpy())
+        if values != self._stored:
+            self._time, self._stored = self._read(values), values
+
+    def _notice_switch(self) -> None:
+        self.turn(bool(self.quantizing.numpy()), self.statistics_frozen)
 
     @property
     def begun(self) -> bool:
@@ -77,7 +138,7 @@ class ModelState(keras.layers.Layer):
         """Store the recipe beside the variables, so that a file explains itself."""
         text = json.dumps(self.recipe.to_dict()).encode()
         store["recipe"] = np.frombuffer(text, dtype=np.uint8)
-        store["clock"] = self.clock
+        store["clock"] = np.array(self._time.to_list(), np.int32)
         store["quantizing"] = self.quantizing
 
     def load_own_variables(self, store: Any) -> None:
@@ -103,8 +164,7 @@ class ModelState(keras.layers.Layer):
                     "(qsparse.load_weights does), or start from its stripped weights."
                 )
         if "clock" in store:
-            prunes, quantizes = self.recipe.pattern is not None, self.recipe.quantize
-            self.set_time(Clock.from_saved(store["clock"], prunes, quantizes))
+            self.set_time(self._read(store["clock"]))
             self.quantizing.assign(store["quantizing"])
 
 
@@ -140,6 +200,12 @@ class Compression(keras.layers.Layer):
         loads a file, and would find the state in many places.
         """
         return self._reference.layer
+
+    def note_caller(self) -> None:
+        """Remember which model is called: it is traced anew when a switch turns."""
+        caller = entry_of_call(self)
+        if isinstance(caller, keras.Model):
+            self.state().callers.add(caller)
 
     def quantize_inputs(self, inputs: Any) -> Any:
         """Return what the layer computes with instead of `inputs`."""

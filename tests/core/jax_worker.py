@@ -7,7 +7,7 @@ import numpy as np
 
 import qsparse
 from qsparse.callbacks import PruneThenQuantize
-from qsparse.compressor import compressed_layers
+from qsparse.compressor import compressed_layers, state_of
 from qsparse.recipes import fashion_mnist
 from qsparse.recipes.resnet import resnet
 
@@ -30,7 +30,14 @@ for layer in compressed_layers(model):
     low, high = layer.input_quantizer.ranges.numpy()[0]
     assert low <= 0.0 < high
 
+clock = state_of(model).time()
+assert clock.step == 4 * len(x) // 50 - 1, clock
+assert state_of(model).clock.numpy().tolist() == clock.to_list()
 expected = model.predict(x, verbose=0)
+state_of(model).quantizing.assign(False)
+assert (model.predict(x, verbose=0) != expected).any()
+state_of(model).quantizing.assign(True)
+np.testing.assert_array_equal(model.predict(x, verbose=0), expected)
 model.save(sys.argv[1])
 again = qsparse.load_model(sys.argv[1])
 np.testing.assert_array_equal(again.predict(x, verbose=0), expected)

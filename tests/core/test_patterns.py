@@ -38,7 +38,14 @@ def test_block(scores, tied, shape, sparsity):
 
 @pytest.mark.parametrize(
     ("n", "m", "block"),
-    [(2, 4, (1, 1)), (1, 4, (1, 1)), (2, 8, (1, 1)), (1, 2, (4, 4))],
+    [
+        (2, 4, (1, 1)),
+        (1, 4, (1, 1)),
+        (2, 8, (1, 1)),
+        (4, 16, (1, 1)),
+        (1, 2, (4, 4)),
+        (2, 4, (2, 4)),
+    ],
 )
 @pytest.mark.parametrize("sparsity", [None, 0.0, 0.2, 0.45])
 def test_nm(scores, tied, n, m, block, sparsity):

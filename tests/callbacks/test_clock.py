@@ -1,0 +1,159 @@
+"""The clock runs on the host; files, weights and traced functions follow it."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import qsparse
+from qsparse.callbacks import PruneThenQuantize, Quantize
+from qsparse.compressor import compressed_layers, state_of
+from tests.conftest import compiled
+
+STEPS = 10  # of one epoch
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Skipping variable loading for opt", "ignore:The recipe was not carried out"
+)
+
+
+@pytest.fixture
+def pixels(images):
+    """Return the 16 central pixels of 250 images, and labels."""
+    return images[0][:250, 12:16, 12:16].reshape(250, 16), images[1][:250]
+
+
+def mlp():
+    keras.utils.set_random_seed(3)
+    hidden = layers.Dense(32, activation="relu", name="hidden")
+    head = layers.Dense(12, name="head")
+    return compiled(keras.Sequential([keras.Input((16,)), hidden, head]), 1e-2)
+
+
+def fit(model, data, callbacks, epochs=2):
+    settings = {"batch_size": 25, "verbose": 0, "shuffle": False}
+    return model.fit(*data, epochs=epochs, callbacks=callbacks, **settings)
+
+
+class AtStep(keras.callbacks.Callback):
+    """Does something after one step of training."""
+
+    def __init__(self, step, action):
+        super().__init__()
+        self.step, self.action, self.done = step, action, 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.done == self.step:
+            self.action(self.model)
+        self.done += 1
+
+
+@pytest.mark.parametrize("step", [0, 3, 9, 10, 13])
+def test_a_file_saved_after_any_step_holds_that_step(step, pixels, tmp_path):
+    path = tmp_path / "m.weights.h5"
+    save = AtStep(step, lambda model: model.save_weights(path))
+    fit(mlp(), pixels, [PruneThenQuantize(update_every=4), save])
+    again = qsparse.load_weights(mlp(), path)
+    assert state_of(again).time().step == step
+    assert state_of(again).fake_quantizes == (step >= STEPS)
+    assert state_of(again).clock.numpy().tolist() == state_of(again).time().to_list()
+
+
+def test_nothing_is_written_while_nothing_is_due(pixels):
+    """Two epochs: the clock is stored at their ends, the switch is turned once."""
+    model = mlp()
+    qsparse.attach(model, PruneThenQuantize().recipe)
+    state, written = state_of(model), []
+    for variable in (state.clock, state.quantizing):
+
+        def assign(value, variable=variable, original=variable.assign):
+            written.append(variable.name)
+            return original(value)
+
+        variable.assign = assign
+    fit(model, pixels, [PruneThenQuantize()])
+    # Once more where it starts.
+    assert written == ["clock", "clock", "quantizing", "clock"]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_weights_in_memory_bring_the_clock_back(first, pixels):
+    """`EarlyStopping` asks for weights at the end of an epoch, before or after us."""
+    kept = {}
+
+    class Keep(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            kept[epoch] = self.model.get_weights()
+
+    model, ours = mlp(), PruneThenQuantize()
+    fit(model, pixels, [Keep(), ours] if first else [ours, Keep()])
+    after = model.predict(pixels[0], verbose=0)
+    model.set_weights(kept[0])
+    assert state_of(model).time().step == STEPS - 1
+    assert not state_of(model).fake_quantizes
+    before = model.predict(pixels[0], verbose=0)
+    model.set_weights(kept[1])
+    assert state_of(model).time().step == 2 * STEPS - 1
+    np.testing.assert_array_equal(model.predict(pixels[0], verbose=0), after)
+    assert (before != after).any()
+
+
+def test_every_traced_function_sees_the_switch(pixels):
+    """Also those of models that contain this one, or share its layers."""
+    x, y = pixels
+    model = mlp()
+    part = keras.Model(model.inputs, model.layers[0].output)
+    inputs = keras.Input((16,))
+    whole = compiled(keras.Model(inputs, model(inputs)))
+    qsparse.attach(model, Quantize(quantize_from=0.5).recipe)
+
+    def seen():
+        return (
+            model.predict(x, verbose=0),
+            part.predict(x, verbose=0),
+            whole.predict(x, verbose=0),
+            np.array(model.evaluate(x, y, verbose=0)),
+            np.array(whole.evaluate(x, y, verbose=0)),
+        )
+
+    def fresh():
+        for each in (model, part, whole):
+            for name in ("train", "test", "predict"):
+                setattr(each, f"{name}_function", None)
+        return seen()
+
+    seen()
+    fit(model, pixels, [Quantize(quantize_from=0.5)])
+    quantized = seen()
+    for ours, anew in zip(quantized, fresh(), strict=True):
+        np.testing.assert_array_equal(ours, anew)
+    state_of(model).quantizing.assign(False)
+    plain = seen()
+    assert all((a != b).any() for a, b in zip(plain[:3], quantized[:3], strict=True))
+    for ours, anew in zip(plain, fresh(), strict=True):
+        np.testing.assert_array_equal(ours, anew)
+
+
+def test_validation_in_the_epoch_of_the_switch_is_quantized(pixels):
+    model = mlp()
+    history = model.fit(
+        *pixels,
+        batch_size=25,
+        epochs=3,
+        verbose=0,
+        validation_data=pixels,
+        callbacks=[Quantize(quantize_from=15)],
+    ).history
+    loss, _ = model.evaluate(*pixels, verbose=0)
+    assert loss == pytest.approx(history["val_loss"][-1], rel=1e-6)
+    assert compressed_layers(model)[0].input_quantizer.ranges.numpy().any()
+
+
+def test_a_weight_that_is_set_while_training_turns_the_switch(pixels):
+    """Somebody brings back weights in the middle of an epoch; `fit` goes on."""
+    start = {}
+    model = mlp()
+    keep = AtStep(4, lambda m: start.update(w=m.get_weights()))
+    back = AtStep(15, lambda m: m.set_weights(start["w"]))
+    fit(model, pixels, [PruneThenQuantize(), keep, back])
+    assert state_of(model).fake_quantizes
+    assert np.isfinite(model.predict(pixels[0], verbose=0)).all()
