@@ -19,9 +19,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from qsparse.compressor import attach, strip
+    from qsparse.criteria import Magnitude
     from qsparse.estimators import SRSTE, STE, Masked
+    from qsparse.methods import register
+    from qsparse.methods.allocation import Uniform
+    from qsparse.methods.formats import Int8
+    from qsparse.methods.ranges import MovingAverage
     from qsparse.patterns import NM, Block, Unstructured
     from qsparse.phases import unfinished
+    from qsparse.plan import LayerPlan, resolve
     from qsparse.recipe import Recipe
     from qsparse.report import Coverage, coverage
     from qsparse.saving import load_model, load_weights
@@ -38,24 +44,37 @@ __all__ = [
     "Constant",
     "Coverage",
     "Cubic",
+    "Int8",
+    "LayerPlan",
+    "Magnitude",
     "Masked",
+    "MovingAverage",
     "OneShot",
     "Recipe",
+    "Uniform",
     "Unstructured",
     "attach",
     "coverage",
     "export",
     "load_model",
     "load_weights",
+    "register",
+    "resolve",
     "strip",
     "unfinished",
 ]
 
 _MODULES = {
     "compressor": ("attach", "strip"),
+    "criteria": ("Magnitude",),
     "estimators": ("SRSTE", "STE", "Masked"),
+    "methods": ("register",),
+    "methods.allocation": ("Uniform",),
+    "methods.formats": ("Int8",),
+    "methods.ranges": ("MovingAverage",),
     "patterns": ("NM", "Block", "Unstructured"),
     "phases": ("unfinished",),
+    "plan": ("LayerPlan", "resolve"),
     "recipe": ("Recipe",),
     "report": ("Coverage", "coverage"),
     "saving": ("load_model", "load_weights"),

@@ -25,10 +25,10 @@ from qsparse.keras_compat import (
     walk_layers,
 )
 from qsparse.kernel import KernelCompression, compressed_layers
-from qsparse.layouts import kernel_layout
 from qsparse.merge import contradictions, merged
 from qsparse.norms import FrozenStatistics
-from qsparse.observers import InputQuantizer
+from qsparse.observers import InputQuantizer, OutputQuantizer
+from qsparse.plan import LayerPlan, Planned, demand, planned
 from qsparse.recipe import Recipe
 from qsparse.report import Coverage, coverage
 from qsparse.state import (
@@ -40,7 +40,7 @@ from qsparse.state import (
     compressions,
     state_of,
 )
-from qsparse.targets import NORMS, QUANTIZABLE, Target, find_targets
+from qsparse.targets import NORMS, QUANTIZABLE
 
 # Share of zeros from which on a plain model is taken for a pruned one.
 _MANY_ZEROS = 0.25
@@ -79,7 +79,7 @@ def attach(model: keras.Model, recipe: Recipe) -> Coverage:
         _check_whole(model)
         if state.begun:
             return _take_on(model, state, recipe)
-    targets = find_targets(model, recipe)
+    targets = _to_compress(model, recipe)
     missing = [t for t in targets if compression_of(t.layer) is None]
     if state is None or state.recipe != recipe or missing:
         if state is None:
@@ -90,10 +90,17 @@ def attach(model: keras.Model, recipe: Recipe) -> Coverage:
     return coverage(model)
 
 
+def _to_compress(model: keras.Model, recipe: Recipe) -> list[Planned]:
+    """Return the layers that a recipe changes; raises as `demand` does."""
+    plans = planned(model, recipe)
+    demand(model, recipe, plans)
+    return [item for item in plans if item.plan.compresses]
+
+
 def attach_to(
     model: keras.Model,
     recipe: Recipe,
-    targets: list[Target],
+    targets: list[Planned],
     left_out: list[layers.Layer],
 ) -> None:
     """Attach a recipe to these layers of a plain model, whatever else it covers.
@@ -101,7 +108,7 @@ def attach_to(
     Args:
         model: a built model that carries no recipe.
         recipe: what to do to it.
-        targets: the layers, and which of them are pruned, depth first.
+        targets: the layers and their plans, depth first.
         left_out: layers that are left alone for good.
     """
     with variable_scope(model):
@@ -122,7 +129,7 @@ def _take_on(model: keras.Model, state: ModelState, recipe: Recipe) -> Coverage:
         )
     _take_in(model, state)
     if merged(state.recipe, recipe) != state.recipe:
-        targets = find_targets(model, recipe)
+        targets = _to_compress(model, recipe)
         state.recipe = merged(state.recipe, recipe)
         state.left_out.update(_excluded(model, recipe))
         _compress(model, state, targets)
@@ -134,7 +141,7 @@ def _take_in(model: keras.Model, state: ModelState) -> None:
     everything = replace(state.recipe, exclude=(), strict=False)
     lacking = [
         target
-        for target in find_targets(model, everything)
+        for target in _to_compress(model, everything)
         if target.layer not in state.left_out and _lacks(target)
     ]
     new = [target for target in lacking if target.layer not in state.seen]
@@ -158,20 +165,20 @@ def _take_in(model: keras.Model, state: ModelState) -> None:
         )
 
 
-def _lacks(target: Target) -> bool:
+def _lacks(target: Planned) -> bool:
     """Return whether a recipe covers more of a layer than the layer carries."""
     child = compression_of(target.layer)
     if isinstance(child, KernelCompression):
-        return target.pattern is not None and child.pattern is None
+        return target.plan.prunes and not child.plan.prunes
     return child is None
 
 
-def _listed(targets: list[Target]) -> str:
-    names = [f"'{target.path}'" for target in targets]
+def _listed(targets: list[Planned]) -> str:
+    names = [f"'{target.plan.path}'" for target in targets]
     return ", ".join(names[:5]) + ", ..." * (len(names) > 5)
 
 
-def _warn_of_lost_masks(model: keras.Model, targets: list[Target]) -> None:
+def _warn_of_lost_masks(model: keras.Model, targets: list[Planned]) -> None:
     """Warn if a plain model was pruned before: training would undo it unseen.
 
     Weights that were not pruned are hardly ever exactly zero, unless all of them are.
@@ -196,11 +203,11 @@ def _excluded(model: keras.Model, recipe: Recipe) -> list[layers.Layer]:
     return [layer for path, layer in walk_layers(model) if recipe.excludes(path)]
 
 
-def _compress(model: keras.Model, state: ModelState, targets: list[Target]) -> None:
+def _compress(model: keras.Model, state: ModelState, targets: list[Planned]) -> None:
     """Give each layer what it lacks of the recipe in force."""
     with variable_scope(model):
         children = [
-            compression_of(target.layer) or _compression(target, state)
+            compression_of(target.layer) or _compression(*target, state)
             for target in targets
         ]
         for target, child in zip(targets, children, strict=True):
@@ -209,7 +216,7 @@ def _compress(model: keras.Model, state: ModelState, targets: list[Target]) -> N
                 target.layer.__class__ = _compressed_class(type(target.layer))
             elif isinstance(child, KernelCompression):
                 with unlocked(child):
-                    child.take_on(target.pattern)
+                    child.take_on(target.plan)
     state.members.update(children)
     # Under a layer, `model.weights` shows the state, whatever kind of model it is.
     # It is the first one, so that a file finds it there again.
@@ -279,14 +286,18 @@ def _check_whole(model: keras.Model) -> None:
         )
 
 
-def _compression(target: Target, state: ModelState) -> Compression:
-    path, layer, pattern, leaves = target
+def _compression(
+    layer: layers.Layer, plan: LayerPlan, state: ModelState
+) -> Compression:
     if isinstance(layer, QUANTIZABLE):
-        layout: Any = kernel_layout(layer)
-        return KernelCompression(layer, path, layout, pattern, leaves, state)
+        return KernelCompression(layer, plan, state)
     if isinstance(layer, NORMS):
-        return FrozenStatistics(state)
-    return InputQuantizer(_input_count(layer), state, leaves)
+        return FrozenStatistics(plan, state)
+    quantizer = InputQuantizer(_input_count(layer), plan, state)
+    if plan.output_format is not None:
+        with unlocked(quantizer):
+            quantizer.output_quantizer = OutputQuantizer(plan, state)
+    return quantizer
 
 
 def _input_count(layer: layers.Layer) -> int:

@@ -11,12 +11,46 @@ the gradient that reaches the dense master weights:
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from keras import ops
 
 from qsparse.registry import Registry
 from qsparse.validate import real
+
+
+class Estimator(Protocol):
+    """What the compressor asks of an estimator.
+
+    Both methods are traced; they use `keras.ops` only.
+    """
+
+    def __call__(self, weights: Any, mask: Any, progress: Any) -> Any:
+        """Return the weights that the layer computes with.
+
+        Args:
+            weights: float tensor, the dense weights.
+            mask: of its shape and dtype: 1 where kept, 0 where pruned.
+            progress: float32 scalar: how much of the pruning phase was over at the
+                last selection of masks, in [0, 1]; 1 from its end on.
+
+        Returns:
+            Tensor of the shape and dtype of `weights`. At progress 1 it has to be
+            `weights * mask`: that is what files hold.
+        """
+
+    def correction(self, weights: Any, mask: Any) -> Any:
+        """Return what is added to the gradient of the dense weights, or None.
+
+        It is added once per step, however often a layer is called.
+
+        Args:
+            weights: float tensor, the dense weights.
+            mask: of its shape and dtype: 1 where kept, 0 where pruned.
+        """
+
+
+ESTIMATORS = Registry("estimator", ("__call__", "correction"))
 
 
 def straight_through(inputs: Any, value: Any) -> Any:
@@ -41,6 +75,30 @@ def straight_through(inputs: Any, value: Any) -> Any:
     return forward(inputs, ops.stop_gradient(value))
 
 
+def nothing_with_gradient(inputs: Any, gradient: Any) -> Any:
+    """Return a float32 scalar 0 whose gradient with respect to `inputs` is given.
+
+    As a regularization loss it adds to a variable's gradient, scaled as every other
+    gradient in float16 and in distributed training.
+
+    Args:
+        inputs: float tensor that receives the gradient.
+        gradient: tensor of the same shape and dtype.
+    """
+
+    @ops.custom_gradient
+    def nothing(inputs: Any, gradient: Any) -> Any:
+        def backward(*args: Any, upstream: Any = None) -> Any:
+            (upstream,) = args if upstream is None else (upstream,)
+            scale = ops.cast(upstream, gradient.dtype)
+            return scale * gradient, ops.zeros_like(gradient)
+
+        return ops.zeros((), "float32"), backward
+
+    return nothing(inputs, ops.stop_gradient(gradient))
+
+
+@ESTIMATORS.register("masked")
 @dataclass(frozen=True)
 class Masked:
     """Pruned weights receive no gradient.
@@ -48,35 +106,37 @@ class Masked:
     Momentum and weight decay may still move their master values a little.
     """
 
-    def __call__(self, weights: Any, mask: Any) -> Any:
+    def __call__(self, weights: Any, mask: Any, progress: Any) -> Any:
         """Return `weights * mask`; both float tensors of one shape."""
         return weights * mask
 
-    def penalty(self, weights: Any, mask: Any) -> Any:
+    def correction(self, weights: Any, mask: Any) -> Any:
         """None: nothing beside the gradient of the forward pass."""
         return None
 
 
+@ESTIMATORS.register("ste")
 @dataclass(frozen=True)
 class STE:
     """Straight-through: pruned weights keep learning and may come back."""
 
-    def __call__(self, weights: Any, mask: Any) -> Any:
+    def __call__(self, weights: Any, mask: Any, progress: Any) -> Any:
         """Return `weights * mask`; both float tensors of one shape."""
         return straight_through(weights, weights * mask)
 
-    def penalty(self, weights: Any, mask: Any) -> Any:
+    def correction(self, weights: Any, mask: Any) -> Any:
         """None: nothing beside the gradient of the forward pass."""
         return None
 
 
+@ESTIMATORS.register("sr-ste")
 @dataclass(frozen=True)
 class SRSTE(STE):
     """Sparse-refined straight-through estimator.
 
     Pruned weights keep learning but decay towards zero, which keeps the mask
-    from flipping back and forth. With Adam the decay is divided by the root of
-    the second moment, like any other gradient.
+    from flipping back and forth. The decay is part of the gradient: with Adam it is
+    divided by the root of the second moment, like the rest.
 
     Args:
         decay: the paper's lambda, not negative; 2e-4 is its value for ImageNet.
@@ -92,25 +152,7 @@ class SRSTE(STE):
         if self.decay < 0:
             raise ValueError(f"SRSTE needs decay >= 0. Received: decay={self.decay}")
 
-    def penalty(self, weights: Any, mask: Any) -> Any:
-        """Return a float32 scalar of value 0 whose gradient is the decay.
-
-        As a regularization loss of the variable, the decay is applied once per
-        step however often a layer is called, and is scaled like every other
-        gradient in float16 and distributed training.
-        """
-
-        @ops.custom_gradient
-        def nothing(weights: Any, pruned: Any) -> Any:
-            def backward(*args: Any, upstream: Any = None) -> Any:
-                (upstream,) = args if upstream is None else (upstream,)
-                rate = ops.cast(self.decay * upstream, pruned.dtype)
-                return rate * pruned, ops.zeros_like(pruned)
-
-            return ops.zeros((), "float32"), backward
-
+    def correction(self, weights: Any, mask: Any) -> Any:
+        """Return `decay * (1 - mask) * weights`."""
         # What the mask takes away; the product is the one of the forward pass.
-        return nothing(weights, ops.stop_gradient(weights - weights * mask))
-
-
-ESTIMATORS = Registry("estimator", {"masked": Masked, "ste": STE, "sr-ste": SRSTE})
+        return self.decay * (weights - weights * mask)

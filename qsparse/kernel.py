@@ -1,5 +1,6 @@
 """The kernel of one compressed layer: mask, integers, effective weights."""
 
+import json
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,13 +11,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from qsparse.criteria import magnitude
-from qsparse.estimators import straight_through
+from qsparse.estimators import nothing_with_gradient, straight_through
 from qsparse.keras_compat import autocast_dtype, own_kernel, tensor_of
 from qsparse.layouts import KernelLayout
+from qsparse.methods.formats import Format, Int8
 from qsparse.observers import InputQuantizer, OutputQuantizer
-from qsparse.quantizers import integer_weights, round_weights
+from qsparse.plan import LayerPlan
 from qsparse.state import Compression, ModelState, compressions
+from qsparse.targets import changed_by_keras
 
 
 @dataclass(frozen=True)
@@ -52,45 +54,51 @@ class KernelCompression(Compression):
 
     Args:
         layer: the built layer that is compressed; its kernel is the dense master.
-        path: where the layer lies in the model, for messages.
-        layout: the kernel's layout.
-        pattern: the pattern of its mask, or None to leave it dense.
-        leaves: whether the layer's output leaves the model.
+        plan: what becomes of it.
         state: the model's shared state.
     """
 
     def __init__(
         self,
         layer: keras.layers.Layer,
-        path: str,
-        layout: KernelLayout,
-        pattern: Any,
-        leaves: bool,
+        plan: LayerPlan,
         state: ModelState,
     ) -> None:
-        super().__init__(state)
+        super().__init__(plan, state)
         self._owner: Any = weakref.ref(layer)
-        self.path_in_model = path
-        self.layout = layout
-        self.pattern: Any = None
         self.frozen: FrozenKernel | None = None
         self._stand_in: Any = None
-        self._leaves = leaves
         self.mask_variable: Any = None
         self.input_quantizer: InputQuantizer | None = None
         self.output_quantizer: OutputQuantizer | None = None
         self._own_regularizer = self._master.regularizer
-        self.take_on(pattern)
+        self.take_on(plan)
         self.built = True
 
-    def take_on(self, pattern: Any) -> None:
-        """Add what the recipe in force asks for and this layer does not have yet.
+    @property
+    def path_in_model(self) -> str:
+        """Where the layer lies in the model."""
+        return self.plan.path
+
+    @property
+    def layout(self) -> KernelLayout:
+        """How the kernel lies in memory."""
+        layout: Any = self.plan.layout
+        return layout
+
+    @property
+    def pattern(self) -> Any:
+        """The pattern of the mask, or None if the layer is not pruned."""
+        return self.plan.pattern
+
+    def take_on(self, plan: LayerPlan) -> None:
+        """Add what another plan asks for and this layer does not have yet.
 
         Args:
-            pattern: the pattern of its mask, or None to leave the mask as it is.
+            plan: of this layer, by a recipe that adds to the one so far.
         """
-        if pattern is not None and self.pattern is None:
-            self.pattern = pattern
+        self.plan = plan = self.plan.adding(plan)
+        if plan.prunes and self.mask_variable is None:
             self.mask_variable = self.add_weight(
                 name="mask",
                 shape=self.layout.shape,
@@ -99,10 +107,10 @@ class KernelCompression(Compression):
                 trainable=False,
             )
             self._master.regularizer = self._regularize
-        if self.state().recipe.quantize and self.input_quantizer is None:
-            self.input_quantizer = InputQuantizer(1, self.state())
-            if self._leaves:
-                self.output_quantizer = OutputQuantizer(self.state())
+        if plan.quantizes and self.input_quantizer is None:
+            self.input_quantizer = InputQuantizer(1, plan, self.state())
+            if plan.output_format is not None:
+                self.output_quantizer = OutputQuantizer(plan, self.state())
 
     @property
     def _master(self) -> keras.Variable:
@@ -118,13 +126,15 @@ class KernelCompression(Compression):
         return inputs if quantizer is None else quantizer(inputs)
 
     def _regularize(self, weights: Any) -> Any:
-        """Add the estimator's penalty to what the user regularizes with."""
+        """Add the estimator's correction to what the user regularizes with."""
         mask = ops.cast(self.mask_variable, weights.dtype)
         total = ops.zeros((), keras.config.floatx())
-        own = None if self._own_regularizer is None else self._own_regularizer(weights)
-        for part in (own, self.state().recipe.estimator.penalty(weights, mask)):
-            if part is not None:
-                total = total + ops.cast(part, total.dtype)
+        if self._own_regularizer is not None:
+            total = total + ops.cast(self._own_regularizer(weights), total.dtype)
+        correction = self.plan.estimator.correction(weights, mask)
+        if correction is not None:
+            nothing = nothing_with_gradient(weights, correction)
+            total = total + ops.cast(nothing, total.dtype)
         return total
 
     def effective_kernel(self) -> Any:
@@ -148,13 +158,14 @@ class KernelCompression(Compression):
         if self.mask_variable is None:
             return kernel
         mask = ops.cast(self.mask_variable, kernel.dtype)
-        return state.recipe.estimator(kernel, mask)
+        return self.plan.estimator(kernel, mask, tensor_of(state.progress))
 
     def _quantized(self, kernel: Any, state: ModelState) -> Any:
-        if not state.fake_quantizes:
+        format = self.plan.weight_format
+        if format is None or not state.fake_quantizes:
             return kernel
         values = ops.stop_gradient(kernel)
-        return straight_through(kernel, round_weights(values, self.layout.reduced_axes))
+        return straight_through(kernel, format.fake(values, self.layout.reduced_axes))
 
     def values(self) -> np.ndarray:
         """Return the dense master weights as Keras holds them, in their own dtype."""
@@ -188,14 +199,19 @@ class KernelCompression(Compression):
         return self.layout.canonical(self.mask_variable.numpy())
 
     def canonical_integers(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return `(q, scale)` of the kernel in canonical form, pruned and int8."""
-        weights, mask = self.master(), self.canonical_mask()
+        """Return `(q, scale)` of the kernel in canonical form, pruned and coded."""
+        weights, mask, format = self.master(), self.canonical_mask(), self._format
         if mask is None:
-            return integer_weights(weights)
+            return format.encode(weights)
         if self.state().recipe.order == "S->Q":
-            return integer_weights(weights * mask)
-        q, scale = integer_weights(weights)
+            return format.encode(weights * mask)
+        q, scale = format.encode(weights)
         return q * mask, scale
+
+    @property
+    def _format(self) -> Format:
+        """What the kernel is coded in; int8 where it trained in float."""
+        return self.plan.weight_format or Int8()
 
     def integer_weights(self) -> tuple[np.ndarray, np.ndarray]:
         """Return int8 weights as they lie in a LiteRT file, and their scales."""
@@ -215,11 +231,19 @@ class KernelCompression(Compression):
         Args:
             on_grid: whether the kernel is rounded to int8 even if training did not
                 begin to.
+
+        Raises:
+            ValueError: if the kernel's format is one that no export knows.
         """
         mask, integers = self.canonical_mask(), None
         if on_grid or self.state().fake_quantizes:
+            if not self._format.exportable:
+                raise ValueError(
+                    f"Layer '{self.path_in_model}' trains in {self._format}, which "
+                    "cannot be exported."
+                )
             integers, scale = self.canonical_integers()
-            values = integers.astype(np.float32) * scale
+            values = self._format.decode(integers, scale)
         else:
             values = self.master() if mask is None else self.master() * mask
         kernel = self.layout.kernel
@@ -266,11 +290,22 @@ class KernelCompression(Compression):
             raise ValueError(f"Layer '{self.path_in_model}' is not pruned.")
         weights = self.master()
         if state.recipe.order == "Q->S" and state.fake_quantizes:
-            q, scale = integer_weights(weights)
-            weights = q * scale
-        new = self.pattern.mask(magnitude(weights), sparsity)
+            weights = self._format.decode(*self._format.encode(weights))
+        new = self.pattern.mask(self._scores(weights), sparsity)
         self.mask_variable.assign(self.layout.kernel(new))
         return Selection(int(new.sum()), int((new != old).sum()))
+
+    def _scores(self, weights: np.ndarray) -> np.ndarray:
+        criterion = self.plan.criterion
+        scores = np.asarray(criterion.score(weights))
+        if scores.shape != weights.shape or not np.isfinite(scores).all():
+            raise ValueError(
+                f"{type(criterion).__name__}.score must return finite scores of the "
+                f"shape of the weights, {weights.shape} for layer "
+                f"'{self.path_in_model}'. Received: shape {scores.shape}, from "
+                f"{scores.min(initial=np.inf)} to {scores.max(initial=-np.inf)}"
+            )
+        return scores
 
     def detach(self) -> None:
         """Bake the effective kernel into the layer's own variable."""
@@ -280,11 +315,13 @@ class KernelCompression(Compression):
     def save_own_variables(self, store: Any) -> None:
         """Store the dense master: the layer itself saves its effective kernel.
 
-        The layout goes with it, so that a file can be read without the model.
+        Layout and methods go with it, so that a file can be read without the model.
         """
         store["kernel"] = self._master
         store["order"] = np.array(self.layout.order)
         store["canonical_shape"] = np.array(self.layout.canonical_shape)
+        text = json.dumps(self.plan.to_dict()).encode()
+        store["plan"] = np.frombuffer(text, dtype=np.uint8)
         if self.mask_variable is not None:
             store["mask"] = self.mask_variable
 
@@ -299,12 +336,3 @@ class KernelCompression(Compression):
 def compressed_layers(model: keras.Model) -> list[KernelCompression]:
     """Return the compression of every attached kernel, depth first."""
     return [c for c in compressions(model) if isinstance(c, KernelCompression)]
-
-
-def changed_by_keras(layer: keras.layers.Layer) -> str | None:
-    """Return what Keras did to a layer that keeps its kernel from being used."""
-    if getattr(layer, "quantization_mode", None) is not None:
-        return f"was quantized by Keras ({layer.quantization_mode})"
-    if getattr(layer, "lora_enabled", False):
-        return "has LoRA enabled"
-    return None

@@ -13,6 +13,8 @@ _PARTS = {
     "pruning": (
         "pattern",
         "sparsity",
+        "criterion",
+        "allocation",
         "schedule",
         "estimator",
         "prune_from",
@@ -22,8 +24,9 @@ _PARTS = {
     ),
     "quantizing": (
         "quantize",
+        "format",
         "quantize_from",
-        "momentum",
+        "observer",
         "freeze_statistics_from",
     ),
 }

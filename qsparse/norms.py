@@ -9,6 +9,7 @@ it normalizes as it will when it predicts, and the weights settle on that
 
 from typing import Any
 
+from qsparse.plan import LayerPlan
 from qsparse.state import Compression, ModelState
 
 
@@ -18,11 +19,12 @@ class FrozenStatistics(Compression):
     Gamma and beta go on training. The switch is `ModelState.statistics_frozen`.
 
     Args:
+        plan: what becomes of the layer.
         state: the model's shared state.
     """
 
-    def __init__(self, state: ModelState) -> None:
-        super().__init__(state)
+    def __init__(self, plan: LayerPlan, state: ModelState) -> None:
+        super().__init__(plan, state)
         self.built = True
 
     def quantize_inputs(self, inputs: Any) -> Any:

@@ -14,7 +14,7 @@ import numpy as np
 from keras import ops
 
 from qsparse.keras_compat import running_call, tensor_of
-from qsparse.quantizers import fake_quantize_activations, fake_quantize_if
+from qsparse.plan import LayerPlan
 from qsparse.state import Compression, ModelState
 
 # A tensor narrower than this is as good as dead. Its range stays what it was: one
@@ -25,8 +25,8 @@ FLOOR = 1e-6
 class InputQuantizer(Compression):
     """Fake-quantizes the inputs of one layer with trained ranges.
 
-    Ranges are an exponential moving average of the smallest and largest value of
-    each training step, always include zero, and start with the first step after
+    Ranges follow the least and greatest value of each training step as the plan's
+    observer says, always include zero, and start with the first step after
     quantization is switched on. A step is one call of the outermost model: a layer
     that it calls several times sees the union of what these calls bring. A step that
     brings less than `FLOOR`, as one of zeros, or a value that is not finite, leaves a
@@ -35,20 +35,18 @@ class InputQuantizer(Compression):
 
     Args:
         count: how many inputs the layer takes.
+        plan: what becomes of the layer.
         state: the model's shared state.
-        leaves: whether the layer's output leaves the model.
     """
 
-    def __init__(self, count: int, state: ModelState, leaves: bool = False) -> None:
+    def __init__(self, count: int, plan: LayerPlan, state: ModelState) -> None:
         # Ranges are float32; inputs keep the dtype the model computes in.
-        super().__init__(state, autocast=False)
+        super().__init__(plan, state, autocast=False)
         self.ranges = self._add_limits("ranges", (count, 2))
         # Of the step that is running: the ranges it began with, and what it has seen.
         self.step = self._add_limits("step", (2, count, 2))
         self._last_call: Any = lambda: None
         self._frozen: np.ndarray | None = None
-        if leaves:
-            self.output_quantizer = OutputQuantizer(state)
         self.built = True
 
     def _add_limits(self, name: str, shape: tuple[int, ...]) -> keras.Variable:
@@ -88,7 +86,7 @@ class InputQuantizer(Compression):
         tensors = list(inputs) if several else [inputs]
         if self._frozen is not None:
             pairs = zip(tensors, self._frozen, strict=True)
-            outputs = [_constant(x, *limits) for x, limits in pairs]
+            outputs = [self._constant(x, *limits) for x, limits in pairs]
         elif not self.state().fake_quantizes:
             outputs = tensors
         elif training:
@@ -101,7 +99,19 @@ class InputQuantizer(Compression):
         if not _is_float(x):
             return x
         limits = tensor_of(self.ranges)[index]
-        return fake_quantize_if(_is_known(_sizes(limits))[0], x, limits)
+        return ops.cond(
+            _is_known(_sizes(limits))[0],
+            lambda: self._rounded(x, limits[0], limits[1]),
+            lambda: x,
+        )
+
+    def _constant(self, x: Any, low: np.float32, high: np.float32) -> Any:
+        if not _is_float(x) or high - low < FLOOR:
+            return x
+        return self._rounded(x, low, high)
+
+    def _rounded(self, x: Any, low: Any, high: Any) -> Any:
+        return self.plan.input_format.fake_activations(x, low, high)
 
     def _learn(self, tensors: list[Any]) -> list[Any]:
         # Sizes (-low, high) are what ranges are computed with: one operation serves
@@ -121,14 +131,13 @@ class InputQuantizer(Compression):
         # gradient costs more than the rounding. What is not finite stays so.
         grid = _limits(ops.where(_is_known(new), new, ops.maximum(found, FLOOR)))
         return [
-            fake_quantize_activations(x, grid[i, 0], grid[i, 1]) if _is_float(x) else x
+            self._rounded(x, grid[i, 0], grid[i, 1]) if _is_float(x) else x
             for i, x in enumerate(tensors)
         ]
 
     def _moved(self, before: Any, seen: Any) -> Any:
         """Return the sizes after a step that began with `before` and saw `seen`."""
-        momentum = self.state().recipe.momentum
-        moved = momentum * before + (1.0 - momentum) * seen
+        moved = self.plan.observer.moved(before, seen)
         moved = ops.where(_is_known(before), moved, seen)
         return ops.where(_is_known(seen), moved, before)
 
@@ -159,24 +168,22 @@ class OutputQuantizer(InputQuantizer):
     grows at once to all that a step brings, and shrinks by the moving average.
 
     Args:
+        plan: what becomes of the layer.
         state: the model's shared state.
     """
 
-    def __init__(self, state: ModelState) -> None:
-        super().__init__(1, state)
+    def __init__(self, plan: LayerPlan, state: ModelState) -> None:
+        super().__init__(1, plan, state)
 
     def _moved(self, before: Any, seen: Any) -> Any:
         return ops.maximum(super()._moved(before, seen), seen)
 
+    def _rounded(self, x: Any, low: Any, high: Any) -> Any:
+        return self.plan.output_format.fake_activations(x, low, high)
+
 
 def _is_float(x: Any) -> bool:
     return keras.backend.is_float_dtype(x.dtype)
-
-
-def _constant(x: Any, low: np.float32, high: np.float32) -> Any:
-    if not _is_float(x) or high - low < FLOOR:
-        return x
-    return fake_quantize_activations(x, low, high)
 
 
 def _is_known(sizes: Any) -> Any:

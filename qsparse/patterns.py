@@ -36,6 +36,44 @@ class Pattern(Protocol):
         """Return the sparsity in [0, 1) reached at the end of the schedule."""
 
 
+_TILE = r"(\d+)x(\d+)"
+
+
+class _Patterns(Registry):
+    """Patterns also go by what they print: "4x4 blocks", "2:4", "2:4 of 4x4"."""
+
+    def get(self, identifier: Any) -> Any:
+        """Return an instance from an instance, a name, text, or a dict.
+
+        Raises:
+            ValueError: if the identifier is none of these.
+        """
+        if isinstance(identifier, str):
+            identifier = text = identifier.strip().lower()
+            if match := re.fullmatch(rf"{_TILE}( blocks?)?", text):
+                return Block((int(match[1]), int(match[2])))
+            if match := re.fullmatch(rf"(\d+):(\d+)(?: of {_TILE})?", text):
+                n, m, *block = (int(part) for part in match.groups(default="1"))
+                return NM(n, m, (block[0], block[1]))
+            if text == "nm":
+                raise ValueError(
+                    "Pattern 'nm' needs n and m: how many of every m weights stay. "
+                    'Write "2:4" or NM(2, 4).'
+                )
+        if isinstance(identifier, Real):
+            raise ValueError(
+                f"Unknown pattern: {identifier!r} is a number. A share of zeros goes "
+                f"to `sparsity`: write sparsity={identifier!r}."
+            )
+        return super().get(identifier)
+
+    def _allowed(self) -> str:
+        return super()._allowed() + ', or text like "4x4", "16x4", "2:4", "2:4 of 4x4"'
+
+
+PATTERNS = _Patterns("pattern", ("mask", "misfit", "final_sparsity"))
+
+
 def check_sparsity(sparsity: float | None, pattern: str) -> float:
     """Return `sparsity` if it is a number in [0, 1), else raise."""
     share = math.nan
@@ -144,6 +182,7 @@ def _check_block(block: Any, name: str) -> tuple[int, int]:
     return outputs, inputs
 
 
+@PATTERNS.register("unstructured")
 @dataclass(frozen=True)
 class Unstructured:
     """Any weight may be zero.
@@ -171,6 +210,7 @@ class Unstructured:
         return "unstructured"
 
 
+@PATTERNS.register("block")
 @dataclass(frozen=True)
 class Block:
     """Blocks of `shape=(outputs, inputs)` weights at one tap are zero together.
@@ -214,6 +254,7 @@ class Block:
         return f"{self.shape[0]}x{self.shape[1]} blocks"
 
 
+@PATTERNS.register("nm")
 @dataclass(frozen=True)
 class NM:
     """N:M sparsity: of every `m` tiles along the inputs, `n` are **kept**.
@@ -305,43 +346,3 @@ def _lowest_first(scores: np.ndarray, count: int) -> np.ndarray:
     """Mark the `count` lowest scores; of a tie the lower index is marked."""
     marked = _lowest(scores.reshape(-1)[::-1], count)[::-1]
     return marked.reshape(scores.shape)
-
-
-_TILE = r"(\d+)x(\d+)"
-
-
-class _Patterns(Registry):
-    """Patterns also go by what they print: "4x4 blocks", "2:4", "2:4 of 4x4"."""
-
-    def get(self, identifier: Any) -> Any:
-        """Return an instance from an instance, a name, text, or a dict.
-
-        Raises:
-            ValueError: if the identifier is none of these.
-        """
-        if isinstance(identifier, str):
-            identifier = text = identifier.strip().lower()
-            if match := re.fullmatch(rf"{_TILE}( blocks?)?", text):
-                return Block((int(match[1]), int(match[2])))
-            if match := re.fullmatch(rf"(\d+):(\d+)(?: of {_TILE})?", text):
-                n, m, *block = (int(part) for part in match.groups(default="1"))
-                return NM(n, m, (block[0], block[1]))
-            if text == "nm":
-                raise ValueError(
-                    "Pattern 'nm' needs n and m: how many of every m weights stay. "
-                    'Write "2:4" or NM(2, 4).'
-                )
-        if isinstance(identifier, Real):
-            raise ValueError(
-                f"Unknown pattern: {identifier!r} is a number. A share of zeros goes "
-                f"to `sparsity`: write sparsity={identifier!r}."
-            )
-        return super().get(identifier)
-
-    def _allowed(self) -> str:
-        return super()._allowed() + ', or text like "4x4", "16x4", "2:4", "2:4 of 4x4"'
-
-
-PATTERNS = _Patterns(
-    "pattern", {"unstructured": Unstructured, "block": Block, "nm": NM}
-)

@@ -136,7 +136,16 @@ class Phases:
         schedule, steps = recipe.schedule, range(first, last + 1)
         if any(schedule.refreshes(step, begin, end, every) for step in steps):
             sync_variables(self._model)
-            self.select_masks(schedule.sparsity(last, begin, end, recipe.sparsity))
+            self._select(
+                [
+                    schedule.sparsity(last, begin, end, layer.plan.sparsity)
+                    for layer in self._pruned
+                ]
+            )
+            self._state.progress.assign(_share(last, begin, end))
+        elif first <= end <= last:  # A schedule may be through before.
+            sync_variables(self._model)
+            self._state.progress.assign(1.0)
 
     def _turn_switches(self, step: int, span: Span) -> bool:
         state, recipe = self._state, self._state.recipe
@@ -209,9 +218,10 @@ class Phases:
             "that never learned to live with them."
         )
 
-    def select_masks(self, sparsity: float) -> None:
-        """Select every mask anew at `sparsity`, in [0, 1)."""
-        selections = [c.select_mask(sparsity) for c in self._pruned]
+    def _select(self, sparsities: list[float]) -> None:
+        """Select every mask anew at a sparsity of its own, in [0, 1)."""
+        pairs = zip(self._pruned, sparsities, strict=True)
+        selections = [layer.select_mask(sparsity) for layer, sparsity in pairs]
         weights = max(self._weights, 1)
         self.flip_rate = sum(s.flipped for s in selections) / weights
         self.sparsity = 1.0 - sum(s.kept for s in selections) / weights
@@ -232,6 +242,11 @@ class Phases:
         masks = (c.mask_variable.numpy() for c in self._pruned)
         kept = sum(int(mask.sum()) for mask in masks)
         return 1.0 - kept / self._weights if self._weights else 0.0
+
+
+def _share(step: int, begin: int, end: int) -> float:
+    """Return how much of a phase is over at a step, in [0, 1]."""
+    return 1.0 if step >= end else (step - begin) / (end - begin)
 
 
 def _warn_if_hasty(steps: int) -> None:

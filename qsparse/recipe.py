@@ -6,11 +6,19 @@ from fnmatch import fnmatch
 from numbers import Integral
 from typing import Any
 
-from qsparse.estimators import ESTIMATORS, SRSTE
-from qsparse.patterns import PATTERNS, Block
-from qsparse.schedules import SCHEDULES, Cubic
+from qsparse.criteria import Magnitude
+from qsparse.estimators import SRSTE
+from qsparse.methods import REGISTRIES
+from qsparse.methods.allocation import Uniform
+from qsparse.methods.formats import Int8
+from qsparse.methods.ranges import MovingAverage
+from qsparse.patterns import Block
+from qsparse.schedules import Cubic
 from qsparse.validate import real, whole
 
+# Of the dict that `Recipe.to_dict` writes. A new setting with a default needs no new
+# version; one that is renamed or means something else does, and a line in `_upgraded`.
+VERSION = 1
 ORDERS = ("S->Q", "Q->S")
 Moment = float | int
 # What others call our settings; TFMOT's names above all.
@@ -25,6 +33,7 @@ _ELSEWHERE = {
     "pruning_schedule": "`schedule`, `prune_from` and `prune_until`",
     "block_size": "`pattern=Block((outputs, inputs))`",
     "block_pooling_type": "nothing: blocks are scored by their sum of |w|",
+    "momentum": "`observer=MovingAverage(momentum)`",
     "m_by_n": '`pattern="2:4"`',
     "sparsity_m_by_n": '`pattern="2:4"`',
 }
@@ -61,9 +70,12 @@ class Recipe:
         sparsity: share of zeros in [0, 1) per pruned layer; a small one may end
             with fewer, as every output keeps weights. None means what an `NM` pattern
             implies, and 0.75 for the others.
+        criterion: what scores the weights; the lowest scores are pruned.
+        allocation: how the sparsity is shared out among layers.
         schedule: how sparsity grows from `prune_from` to `prune_until`.
         estimator: how gradients pass the mask.
-        quantize: whether to train with int8 fake quantization.
+        quantize: whether to train with fake quantization.
+        format: what weights and inputs are rounded to.
         order: `"S->Q"` quantizes the pruned weight, `Q(S(w))`; `"Q->S"` prunes
             the quantized weight, `S(Q(w))`, and scores |Q(w)|.
         prune_from, prune_until, quantize_from: a share of training (float in
@@ -76,7 +88,7 @@ class Recipe:
             where the length of training is known.
         update_every: steps between two mask selections while pruning. None
             means a fiftieth of the pruning phase, at least 1 and at most 100.
-        momentum: of the moving average of activation ranges, in [0, 1).
+        observer: how activation ranges follow what each step brings.
         exclude: shell patterns of names or paths of layers to leave alone, with
             everything inside them.
         prune_frozen: whether layers with `trainable=False` are pruned too. They cannot
@@ -86,6 +98,9 @@ class Recipe:
             of reporting it. What is excluded or frozen is left on purpose; embeddings
             and depthwise convolutions have no sums that a pattern could thin out.
 
+    Pattern, criterion, allocation, schedule, estimator, format and observer may be
+    given as an instance or by name; `qsparse.register` adds to what there is.
+
     Raises:
         ValueError: on any value outside the ranges above.
         TypeError: on a keyword that is no setting; it names the one that was meant.
@@ -93,16 +108,19 @@ class Recipe:
 
     pattern: Any = field(default_factory=Block)
     sparsity: float | None = None
+    criterion: Any = field(default_factory=Magnitude)
+    allocation: Any = field(default_factory=Uniform)
     schedule: Any = field(default_factory=Cubic)
     estimator: Any = field(default_factory=SRSTE)
     quantize: bool = True
+    format: Any = field(default_factory=Int8)
     order: str = "S->Q"
     prune_from: Moment = 0.0
     prune_until: Moment = 0.5
     quantize_from: Moment = 0.5
     freeze_statistics_from: Moment | None = None
     update_every: int | None = None
-    momentum: float = 0.95
+    observer: Any = field(default_factory=MovingAverage)
     exclude: tuple[str, ...] = ()
     prune_frozen: bool = False
     strict: bool = False
@@ -117,8 +135,10 @@ class Recipe:
         def put(name: str, value: Any) -> None:
             object.__setattr__(self, name, value)
 
+        for name, registry in REGISTRIES.items():
+            if getattr(self, name) is not None or name != "pattern":
+                put(name, registry.get(getattr(self, name)))
         if self.pattern is not None:
-            put("pattern", PATTERNS.get(self.pattern))
             default = None if hasattr(self.pattern, "n") else 0.75
             wanted = default if self.sparsity is None else self.sparsity
             put("sparsity", self.pattern.final_sparsity(wanted))
@@ -129,8 +149,6 @@ class Recipe:
             )
         elif not self.quantize:
             raise ValueError("A recipe with pattern=None and quantize=False is empty.")
-        put("schedule", SCHEDULES.get(self.schedule))
-        put("estimator", ESTIMATORS.get(self.estimator))
         put("exclude", _names(self.exclude))
         if self.order not in ORDERS:
             raise ValueError(
@@ -160,11 +178,6 @@ class Recipe:
                     "`update_every` must be a positive number of steps. "
                     f"Received: update_every={self.update_every}"
                 )
-        put("momentum", real("momentum", self.momentum))
-        if not 0.0 <= self.momentum < 1.0:
-            raise ValueError(
-                f"`momentum` must be in [0, 1). Received: momentum={self.momentum}"
-            )
 
     def excludes(self, path: str) -> bool:
         """Return whether the layer at `path`, like "block/conv", is excluded."""
@@ -181,19 +194,27 @@ class Recipe:
         return any(isinstance(m, float) and m > 0 for m in moments)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready description."""
+        """Return a JSON-ready description, with its `"version"`."""
         config = {f.name: getattr(self, f.name) for f in fields(self)}
-        config["pattern"] = self.pattern and PATTERNS.to_dict(self.pattern)
-        config["schedule"] = SCHEDULES.to_dict(self.schedule)
-        config["estimator"] = ESTIMATORS.to_dict(self.estimator)
+        for name, registry in REGISTRIES.items():
+            method = config[name]
+            config[name] = None if method is None else registry.to_dict(method)
         config["exclude"] = list(self.exclude)
-        return config
+        return {"version": VERSION, **config}
 
     @classmethod
     def from_dict(cls, config: dict[str, Any]) -> "Recipe":
-        """Rebuild a recipe; raises ValueError if `config` is not one."""
+        """Rebuild a recipe.
+
+        Args:
+            config: what `to_dict` wrote, here or in an older version.
+
+        Raises:
+            ValueError: if `config` is not that, or of a newer version.
+        """
         if not isinstance(config, dict):
             raise ValueError(f"A recipe must be a dict. Received: {config!r}")
+        config = _upgraded(config)
         known = {f.name for f in fields(cls)}
         unknown = sorted(set(config) - known)
         if unknown:
@@ -201,6 +222,21 @@ class Recipe:
                 f"Unknown recipe keys {unknown}: no setting {_meant(unknown[0])}"
             )
         return cls(**config)
+
+
+def _upgraded(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a recipe of any version as one of this version, without its number."""
+    config = dict(config)
+    version = config.pop("version", 0)
+    if not isinstance(version, int) or not 0 <= version <= VERSION:
+        raise ValueError(
+            f"The recipe has version {version!r}; this qsparse reads versions up to "
+            f"{VERSION}. Install the qsparse that wrote it, or a later one."
+        )
+    if version == 0 and "momentum" in config:
+        momentum = config.pop("momentum")
+        config["observer"] = {"name": "moving-average", "momentum": momentum}
+    return config
 
 
 def _meant(unknown: str) -> str:

@@ -5,10 +5,9 @@ from typing import Any
 
 import keras
 
-from qsparse.keras_compat import own_kernel
 from qsparse.kernel import KernelCompression
-from qsparse.state import ModelState, compression_of, state_of
-from qsparse.targets import Survey
+from qsparse.plan import LayerPlan, Matrix, planned
+from qsparse.state import compression_of, state_of
 
 
 @dataclass(frozen=True)
@@ -110,38 +109,34 @@ def coverage(model: keras.Model) -> Coverage:
             f"Model '{model.name}' carries no recipe. Call qsparse.attach, or train "
             "it with a callback of qsparse.callbacks."
         )
-    survey = Survey(model, state.recipe)
-    rows = (_row(*entry, survey, state) for entry in survey.matrices())
+    rows = [
+        _row(layer, plan, matrix)
+        for layer, plan in planned(model, state.recipe)
+        for matrix in plan.matrices
+    ]
     return Coverage(tuple(rows))
 
 
-def _row(
-    path: str,
-    layer: keras.layers.Layer,
-    variable: keras.Variable,
-    survey: Survey,
-    state: ModelState,
-) -> LayerCoverage:
-    child = compression_of(layer)
-    is_kernel = own_kernel(layer) is variable
-    compressed = child if isinstance(child, KernelCompression) and is_kernel else None
+def _row(layer: keras.layers.Layer, plan: LayerPlan, matrix: Matrix) -> LayerCoverage:
+    child = compression_of(layer) if matrix.is_kernel else None
+    compressed = child if isinstance(child, KernelCompression) else None
     mask = compressed.canonical_mask() if compressed is not None else None
     reason = ""
     if mask is None:
-        reason = survey.why_not_pruned(path, layer) or (
+        reason = plan.reason or (
             # It may be prunable now: its weights train again, say.
             "it could not be pruned when the recipe was attached; qsparse.strip the "
             "model to start over"
-            if is_kernel
-            else f"only the kernel of {type(layer).__name__} is pruned"
+            if matrix.is_kernel
+            else f"only the kernel of {plan.kind} is pruned"
         )
     return LayerCoverage(
-        path=path,
-        kind=type(layer).__name__,
-        variable=variable.name,
-        shape=tuple(variable.shape),
-        pattern="dense" if mask is None else str(state.recipe.pattern),
+        path=plan.path,
+        kind=plan.kind,
+        variable=matrix.name,
+        shape=matrix.shape,
+        pattern="dense" if compressed is None else str(compressed.pattern or "dense"),
         sparsity=0.0 if mask is None else 1.0 - float(mask.mean()),
-        int8=compressed is not None and state.recipe.quantize,
+        int8=compressed is not None and compressed.plan.quantizes,
         reason=reason,
     )

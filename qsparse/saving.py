@@ -17,12 +17,13 @@ import keras
 from qsparse.compressor import attach, attach_to, strip
 from qsparse.keras_compat import saved_paths, walk_layers
 from qsparse.phases import report_unfinished
+from qsparse.plan import LayerPlan, Planned, plan_of
 from qsparse.recipe import Recipe
 from qsparse.state import CHILD, SHARED, state_of
-from qsparse.targets import NORMS, QUANTIZABLE, Survey, Target
+from qsparse.targets import NORMS, QUANTIZABLE, Survey
 
 _RECIPE = f"/{CHILD}/{SHARED}/vars/recipe"
-_RECIPE_LIMIT = 1 << 20
+_TEXT_LIMIT = 1 << 20
 
 
 def read_recipe(path: str | Path) -> Recipe | None:
@@ -33,7 +34,7 @@ def read_recipe(path: str | Path) -> Recipe | None:
             one, or its layers were compressed by several recipes or by one that
             belongs to a model of which this is a part.
     """
-    recipes, layers = _read(path)
+    recipes, layers, _ = _read(path)
     if len(recipes) > 1 or (layers and not recipes):
         raise ValueError(
             f"'{path}' holds {len(layers)} compressed layers and {len(recipes)} "
@@ -97,7 +98,8 @@ def _attach_as_saved(model: keras.Model, recipe: Recipe, path: str | Path) -> No
     The file knows them by where they lie. Names that `exclude` gives may belong to
     other layers in this process, where Keras counted them anew.
     """
-    saved = _read(path).layers
+    contents = _read(path)
+    saved = contents.layers
     places = {f"{place}/{CHILD}": layer for place, layer in saved_paths(model)}
     pruned = {places[p]: mask for p, mask in saved.items() if p in places}
     survey = Survey(model, recipe)
@@ -109,19 +111,17 @@ def _attach_as_saved(model: keras.Model, recipe: Recipe, path: str | Path) -> No
             f"such layer for {', '.join(map(repr, lost[:5]))}. Build the model that "
             "was saved, with every layer built."
         )
-    targets, left_out = [], []
-    for place, layer in walk_layers(model):
-        if layer in pruned:
-            pattern = recipe.pattern if pruned[layer] else None
-            targets.append(Target(place, layer, pattern, survey.leaves(layer)))
-            if pattern is None:
-                left_out.append(layer)
-        elif isinstance(layer, NORMS) and not recipe.excludes(place):
-            # A normalization has nothing of its own to store.
-            if recipe.freezes_statistics():
-                targets.append(Target(place, layer, None, False))
-        else:
-            left_out.append(layer)
+    plans = {places[p]: text for p, text in contents.plans.items() if p in places}
+    targets = [
+        Planned(layer, _as_saved(plan, plans[layer]) if layer in plans else plan)
+        for layer, plan in plan_of(model, recipe, pruned)
+    ]
+    left_out = [
+        layer
+        for place, layer in walk_layers(model)
+        if not pruned.get(layer, isinstance(layer, NORMS))
+        or (isinstance(layer, NORMS) and recipe.excludes(place))
+    ]
     state = state_of(model)
     if state is not None and state.begun:
         attach(model, recipe)
@@ -129,6 +129,16 @@ def _attach_as_saved(model: keras.Model, recipe: Recipe, path: str | Path) -> No
     if state is not None:
         strip(model)
     attach_to(model, recipe, targets, left_out)
+
+
+def _as_saved(plan: LayerPlan, text: bytes) -> LayerPlan:
+    """Return the plan of a layer with the methods that its file names."""
+    try:
+        return plan.with_saved(json.loads(text))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"The plan of layer '{plan.path}' in the file: {error}") from (
+            error
+        )
 
 
 def _unfit(survey: Survey, layer: keras.layers.Layer) -> bool:
@@ -143,10 +153,13 @@ class _Contents(NamedTuple):
     Attributes:
         recipes: the recipes, as JSON.
         layers: the path of each compressed layer's child -> whether it has a mask.
+        plans: the same paths -> what the layer was compressed with, as JSON. Files
+            of before plans have none.
     """
 
     recipes: list[bytes]
     layers: dict[str, bool]
+    plans: dict[str, bytes]
 
 
 def _read(path: str | Path) -> _Contents:
@@ -167,6 +180,7 @@ def _read(path: str | Path) -> _Contents:
 def _contents(weights: h5py.File) -> _Contents:
     recipes: list[bytes] = []
     layers: dict[str, bool] = {}
+    plans: dict[str, bytes] = {}
 
     def visit(name: str, item: Any) -> None:
         if not isinstance(item, h5py.Dataset):
@@ -174,10 +188,16 @@ def _contents(weights: h5py.File) -> _Contents:
         group = f"/{name}".rpartition("/vars/")[0]
         if group.endswith(f"/{CHILD}"):
             layers[group] = layers.get(group, False) or name.endswith("/mask")
+            if name.endswith("/plan"):
+                plans[group] = _text(name, item)
         if f"/{name}".endswith(_RECIPE):
-            if item.dtype.kind != "u" or item.nbytes > _RECIPE_LIMIT:
-                raise ValueError(f"'{name}' is no recipe")
-            recipes.append(item[()].tobytes())
+            recipes.append(_text(name, item))
 
     weights.visititems(visit)
-    return _Contents(recipes, layers)
+    return _Contents(recipes, layers, plans)
+
+
+def _text(name: str, item: h5py.Dataset) -> bytes:
+    if item.dtype.kind != "u" or item.nbytes > _TEXT_LIMIT:
+        raise ValueError(f"'{name}' is no text")
+    return item[()].tobytes()

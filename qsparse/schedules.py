@@ -12,6 +12,8 @@ from typing import Protocol
 from qsparse.registry import Registry
 from qsparse.validate import real
 
+SCHEDULES = Registry("schedule", ("sparsity", "refreshes"))
+
 
 class Schedule(Protocol):
     """What the compressor asks of a schedule."""
@@ -27,6 +29,7 @@ def _periodic(step: int, begin: int, end: int, every: int) -> bool:
     return begin <= step <= end and (step == end or (step - begin) % every == 0)
 
 
+@SCHEDULES.register("cubic")
 @dataclass(frozen=True)
 class Cubic:
     """Zhu and Gupta (2017): fast at first, slow near the final sparsity.
@@ -68,6 +71,7 @@ class Cubic:
         return _periodic(step, begin, end, every)
 
 
+@SCHEDULES.register("constant")
 @dataclass(frozen=True)
 class Constant:
     """The final sparsity from the first step; masks keep following the weights."""
@@ -81,6 +85,7 @@ class Constant:
         return _periodic(step, begin, end, every)
 
 
+@SCHEDULES.register("one-shot")
 @dataclass(frozen=True)
 class OneShot:
     """The final sparsity in one step at `begin`; the masks never change again."""
@@ -92,8 +97,3 @@ class OneShot:
     def refreshes(self, step: int, begin: int, end: int, every: int) -> bool:
         """Only at `begin`."""
         return step == begin
-
-
-SCHEDULES = Registry(
-    "schedule", {"cubic": Cubic, "constant": Constant, "one-shot": OneShot}
-)

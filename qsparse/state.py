@@ -8,6 +8,7 @@ and mixed precision treat them like any other layer.
 
 import json
 import weakref
+from dataclasses import fields
 from typing import Any
 
 import keras
@@ -20,6 +21,7 @@ from qsparse.keras_compat import (
     tell_of_assignments,
     walk_layers,
 )
+from qsparse.plan import LayerPlan
 from qsparse.recipe import Recipe
 
 CHILD = "qsparse"
@@ -44,6 +46,8 @@ class ModelState(keras.layers.Layer):
         clock: int32 `(5,)`: a `Clock`, as `Clock.to_list` writes it.
         quantizing: bool scalar, whether fake quantization is on, for files and
             `get_weights`. The switch itself is `fake_quantizes`.
+        progress: float32 scalar, how much of the pruning phase was over at the last
+            selection of masks, in [0, 1].
         fake_quantizes: whether fake quantization is on.
         statistics_frozen: whether normalizations train with moving statistics.
         fitting: whether a step of `fit` runs now. It is read where a model is called
@@ -77,6 +81,13 @@ class ModelState(keras.layers.Layer):
             name="quantizing",
             shape=(),
             dtype="bool",
+            initializer="zeros",
+            trainable=False,
+        )
+        self.progress = self.add_weight(
+            name="progress",
+            shape=(),
+            dtype="float32",
             initializer="zeros",
             trainable=False,
         )
@@ -140,6 +151,7 @@ class ModelState(keras.layers.Layer):
         store["recipe"] = np.frombuffer(text, dtype=np.uint8)
         store["clock"] = np.array(self._time.to_list(), np.int32)
         store["quantizing"] = self.quantizing
+        store["progress"] = self.progress
 
     def load_own_variables(self, store: Any) -> None:
         """Restore clock and switch; a dense checkpoint has neither.
@@ -148,14 +160,12 @@ class ModelState(keras.layers.Layer):
             ValueError: if the file was written with another recipe.
         """
         if "recipe" in store:
-            saved = json.loads(np.asarray(store["recipe"]).tobytes())
-            # Settings that came later have their defaults in an older file.
-            saved = json.loads(json.dumps(Recipe.from_dict(saved).to_dict()))
-            mine = json.loads(json.dumps(self.recipe.to_dict()))
+            saved = Recipe.from_dict(json.loads(np.asarray(store["recipe"]).tobytes()))
             different = sorted(
-                key
-                for key in mine.keys() | saved.keys()
-                if key != "exclude" and mine.get(key) != saved.get(key)
+                f.name
+                for f in fields(Recipe)
+                if f.name != "exclude"
+                and getattr(saved, f.name) != getattr(self.recipe, f.name)
             )
             if different:
                 raise ValueError(
@@ -166,6 +176,8 @@ class ModelState(keras.layers.Layer):
         if "clock" in store:
             self.set_time(self._read(store["clock"]))
             self.quantizing.assign(store["quantizing"])
+        if "progress" in store:
+            self.progress.assign(store["progress"])
 
 
 class _Reference:
@@ -179,18 +191,21 @@ class Compression(keras.layers.Layer):
     """The child of a compressed layer: what it does to its inputs and outputs.
 
     Args:
+        plan: what becomes of the layer.
         state: the model's shared state.
         **settings: passed on to `keras.layers.Layer`.
 
     Attributes:
+        plan: what becomes of the layer.
         output_quantizer: what fake-quantizes the layer's output, where that leaves
             the model; else None.
     """
 
     output_quantizer: "Compression | None" = None
 
-    def __init__(self, state: ModelState, **settings: Any) -> None:
+    def __init__(self, plan: LayerPlan, state: ModelState, **settings: Any) -> None:
         super().__init__(name=CHILD, trainable=False, dtype="float32", **settings)
+        self.plan = plan
         self._reference = _Reference(state)
 
     def state(self) -> ModelState:

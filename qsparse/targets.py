@@ -1,7 +1,7 @@
-"""Targets: which layers a recipe compresses, and why it leaves the others."""
+"""Targets: which layers a recipe can compress, and why it leaves the others."""
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 from keras import layers
@@ -13,9 +13,8 @@ from qsparse.keras_compat import (
     walk_layers,
     weights_of_its_own,
 )
-from qsparse.kernel import changed_by_keras
 from qsparse.layouts import kernel_layout
-from qsparse.recipe import Recipe, matches
+from qsparse.recipe import Recipe
 
 PRUNABLE = (layers.Dense, layers.EinsumDense, layers.Conv1D, layers.Conv2D)
 QUANTIZABLE = (*PRUNABLE, layers.DepthwiseConv2D)
@@ -36,28 +35,12 @@ _FIXED = ("softmax", "log_softmax", "sigmoid", "tanh")
 _USES_OF_THE_KERNEL = ("call", "kernel", "convolution_op")
 _NO_MATRICES = ("bias", "beta", "gamma")
 # Rows that are looked up, and weights that meet one input each: nothing to prune.
-_NO_PRODUCTS = (
+NO_PRODUCTS = (
     layers.Embedding,
     layers.DepthwiseConv1D,
     layers.DepthwiseConv2D,
     layers.PReLU,
 )
-
-
-class Target(NamedTuple):
-    """A layer to compress.
-
-    Attributes:
-        path: where it lies in the model.
-        layer: the layer.
-        pattern: the pattern of its mask; None where it is only quantized.
-        leaves: whether its output leaves the model and needs a range of its own.
-    """
-
-    path: str
-    layer: layers.Layer
-    pattern: Any
-    leaves: bool
 
 
 def weight_matrices(layer: layers.Layer) -> list[keras.Variable]:
@@ -154,25 +137,6 @@ class Survey:
         layout: Any = kernel_layout(layer)
         return recipe.pattern.misfit(layout.canonical_shape)
 
-    def targets(self) -> list[Target]:
-        """Return the layers to compress; those whose kernel can be come with it."""
-        recipe, found = self._recipe, []
-        for path, layer in self.layers:
-            if recipe.excludes(path) or not layer.built:
-                continue
-            if self.why_untouched(layer) is not None:
-                continue
-            if isinstance(layer, QUANTIZABLE):
-                prune = self.why_not_pruned(path, layer) is None
-                if prune or recipe.quantize:
-                    pattern = recipe.pattern if prune else None
-                    found.append(Target(path, layer, pattern, self.leaves(layer)))
-            elif isinstance(layer, INT8_JOINS) and recipe.quantize:
-                found.append(Target(path, layer, None, self.leaves(layer)))
-            elif isinstance(layer, NORMS) and recipe.freezes_statistics():
-                found.append(Target(path, layer, None, False))
-        return found
-
     def leaves(self, layer: layers.Layer) -> bool:
         """Return whether a layer's output leaves the model and needs its own range."""
         activation = getattr(getattr(layer, "activation", None), "__name__", "")
@@ -181,79 +145,14 @@ class Survey:
         shaped = isinstance(layer, (*QUANTIZABLE, layers.Add))
         return id(layer) in self._leaving and shaped and activation not in _FIXED
 
-    def misfits(self) -> list[str]:
-        """Return "'path': reason" of layers that multiply by weights never pruned.
 
-        Those that a user left out on purpose, by `exclude` or `trainable=False`, are
-        none; nor are embeddings and depthwise convolutions, where no pattern fits.
-        """
-        found = []
-        for path, layer, variable in self.matrices():
-            if isinstance(layer, _NO_PRODUCTS) or "embedding" in variable.name:
-                continue
-            if self._recipe.excludes(path) or why_frozen(layer) is not None:
-                continue
-            reason = self.why_not_pruned(path, layer)
-            if reason is not None:
-                found.append(f"'{path}': {reason}")
-        return list(dict.fromkeys(found))
-
-
-def find_targets(model: keras.Model, recipe: Recipe) -> list[Target]:
-    """Decide what happens to each layer, before any layer is touched.
-
-    Raises:
-        ValueError: if there is nothing to compress, if an exclusion matches no
-            layer, if weights are kept in float16, or (`strict=True`) if a layer
-            that multiplies by weights is not pruned.
-    """
-    survey = Survey(model, recipe)
-    _check_exclusions(model, recipe, survey)
-    targets = survey.targets()
-    misfits = survey.misfits() if recipe.pattern is not None else []
-    if misfits and recipe.strict:
-        raise ValueError(
-            f"strict=True, and {recipe.pattern} does not fit every layer: "
-            + "; ".join(misfits)
-            + ". Exclude these layers, change their sizes, or drop strict=True."
-        )
-    kernels = [t for t in targets if isinstance(t.layer, QUANTIZABLE)]
-    hopeless = recipe.pattern is not None and all(t.pattern is None for t in kernels)
-    if not kernels or hopeless:
-        names = ", ".join(cls.__name__ for cls in PRUNABLE)
-        found = "; ".join(_reasons(survey)) or "none of these"
-        raise ValueError(
-            f"Model '{model.name}' has no layer to compress. qsparse prunes {names}. "
-            f"Found {found}. Choose another pattern or fewer exclusions."
-        )
-    for path, layer, *_ in kernels:
-        if layer.variable_dtype == "float16":
-            raise ValueError(
-                f"Layer '{path}' keeps its weights in float16, in which training "
-                "diverges: small updates vanish and ranges overflow. Build the model "
-                "with the policy 'mixed_float16', which computes in float16 and keeps "
-                "the weights in float32."
-            )
-    return targets
-
-
-def _check_exclusions(model: keras.Model, recipe: Recipe, survey: Survey) -> None:
-    for entry in recipe.exclude:
-        if not any(matches(entry, path) for path, _ in survey.layers):
-            raise ValueError(
-                f"exclude={entry!r} matches no layer of model '{model.name}'. Give "
-                "the name or path of a layer, or a shell pattern; this model has "
-                f"{', '.join(path for path, _ in survey.layers[:20])}"
-                + (", ..." if len(survey.layers) > 20 else ".")
-            )
-
-
-def _reasons(survey: Survey) -> list[str]:
-    reasons = []
-    for path, layer, _ in survey.matrices():
-        why = survey.why_untouched(layer) or survey.why_not_pruned(path, layer)
-        reasons.append(f"'{path}': {why}")
-    return list(dict.fromkeys(reasons))[:20]
+def changed_by_keras(layer: keras.layers.Layer) -> str | None:
+    """Return what Keras did to a layer that keeps its kernel from being used."""
+    if getattr(layer, "quantization_mode", None) is not None:
+        return f"was quantized by Keras ({layer.quantization_mode})"
+    if getattr(layer, "lora_enabled", False):
+        return "has LoRA enabled"
+    return None
 
 
 def why_frozen(layer: layers.Layer) -> str | None:

@@ -200,7 +200,12 @@ def test_a_model_without_training_argument_learns_ranges(pixels):
 
     model = compiled(Plain())
     x, y = pixels
-    fit(model, pixels, [Quantize(momentum=0.0)], validation_data=(9 * x, y))
+    fit(
+        model,
+        pixels,
+        [Quantize(observer=qsparse.MovingAverage(0.0))],
+        validation_data=(9 * x, y),
+    )
     (low, high), *_ = model.hidden.qsparse.input_quantizer.ranges.numpy()
     last = x[-25:]
     assert (low, high) == (min(last.min(), 0.0), last.max())

@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from qsparse import MovingAverage
 from qsparse.callbacks import PruneThenQuantize
 from qsparse.compressor import compressed_layers
 from qsparse.recipes import fashion_mnist
@@ -20,7 +21,7 @@ x, y = images[:256, 12:16, 12:16].reshape(256, 16), labels[:256]
 # The second half of each batch goes to the second replica.
 x = np.where(np.arange(256)[:, None] % 32 < 16, x, 3 * x).astype(np.float32)
 data = tf.data.Dataset.from_tensor_slices((x, y)).batch(32)
-callback = PruneThenQuantize(quantize_from=0.0, momentum=0.0)
+callback = PruneThenQuantize(quantize_from=0.0, observer=MovingAverage(0.0))
 history = model.fit(data, epochs=2, verbose=0, callbacks=[callback]).history
 assert abs(history["sparsity"][-1] - 0.75) < 1e-6, history
 first = compressed_layers(model)[0].input_quantizer.ranges.numpy()[0]

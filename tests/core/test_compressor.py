@@ -13,7 +13,6 @@ from keras import layers
 import qsparse
 from qsparse.callbacks import PruneThenQuantize
 from qsparse.compressor import compressed_layers, state_of
-from qsparse.phases import Phases
 from tests.conftest import compiled
 
 
@@ -180,7 +179,7 @@ def test_lora_and_keras_quantization_are_left_alone():
     assert reasons == {"a": "it has LoRA enabled", "b": "", "c": ""}
     model.layers[1].enable_lora(2)
     with pytest.raises(ValueError, match="'b' has LoRA enabled after.*strip"):
-        Phases(model).select_masks(0.75)
+        compressed_layers(model)[0].select_mask(0.75)
 
     quantized = mlp()
     quantized.quantize("int8")

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from qsparse import SRSTE, STE, Masked
+from qsparse.estimators import nothing_with_gradient
 from qsparse.patterns import NM
 from tests import oracles
 
@@ -13,12 +14,13 @@ def _gradient(estimator, weights, mask, upstream):
     variable = tf.Variable(weights)
     with tf.GradientTape() as tape:
         value = tf.convert_to_tensor(variable)
-        pruned = estimator(value, tf.constant(mask))
+        pruned = estimator(value, tf.constant(mask), tf.constant(1.0))
         loss = tf.reduce_sum(pruned * upstream)
-        penalty = estimator.penalty(value, tf.constant(mask))
-        if penalty is not None:
-            assert float(penalty) == 0.0
-            loss += penalty
+        correction = estimator.correction(value, tf.constant(mask))
+        if correction is not None:
+            nothing = nothing_with_gradient(value, correction)
+            assert float(nothing) == 0.0
+            loss += nothing
     return pruned.numpy(), tape.gradient(loss, variable).numpy()
 
 

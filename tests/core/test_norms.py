@@ -61,12 +61,12 @@ def test_only_while_quantizing(images):
 
 def test_frozen_training_computes_what_prediction_does(images):
     x, y = images[0][:320], images[1][:320]
-    callback = Quantize(freeze_statistics_from=0, momentum=0.0)
+    callback = Quantize(freeze_statistics_from=0, observer=qsparse.MovingAverage(0.0))
     model, _ = fit(callback, images, epochs=1)
     # Another fit goes on as the recipe ended: frozen.
     model.optimizer.learning_rate = 0.0
     frozen_at = [w.numpy() for w in model.trainable_weights]
-    again = Quantize(freeze_statistics_from=0, momentum=0.0)
+    again = Quantize(freeze_statistics_from=0, observer=qsparse.MovingAverage(0.0))
     with pytest.warns(UserWarning, match="changed no compressed weight"):
         history = model.fit(x[:32], y[:32], batch_size=32, verbose=0, callbacks=[again])
     for before, after in zip(frozen_at, model.trainable_weights, strict=True):

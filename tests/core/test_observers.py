@@ -16,7 +16,9 @@ MOMENTUM = 0.5
 
 def learning(model, **settings):
     """Attach int8 training to `model`, switched on."""
-    recipe = qsparse.Recipe(pattern=None, momentum=MOMENTUM, **settings)
+    recipe = qsparse.Recipe(
+        pattern=None, observer=qsparse.MovingAverage(MOMENTUM), **settings
+    )
     qsparse.attach(model, recipe)
     state_of(model).quantizing.assign(True)
     return model

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from qsparse import NM, SRSTE, Block, Cubic, Recipe
+from qsparse import NM, SRSTE, Block, Cubic, MovingAverage, Recipe
 from qsparse.callbacks import PruneThenQuantize
 from qsparse.clock import step_of
 
@@ -43,8 +43,6 @@ def test_json_round_trip(recipe):
         ({"quantize_from": 1.5}, r"quantize_from=1.5"),
         ({"prune_from": -3}, r"prune_from=-3"),
         ({"update_every": 0}, "update_every=0"),
-        ({"momentum": 1.0}, "momentum=1.0"),
-        ({"momentum": "x"}, "`momentum` must be a finite number"),
         ({"sparsity": "0.5"}, "`sparsity` must be a finite number"),
         ({"exclude": 5}, "`exclude` must be a layer name"),
         ({"sparsity": 75}, "Write 0.75 for 75%"),
@@ -80,6 +78,7 @@ def test_unknown_key():
         ("end_step", "`prune_until`"),
         ("frequency", "`update_every`"),
         ("pruning_schedule", "`schedule`"),
+        ("momentum", "`observer=MovingAverage"),
         ("block_size", "`pattern=Block"),
         ("sparsity_m_by_n", '`pattern="2:4"`'),
         ("sparcity", "`sparsity`"),
@@ -93,7 +92,7 @@ def test_settings_of_others_are_named(theirs, ours):
 
 def test_numpy_scalars_survive_json():
     recipe = Recipe(
-        momentum=np.float32(0.5),
+        observer=MovingAverage(np.float32(0.5)),
         estimator=SRSTE(np.float32(1e-4)),
         schedule=Cubic(np.float64(0.5)),
         prune_until=np.int64(9),
@@ -119,3 +118,49 @@ def test_excludes_by_name_and_path():
     assert recipe.excludes("head/logits")
     assert Recipe(exclude="backbone").excludes("backbone/unit/conv")
     assert not recipe.excludes("other/logits")
+
+
+@pytest.mark.parametrize("momentum", [1.0, -0.1, "x"])
+def test_a_moving_average_needs_a_share(momentum):
+    with pytest.raises(ValueError, match="`momentum` must be"):
+        MovingAverage(momentum)
+
+
+def test_a_recipe_without_a_version_is_an_old_one():
+    """What commit 900d456 wrote for `Recipe(momentum=0.5, update_every=3)`."""
+    old = {
+        "pattern": {"name": "block", "shape": [4, 4]},
+        "sparsity": 0.75,
+        "schedule": {"name": "cubic", "initial": 0.0, "power": 3.0},
+        "estimator": {"name": "sr-ste", "decay": 0.0002},
+        "quantize": True,
+        "order": "S->Q",
+        "prune_from": 0.0,
+        "prune_until": 0.5,
+        "quantize_from": 0.5,
+        "freeze_statistics_from": None,
+        "update_every": 3,
+        "momentum": 0.5,
+        "exclude": [],
+        "prune_frozen": False,
+        "strict": False,
+    }
+    wanted = Recipe(observer=MovingAverage(0.5), update_every=3)
+    assert Recipe.from_dict(old) == wanted
+    assert wanted.to_dict()["version"] == 1
+    # `momentum` is no setting of a file that has a version.
+    with pytest.raises(ValueError, match="Unknown recipe keys .'momentum'"):
+        Recipe.from_dict(old | {"version": 1})
+
+
+@pytest.mark.parametrize("version", [2, -1, "1", None])
+def test_a_version_that_nobody_knows(version):
+    with pytest.raises(ValueError, match="reads versions up to 1"):
+        Recipe.from_dict(Recipe().to_dict() | {"version": version})
+
+
+@pytest.mark.parametrize("kind", ["criterion", "allocation", "estimator", "observer"])
+def test_an_unknown_name_in_a_file_says_what_is_allowed(kind):
+    config = Recipe().to_dict() | {kind: {"name": "gone", "power": 2}}
+    with pytest.raises(ValueError, match=f"Unknown {kind}: expected one of.*'gone'"):
+        Recipe.from_dict(config)

@@ -1,4 +1,4 @@
-"""Integers and fake quantization against the blind oracle."""
+"""Int8: codes and fake quantization against the blind oracle."""
 
 import keras
 import numpy as np
@@ -8,12 +8,7 @@ import tensorflow as tf
 from qsparse.callbacks import Quantize
 from qsparse.compressor import compressed_layers
 from qsparse.keras_compat import own_kernel
-from qsparse.quantizers import (
-    fake_quantize_activations,
-    fake_quantize_if,
-    integer_weights,
-    round_weights,
-)
+from qsparse.methods.formats import Int8
 from tests import oracles
 from tests.conftest import compiled
 
@@ -22,11 +17,11 @@ from tests.conftest import compiled
 def test_weights(trained_weights, kernel):
     weights = trained_weights[kernel].copy()
     weights[:, :, 3] = 0.0
-    q, scale = integer_weights(weights)
+    q, scale = Int8().encode(weights)
     expected_q, expected_scale = oracles.int8_weights(weights)
     np.testing.assert_array_equal(q, expected_q)
     np.testing.assert_array_equal(scale, expected_scale)
-    fake = round_weights(weights, (0, 1)).numpy()
+    fake = Int8().fake(weights, (0, 1)).numpy()
     np.testing.assert_array_equal(fake, oracles.fake_quant_weights(weights))
     assert (fake[:, :, 3] == 0).all()
 
@@ -42,7 +37,7 @@ def test_weight_gradient_passes_straight_through(images):
         fake = kernel.effective_kernel()
         loss = tf.reduce_sum(fake * 3.0)
     np.testing.assert_array_equal(tape.gradient(loss, master), 3.0)
-    np.testing.assert_array_equal(fake, round_weights(master, (0,)))
+    np.testing.assert_array_equal(fake, Int8().fake(master, (0,)))
     assert (fake != master).numpy().any()
 
 
@@ -50,34 +45,29 @@ def test_weight_gradient_passes_straight_through(images):
 def test_activations(images, low, high):
     values = (images[0][:8] - 0.3) * 4.0
     expected = oracles.fake_quant_activation(values, low, high)
-    actual = fake_quantize_activations(tf.constant(values), low, high).numpy()
+    actual = Int8().fake_activations(tf.constant(values), low, high).numpy()
     np.testing.assert_array_equal(actual, expected)
-    assert fake_quantize_activations(tf.zeros(1), low, high).numpy() == 0.0
+    assert Int8().fake_activations(tf.zeros(1), low, high).numpy() == 0.0
 
 
-@pytest.mark.parametrize("low, high", [(0.0, 1.0), (-0.7, 2.3), (-4.0, 0.0), (0, 0)])
+@pytest.mark.parametrize("low, high", [(0.0, 1.0), (-0.7, 2.3), (-4.0, 0.0)])
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
-def test_the_gradient_is_that_of_fake_quantization(images, low, high, dtype):
+def test_activations_outside_the_range_have_no_gradient(images, low, high, dtype):
     values = tf.cast(tf.constant((images[0][:8] - 0.3) * 4.0), dtype)
-    limits = tf.constant([low, high], tf.float32)
-    on = tf.constant(high > low)
-
-    @tf.function
-    def ours(x):
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            y = fake_quantize_if(on, x, limits)
-            loss = tf.reduce_sum(y * y)
-        return y, tape.gradient(loss, x)
-
     with tf.GradientTape() as tape:
         tape.watch(values)
-        y = fake_quantize_activations(values, low, high) if high > low else values
-        loss = tf.reduce_sum(y * y)
-    wanted = tape.gradient(loss, values)
-    rounded, gradient = ours(values)
-    np.testing.assert_array_equal(rounded, y)
-    np.testing.assert_array_equal(gradient, wanted)
+        loss = tf.reduce_sum(
+            3.0 * tf.cast(Int8().fake_activations(values, low, high), "float32")
+        )
+    gradient = tape.gradient(loss, values)
     assert gradient.dtype == values.dtype
-    if high > low:
-        assert 0.05 < np.mean(gradient == 0) < 0.95
+    *_, least, greatest = oracles.activation_grid(low, high)
+    x = tf.cast(values, "float32").numpy()
+    np.testing.assert_array_equal(gradient, 3.0 * ((x >= least) & (x <= greatest)))
+    assert 0.05 < np.mean(gradient == 0) < 0.95
+
+
+def test_decoding_gives_what_fake_quantization_computes(trained_weights):
+    weights = trained_weights["conv"]
+    decoded = Int8().decode(*Int8().encode(weights))
+    np.testing.assert_array_equal(decoded, Int8().fake(weights, (0, 1)))

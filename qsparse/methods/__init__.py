@@ -1,0 +1,61 @@
+"""Methods: what a recipe is made of. One idea a file, each in an open registry."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from qsparse.criteria import CRITERIA
+from qsparse.estimators import ESTIMATORS
+from qsparse.methods.allocation import ALLOCATIONS
+from qsparse.methods.formats import FORMATS
+from qsparse.methods.ranges import OBSERVERS
+from qsparse.patterns import PATTERNS
+from qsparse.registry import Registry
+from qsparse.schedules import SCHEDULES
+
+REGISTRIES: dict[str, Registry] = {
+    registry.kind: registry
+    for registry in (
+        PATTERNS,
+        CRITERIA,
+        ALLOCATIONS,
+        SCHEDULES,
+        ESTIMATORS,
+        FORMATS,
+        OBSERVERS,
+    )
+}
+
+_Class = TypeVar("_Class", bound=type)
+
+
+def register(kind: str, name: str) -> Callable[[_Class], _Class]:
+    """Return a decorator that makes a class a method of recipes.
+
+    A recipe takes instances of it and its name, and a saved recipe brings it back
+    where its module was imported. What a class must be able to do is said in the
+    module of its kind, as `qsparse.criteria.Criterion` or
+    `qsparse.estimators.Estimator`.
+
+    Args:
+        kind: "pattern", "criterion", "allocation", "schedule", "estimator", "format"
+            or "observer".
+        name: what recipes call it.
+
+    Raises:
+        ValueError: if there is no such kind; from the decorator, if the class is no
+            frozen dataclass, lacks a method, or another one has the name.
+
+    Example:
+    ```python
+    @qsparse.register("criterion", "cubed")
+    @dataclass(frozen=True)
+    class Cubed:
+        def score(self, weights):
+            return abs(weights) ** 3
+
+    model.fit(x, y, callbacks=[PruneThenQuantize(criterion="cubed")])
+    ```
+    """
+    if kind not in REGISTRIES:
+        raise ValueError(f"`kind` must be one of {sorted(REGISTRIES)}. Got {kind!r}")
+    return REGISTRIES[kind].register(name)

@@ -1,0 +1,44 @@
+"""Allocation: how the recipe's sparsity is shared out among layers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from qsparse.registry import Registry
+
+
+class Kernel(NamedTuple):
+    """What an allocation knows of a layer that is pruned.
+
+    Attributes:
+        path: where the layer lies in the model.
+        shape: its kernel's canonical shape, `(taps, inputs, outputs)`.
+    """
+
+    path: str
+    shape: tuple[int, int, int]
+
+
+class Allocation(Protocol):
+    """What a plan asks of an allocation."""
+
+    def allocate(self, kernels: Sequence[Kernel], sparsity: float) -> list[float]:
+        """Return the final sparsity of each kernel, in [0, 1).
+
+        Args:
+            kernels: all that are pruned, in the model's order.
+            sparsity: the recipe's, in [0, 1).
+        """
+
+
+ALLOCATIONS = Registry("allocation", ("allocate",))
+
+
+@ALLOCATIONS.register("uniform")
+@dataclass(frozen=True)
+class Uniform:
+    """The same sparsity for every layer."""
+
+    def allocate(self, kernels: Sequence[Kernel], sparsity: float) -> list[float]:
+        """Return `sparsity` for each."""
+        return [sparsity] * len(kernels)

@@ -1,0 +1,114 @@
+"""Formats: the numbers that weights and activations are rounded to.
+
+A format is one object for all that happens to a number: `fake` while it trains,
+`encode` when it is stored, `decode` when it is read.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import keras
+import numpy as np
+from keras import ops
+
+from qsparse.registry import Registry
+
+_LARGEST = 127
+
+
+class Format(Protocol):
+    """What the compressor asks of a format."""
+
+    exportable: ClassVar[bool]
+    """Whether `qsparse.export` can write it."""
+
+    def fake(self, weights: Any, reduced_axes: tuple[int, ...]) -> Any:
+        """Return weights rounded to the format, as floats.
+
+        Args:
+            weights: float tensor of a kernel's shape.
+            reduced_axes: axes over which one output channel's scale is shared.
+
+        Returns:
+            Tensor of the same shape and dtype. Zeros stay zero.
+        """
+
+    def encode(self, canonical: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return `(codes, scale)` of float32 weights `(taps, inputs, outputs)`."""
+
+    def decode(self, codes: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        """Return what `encode` took, rounded: what `fake` returns, bit for bit."""
+
+    def fake_activations(self, inputs: Any, minimum: Any, maximum: Any) -> Any:
+        """Return a tensor rounded to the format between two limits around zero."""
+
+
+FORMATS = Registry("format", ("fake", "encode", "decode", "fake_activations"))
+
+
+@FORMATS.register("int8")
+@dataclass(frozen=True)
+class Int8:
+    """Int8 as LiteRT has it.
+
+    Weights: symmetric, one scale per output channel, narrow range [-127, 127],
+    `scale = max|w| / 127` in float32. This is the grid that the LiteRT converter
+    re-derives from the weights, so what was trained is what the file holds.
+
+    Activations: asymmetric, one scale per tensor, 256 levels; the range is nudged so
+    that zero is exact.
+    """
+
+    exportable: ClassVar[bool] = True
+
+    def fake(self, weights: Any, reduced_axes: tuple[int, ...]) -> Any:
+        """Round weights to their grid.
+
+        Args:
+            weights: float32 tensor.
+            reduced_axes: axes over which one output channel's scale is shared.
+
+        Returns:
+            Tensor of the shape of `weights`. Zeros stay zero, and so does an
+            all-zero channel.
+        """
+        largest = ops.max(ops.abs(weights), axis=reduced_axes, keepdims=True)
+        scale = largest / _LARGEST
+        scale = ops.where(scale > 0, scale, ops.ones_like(scale))
+        return ops.round(weights / scale) * scale
+
+    def encode(self, canonical: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return what `fake` computes as integers and scales.
+
+        Args:
+            canonical: float32 weights `(taps, inputs, outputs)`.
+
+        Returns:
+            `(q, scale)`: int8 in [-127, 127] of the same shape, and float32
+            `(outputs,)`; an all-zero channel has scale 1.
+        """
+        largest = np.abs(canonical).max(axis=(0, 1))
+        scale = largest / np.float32(_LARGEST)
+        scale = np.where(scale > 0, scale, np.float32(1))
+        return np.round(canonical / scale).astype(np.int8), scale
+
+    def decode(self, codes: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        """Return `codes * scale`, float32 `(taps, inputs, outputs)`."""
+        return codes.astype(np.float32) * scale
+
+    def fake_activations(self, inputs: Any, minimum: Any, maximum: Any) -> Any:
+        """Round a tensor to 256 levels between `minimum` and `maximum`.
+
+        Args:
+            inputs: float tensor of any shape and dtype.
+            minimum: scalar, not above 0.
+            maximum: scalar, not below 0.
+
+        Returns:
+            Tensor of the shape and dtype of `inputs`. Values outside the range are
+            clipped and receive no gradient.
+        """
+        quantized = keras.quantizers.fake_quant_with_min_max_vars(
+            ops.cast(inputs, "float32"), minimum, maximum
+        )
+        return ops.cast(quantized, inputs.dtype)

@@ -1,0 +1,52 @@
+"""Observers: how a range follows what each training step brings.
+
+Ranges are computed with as sizes `(-low, high)`, both not negative: one formula
+serves both ends.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from qsparse.registry import Registry
+from qsparse.validate import real
+
+
+class Observer(Protocol):
+    """What an input quantizer asks of an observer."""
+
+    def moved(self, before: Any, seen: Any) -> Any:
+        """Return the sizes of the ranges after a step.
+
+        Args:
+            before: float32 `(inputs, 2)`: the sizes that the step began with.
+            seen: what the step has seen, of the same shape.
+        """
+
+
+OBSERVERS = Registry("observer", ("moved",))
+
+
+@OBSERVERS.register("moving-average")
+@dataclass(frozen=True)
+class MovingAverage:
+    """An exponential moving average of each step's least and greatest value.
+
+    Args:
+        momentum: weight of the range so far, in [0, 1).
+
+    Raises:
+        ValueError: if `momentum` is outside.
+    """
+
+    momentum: float = 0.95
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "momentum", real("momentum", self.momentum))
+        if not 0.0 <= self.momentum < 1.0:
+            raise ValueError(
+                f"`momentum` must be in [0, 1). Received: momentum={self.momentum}"
+            )
+
+    def moved(self, before: Any, seen: Any) -> Any:
+        """Return `momentum * before + (1 - momentum) * seen`."""
+        return self.momentum * before + (1.0 - self.momentum) * seen
