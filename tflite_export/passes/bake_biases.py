@@ -1,4 +1,7 @@
-"""Puts the biases of a graph on the int32 grid the file will have."""
+"""Puts the biases of a graph on the int32 grid the file will have.
+
+b  ->  rint(b / s) * s, with s = input step * weight step of each output channel
+"""
 
 import numpy as np
 

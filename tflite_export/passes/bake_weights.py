@@ -1,4 +1,7 @@
-"""Puts the weights of a graph on the int8 grid the file will have."""
+"""Puts the weights of a graph on the int8 grid the file will have.
+
+W  ->  rint(W / s) * s, with s = max|W| / 127 of each output channel
+"""
 
 import numpy as np
 

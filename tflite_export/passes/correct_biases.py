@@ -3,6 +3,8 @@
 An output channel that loses `W - round(W)` of its weights shifts by that times the
 mean of its inputs, on every sample alike (Nagel et al., "Data-free quantization
 through weight equalization and bias correction", 2019, section 4.2).
+
+    round(W) x + b  ->  round(W) x + (b + mean((W - round(W)) x))
 """
 
 from collections.abc import Callable, Iterable, Mapping

@@ -1,4 +1,7 @@
-"""The limits of every range: measured on samples, or taken from a file."""
+"""The limits of every range: measured on samples, or taken from a file.
+
+x with an empty range  ->  x in [low, high]; trained ranges round from here on
+"""
 
 from qsparse.tflite_export.graph.graph import Graph
 from qsparse.tflite_export.passes.base import ROUNDING, Context, Pass

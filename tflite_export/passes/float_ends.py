@@ -5,6 +5,9 @@ BatchNormalization, arithmetics) bring features of different sizes to one; round
 before, to one scale, the small ones are gone. And what is concatenated last, say boxes
 in pixels and scores in [0, 1], need not share a scale: every part is dequantized from
 its own, and joined in float.
+
+    layer(x * a + b) in int8      ->  layer(q(x * a + b)), the affine part in float
+    Concat(boxes, scores) in int8 ->  Concat(float(boxes), float(scores))
 """
 
 from collections.abc import Iterable

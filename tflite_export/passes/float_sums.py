@@ -2,6 +2,8 @@
 
 A LayerNormalization computes in float anyway, and so may the sum it reads. That keeps
 the residual stream of a transformer exact.
+
+    norm(x + layer(y))  ->  the same, the sum in float
 """
 
 from qsparse.tflite_export.graph.graph import Graph

@@ -4,6 +4,8 @@ A normalization divides each token by its own deviation. Tokens of even regions 
 wall) hardly vary, and a step that is fine beside the most lively token is coarse beside
 them: in SegFormer and Swin that put the first stage 55 to 64 steps off. A pruned
 convolution stays in int8, where its zeros are of use.
+
+    norm(Conv2D(x) + b)  ->  the same, Conv2D and BiasAdd in float
 """
 
 from qsparse.tflite_export.graph.graph import Graph, Node, node_name

@@ -1,4 +1,7 @@
-"""Which tensors get a range, and which nodes read them unrounded."""
+"""Which tensors get a range, and which nodes read them unrounded.
+
+x  ->  x with an empty range; the graph stays as it is
+"""
 
 from qsparse.tflite_export.graph.graph import Graph
 from qsparse.tflite_export.graph.ranges import choose

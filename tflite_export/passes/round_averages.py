@@ -1,6 +1,8 @@
 """What leaves an average, rounded to the scale of what enters it.
 
 That is how LiteRT computes it.
+
+    AvgPool(q(x))  ->  q(AvgPool(q(x)))
 """
 
 from qsparse.tflite_export.graph.graph import FAKE_QUANT, Graph, node_name

@@ -4,6 +4,8 @@ A trained or a fixed range stays as it is, and so does one that others read; the
 converter would give the result the scale of such an operand. Of the operands of a
 concatenation those are rounded that it finds rounded itself; a part of a rounded
 tensor it rounds once more on its own.
+
+    max(q1(x), y)  ->  max(q(q1(x)), y), q being the grid of the result
 """
 
 from collections.abc import Iterable

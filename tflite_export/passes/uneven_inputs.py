@@ -2,6 +2,8 @@
 
 The input itself is rounded, on one scale for all its features; the scale and the shift
 per channel behind it would round them once more.
+
+    layer(q(x) * a + b)  ->  the same, the affine part in float
 """
 
 from qsparse.tflite_export.graph.graph import Graph

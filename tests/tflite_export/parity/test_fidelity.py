@@ -12,8 +12,8 @@ from qsparse import cli
 from qsparse.callbacks import PruneThenQuantize
 from qsparse.tflite_export import verify_file
 from qsparse.tflite_export.parity.fidelity import judge
+from qsparse.tflite_export.passes.bake_biases import BakeBiases
 from qsparse.tflite_export.passes.base import Pass
-from qsparse.tflite_export.passes.simplify import Simplify
 from tests.conftest import compiled
 from tests.tflite_export.passes_list import replaced
 
@@ -174,7 +174,7 @@ def test_a_pass_that_spoils_the_graph_is_refused(images, tmp_path):
     model.add(layers.Dense(32, activation="relu"))
     model.add(layers.Dense(8))
     path = tmp_path / "m.tflite"
-    with replaced("simplify", Simplify(), Spoil()):
+    with replaced("bake_biases", BakeBiases(), Spoil()):
         with pytest.raises(RuntimeError, match="dB from what the Keras model predicts"):
             qsparse.export(model, path, images[0][:64])
         assert not path.exists()
