@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from qsparse.compressor import attach, strip
-    from qsparse.criteria import Magnitude
+    from qsparse.criteria import Magnitude, Saliency
     from qsparse.estimators import SRSTE, STE, Masked
     from qsparse.methods import register
     from qsparse.methods.allocation import Uniform
@@ -51,6 +51,7 @@ __all__ = [
     "MovingAverage",
     "OneShot",
     "Recipe",
+    "Saliency",
     "Uniform",
     "Unstructured",
     "attach",
@@ -66,7 +67,7 @@ __all__ = [
 
 _MODULES = {
     "compressor": ("attach", "strip"),
-    "criteria": ("Magnitude",),
+    "criteria": ("Magnitude", "Saliency"),
     "estimators": ("SRSTE", "STE", "Masked"),
     "methods": ("register",),
     "methods.allocation": ("Uniform",),

@@ -15,6 +15,8 @@ from typing import Any
 import keras
 from keras import layers
 
+from qsparse.engine.checks import demand
+from qsparse.engine.tap import tap, untap
 from qsparse.keras_compat import (
     add_child,
     drop_compiled_functions,
@@ -28,7 +30,7 @@ from qsparse.kernel import KernelCompression, compressed_layers
 from qsparse.merge import contradictions, merged
 from qsparse.norms import FrozenStatistics
 from qsparse.observers import InputQuantizer, OutputQuantizer
-from qsparse.plan import LayerPlan, Planned, demand, planned
+from qsparse.plan import LayerPlan, Planned, planned
 from qsparse.recipe import Recipe
 from qsparse.report import Coverage, coverage
 from qsparse.state import (
@@ -87,7 +89,15 @@ def attach(model: keras.Model, recipe: Recipe) -> Coverage:
         else:
             strip(model)
         attach_to(model, recipe, targets, _excluded(model, recipe))
+    _tap(model)
     return coverage(model)
+
+
+def _tap(model: keras.Model) -> None:
+    """See to it that criteria get the gradients they ask for, of every optimizer."""
+    sums = [layer.gradient_sum for layer in compressed_layers(model)]
+    if tap(model, [each for each in sums if each is not None]):
+        drop_compiled_functions(model)
 
 
 def _to_compress(model: keras.Model, recipe: Recipe) -> list[Planned]:
@@ -133,6 +143,7 @@ def _take_on(model: keras.Model, state: ModelState, recipe: Recipe) -> Coverage:
         state.recipe = merged(state.recipe, recipe)
         state.left_out.update(_excluded(model, recipe))
         _compress(model, state, targets)
+    _tap(model)
     return coverage(model)
 
 
@@ -250,6 +261,7 @@ def strip(model: keras.Model) -> keras.Model:
             child.detach()
             layer.__class__ = type(layer).original_class
             remove_child(layer, CHILD)
+    untap(model)
     drop_compiled_functions(model)
     return model
 

@@ -1,7 +1,11 @@
-"""Criteria: how much a weight matters. The lowest scores are pruned first."""
+"""Criteria: how much a weight matters. The lowest scores are pruned first.
+
+A criterion sees the weights. One that says `needs_gradients` sees the gradients too:
+its `score` takes a second argument.
+"""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -27,6 +31,11 @@ class Criterion(Protocol):
 CRITERIA = Registry("criterion", ("score",))
 
 
+def needs_gradients(criterion: object) -> bool:
+    """Return whether a criterion's `score` takes gradients beside the weights."""
+    return bool(getattr(criterion, "needs_gradients", False))
+
+
 @CRITERIA.register("magnitude")
 @dataclass(frozen=True)
 class Magnitude:
@@ -35,3 +44,29 @@ class Magnitude:
     def score(self, weights: np.ndarray) -> np.ndarray:
         """Return `|weights|`."""
         return np.abs(weights)
+
+
+@CRITERIA.register("saliency")
+@dataclass(frozen=True)
+class Saliency:
+    """Scores a weight by how much the loss would change without it, to first order.
+
+    `|w * g|` (Molchanov et al., "Importance estimation for neural network pruning",
+    2019), with `g` summed over the steps since the last selection. There has to be a
+    step before the first selection at a sparsity above 0: with a schedule that starts
+    at once, give `prune_from`. `Masked` hides the gradients of pruned weights, which
+    then never come back.
+    """
+
+    needs_gradients: ClassVar[bool] = True
+
+    def score(self, weights: np.ndarray, gradients: np.ndarray) -> np.ndarray:
+        """Return `|weights * gradients|`.
+
+        Args:
+            weights: float32 `(taps, inputs, outputs)`.
+            gradients: of the same shape: the sum of the loss's gradients with respect
+                to the dense weights, as the optimizer got them, over the steps since
+                the last selection.
+        """
+        return np.abs(weights * gradients)

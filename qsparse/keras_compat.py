@@ -214,6 +214,13 @@ def tell_of_assignments(variable: keras.Variable, tell: Callable[[], None]) -> N
     variable.assign = assign_and_tell
 
 
+def untrack_optimizer_variable(
+    optimizer: keras.optimizers.Optimizer, variable: keras.Variable
+) -> None:
+    """Undo `optimizer.add_variable`."""
+    optimizer._untrack_variable(variable)
+
+
 _FUNCTIONS = ("train_function", "test_function", "predict_function")
 
 

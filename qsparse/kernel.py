@@ -11,6 +11,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from qsparse.criteria import needs_gradients
+from qsparse.engine.tap import GradientSum
 from qsparse.estimators import nothing_with_gradient, straight_through
 from qsparse.keras_compat import autocast_dtype, own_kernel, tensor_of
 from qsparse.layouts import KernelLayout
@@ -71,6 +73,7 @@ class KernelCompression(Compression):
         self.mask_variable: Any = None
         self.input_quantizer: InputQuantizer | None = None
         self.output_quantizer: OutputQuantizer | None = None
+        self.gradient_sum: GradientSum | None = None
         self._own_regularizer = self._master.regularizer
         self.take_on(plan)
         self.built = True
@@ -107,6 +110,8 @@ class KernelCompression(Compression):
                 trainable=False,
             )
             self._master.regularizer = self._regularize
+            if needs_gradients(plan.criterion):
+                self.gradient_sum = GradientSum(self._master)
         if plan.quantizes and self.input_quantizer is None:
             self.input_quantizer = InputQuantizer(1, plan, self.state())
             if plan.output_format is not None:
@@ -291,13 +296,16 @@ class KernelCompression(Compression):
         weights = self.master()
         if state.recipe.order == "Q->S" and state.fake_quantizes:
             weights = self._format.decode(*self._format.encode(weights))
-        new = self.pattern.mask(self._scores(weights), sparsity)
+        new = np.ones(weights.shape, bool)
+        if sparsity > 0:
+            new = self.pattern.mask(self._scores(weights), sparsity)
         self.mask_variable.assign(self.layout.kernel(new))
         return Selection(int(new.sum()), int((new != old).sum()))
 
     def _scores(self, weights: np.ndarray) -> np.ndarray:
         criterion = self.plan.criterion
-        scores = np.asarray(criterion.score(weights))
+        seen = [] if self.gradient_sum is None else [self._gradients()]
+        scores = np.asarray(criterion.score(weights, *seen))
         if scores.shape != weights.shape or not np.isfinite(scores).all():
             raise ValueError(
                 f"{type(criterion).__name__}.score must return finite scores of the "
@@ -306,6 +314,17 @@ class KernelCompression(Compression):
                 f"{scores.min(initial=np.inf)} to {scores.max(initial=-np.inf)}"
             )
         return scores
+
+    def _gradients(self) -> np.ndarray:
+        gradients = None if self.gradient_sum is None else self.gradient_sum.take()
+        if gradients is None:
+            raise ValueError(
+                f"{self.plan.criterion} scores by gradients, but layer "
+                f"'{self.path_in_model}' had none since masks were last selected. Let "
+                "pruning begin after some steps (prune_from), and train with fit, or "
+                "with the optimizer that the model was compiled with."
+            )
+        return self.layout.canonical(gradients)
 
     def detach(self) -> None:
         """Bake the effective kernel into the layer's own variable."""
@@ -324,6 +343,9 @@ class KernelCompression(Compression):
         store["plan"] = np.frombuffer(text, dtype=np.uint8)
         if self.mask_variable is not None:
             store["mask"] = self.mask_variable
+        gradients = None if self.gradient_sum is None else self.gradient_sum.value()
+        if gradients is not None:
+            store["gradients"] = gradients
 
     def load_own_variables(self, store: Any) -> None:
         """Restore master and mask; a dense checkpoint has neither."""
@@ -331,6 +353,8 @@ class KernelCompression(Compression):
             self._master.assign(store["kernel"])
         if "mask" in store and self.mask_variable is not None:
             self.mask_variable.assign(store["mask"])
+        if "gradients" in store and self.gradient_sum is not None:
+            self.gradient_sum.put(store["gradients"])
 
 
 def compressed_layers(model: keras.Model) -> list[KernelCompression]:

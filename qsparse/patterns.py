@@ -27,10 +27,20 @@ class Pattern(Protocol):
     """What the rest of qsparse needs to know of a pattern."""
 
     def mask(self, scores: np.ndarray, sparsity: float | None) -> np.ndarray:
-        """Return a bool mask (True = kept) of the shape of `scores`."""
+        """Return a mask.
+
+        Args:
+            scores: finite float scores `(taps, inputs, outputs)`.
+            sparsity: share of zeros, above 0 and at most the final one. At 0
+                everything is kept, and no pattern is asked.
+
+        Returns:
+            Bool array (True = kept) of the shape of `scores`; equal on every machine,
+            whatever scores are equal.
+        """
 
     def misfit(self, shape: tuple[int, int, int]) -> str | None:
-        """Return why the pattern cannot be laid on `shape`, or None."""
+        """Return why the pattern cannot be laid on a canonical shape, or None."""
 
     def final_sparsity(self, sparsity: float | None) -> float:
         """Return the sparsity in [0, 1) reached at the end of the schedule."""

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from qsparse.kernel import KernelCompression
+from qsparse.methods.formats import Int8
 from qsparse.plan import LayerPlan, Matrix, planned
 from qsparse.state import compression_of, state_of
 
@@ -21,7 +22,7 @@ class LayerCoverage:
         shape: their shape.
         pattern: the pattern of its mask, or "dense".
         sparsity: share of zeros in the mask, in [0, 1].
-        int8: whether it trains with int8 fake quantization.
+        int8: whether it trains with fake quantization to int8.
         reason: why it is not pruned; empty if it is.
     """
 
@@ -137,6 +138,6 @@ def _row(layer: keras.layers.Layer, plan: LayerPlan, matrix: Matrix) -> LayerCov
         shape=matrix.shape,
         pattern="dense" if compressed is None else str(compressed.pattern or "dense"),
         sparsity=0.0 if mask is None else 1.0 - float(mask.mean()),
-        int8=compressed is not None and compressed.plan.quantizes,
+        int8=compressed is not None and isinstance(compressed.plan.weight_format, Int8),
         reason=reason,
     )

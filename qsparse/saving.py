@@ -44,7 +44,7 @@ def read_recipe(path: str | Path) -> Recipe | None:
     try:
         return Recipe.from_dict(json.loads(recipes[0])) if recipes else None
     except (ValueError, TypeError, RecursionError) as error:
-        raise ValueError(f"The recipe in '{path}' is damaged: {error}") from error
+        raise ValueError(f"The recipe in '{path}' cannot be used: {error}") from error
 
 
 def load_model(path: str | Path, **kwargs: Any) -> keras.Model:
@@ -136,9 +136,9 @@ def _as_saved(plan: LayerPlan, text: bytes) -> LayerPlan:
     try:
         return plan.with_saved(json.loads(text))
     except (ValueError, TypeError, RecursionError) as error:
-        raise ValueError(f"The plan of layer '{plan.path}' in the file: {error}") from (
-            error
-        )
+        raise ValueError(
+            f"The file's plan of layer '{plan.path}' cannot be used: {error}"
+        ) from error
 
 
 def _unfit(survey: Survey, layer: keras.layers.Layer) -> bool:

@@ -2,11 +2,12 @@
 
 import sys
 
+import jax
 import keras
 import numpy as np
 
 import qsparse
-from qsparse.callbacks import PruneThenQuantize
+from qsparse.callbacks import Prune, PruneThenQuantize
 from qsparse.compressor import compressed_layers, state_of
 from qsparse.recipes import fashion_mnist
 from qsparse.recipes.resnet import resnet
@@ -33,6 +34,45 @@ for layer in compressed_layers(model):
 clock = state_of(model).time()
 assert clock.step == 4 * len(x) // 50 - 1, clock
 assert state_of(model).clock.numpy().tolist() == clock.to_list()
+# What the optimizer is given is added up: weights do not move at a rate of 0.
+tapped = resnet(widths=(16, 32))
+tapped.compile(keras.optimizers.SGD(0.0), model.loss)
+late = {"prune_from": 900, "prune_until": 999, "total_steps": 1000}
+recipe = {"criterion": "saliency", "estimator": "ste", "freeze_statistics_from": None}
+tapped.fit(
+    *(x[:100], y[:100]),
+    batch_size=50,
+    shuffle=False,
+    verbose=0,
+    callbacks=[Prune("unstructured", 0.5, **recipe, **late)],
+)
+trained, others = tapped.trainable_variables, tapped.non_trainable_variables
+
+
+def loss_of(values, rows):
+    logits, _ = tapped.stateless_call(
+        values, [v.value for v in others], x[rows], training=True
+    )
+    return tapped.loss(y[rows], logits)
+
+
+summed = [0.0 for _ in trained]
+for rows in (slice(0, 50), slice(50, 100)):
+    found = jax.grad(loss_of)([v.value for v in trained], rows)
+    summed = [a + np.asarray(b) for a, b in zip(summed, found, strict=True)]
+for layer in compressed_layers(tapped):
+    index = next(i for i, v in enumerate(trained) if v is layer.gradient_sum.kernel)
+    np.testing.assert_allclose(
+        layer.gradient_sum.value(), summed[index], rtol=1e-3, atol=1e-6
+    )
+qsparse.strip(tapped)
+tapped.compile("adam", model.loss)
+now = Prune("unstructured", 0.5, criterion="saliency", prune_from=0.25)
+history = tapped.fit(x, y, batch_size=50, epochs=2, verbose=0, callbacks=[now]).history
+assert abs(history["sparsity"][-1] - 0.5) < 1e-3, history
+qsparse.strip(tapped)
+assert type(tapped.optimizer) is keras.optimizers.Adam
+
 expected = model.predict(x, verbose=0)
 state_of(model).quantizing.assign(False)
 assert (model.predict(x, verbose=0) != expected).any()

@@ -28,3 +28,9 @@ first = compressed_layers(model)[0].input_quantizer.ranges.numpy()[0]
 expected = (x[-32:-16].max() + x[-16:].max()) / 2
 np.testing.assert_allclose(first[1], expected, rtol=1e-6)
 print("masks and ranges are shared by two replicas")
+with strategy.scope():
+    model = mlp()
+callback = PruneThenQuantize("unstructured", criterion="saliency", prune_from=0.25)
+history = model.fit(data, epochs=2, verbose=0, callbacks=[callback]).history
+assert abs(history["sparsity"][-1] - 0.75) < 1e-2, history
+print("gradients are summed by two replicas")

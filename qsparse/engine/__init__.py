@@ -1,0 +1,1 @@
+"""Engine: what is attached to a model that compresses it."""

@@ -1,0 +1,227 @@
+"""The tap: gradients are seen in one place, where the optimizer applies them.
+
+The class of the optimizer is swapped, as that of a layer is, for a subclass that
+hands on what it is given and adds it up for the criteria that ask for it. The sums
+are variables of the optimizer: what JAX compiles sees no others there. The optimizer
+saves and loads as if they were not there; a layer's file holds its sum.
+"""
+
+import weakref
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from qsparse.keras_compat import impersonate, untrack_optimizer_variable
+
+TAP = "qsparse_tap"
+
+
+class GradientSum:
+    """The sum of a kernel's gradients since they were last taken.
+
+    Args:
+        kernel: the kernel.
+    """
+
+    def __init__(self, kernel: keras.Variable) -> None:
+        self.kernel = kernel
+        # Not on a layer: Keras would take the optimizer's variable for a weight.
+        self.variable: keras.Variable | None = None
+        self._waiting: np.ndarray | None = None
+
+    def hold(self, optimizer: keras.optimizers.Optimizer) -> None:
+        """Keep the sum in a variable of this optimizer from here on."""
+        # An optimizer may be built where a step is traced: nothing is read there.
+        waiting = self._waiting
+        self.variable = optimizer.add_variable(
+            shape=self.kernel.shape,
+            initializer="zeros" if waiting is None else lambda *_, **__: waiting,
+            dtype="float32",
+            # Each replica brings its share of the gradient.
+            aggregation="mean",
+            name="gradient_sum",
+        )
+        self._waiting = None
+
+    def let_go(self) -> None:
+        """Keep the sum here, until an optimizer holds it again."""
+        self._waiting, self.variable = self.value(), None
+
+    def add(self, gradient: Any) -> None:
+        """Add a gradient; part of the traced step."""
+        if self.variable is not None:
+            self.variable.assign_add(ops.cast(gradient, "float32"))
+
+    def value(self) -> np.ndarray | None:
+        """Return the sum, float32 of the kernel's shape; None if there is none."""
+        return self._waiting if self.variable is None else self.variable.numpy()
+
+    def put(self, value: Any) -> None:
+        """Set the sum."""
+        if self.variable is None:
+            self._waiting = np.asarray(value, np.float32)
+        else:
+            self.variable.assign(value)
+
+    def take(self) -> np.ndarray | None:
+        """Return the sum and begin anew; None if no gradient came."""
+        value = self.value()
+        if value is None or not value.any():
+            return None
+        value = value.copy()
+        self.put(np.zeros_like(value))
+        return value
+
+
+class Tap:
+    """What a tapped optimizer hands its gradients to.
+
+    Args:
+        sums: where they are added up.
+    """
+
+    def __init__(self, sums: Iterable[GradientSum]) -> None:
+        self._sums = {id(each.kernel): weakref.ref(each) for each in sums}
+
+    def _living(self) -> list[GradientSum]:
+        found = (reference() for reference in self._sums.values())
+        return [each for each in found if each is not None]
+
+    def covers(self, sums: Iterable[GradientSum]) -> bool:
+        """Return whether gradients reach all of these."""
+        mine = self._living()
+        return all(any(each is other for other in mine) for each in sums)
+
+    def build(self, optimizer: keras.optimizers.Optimizer) -> None:
+        """Make the optimizer hold the sums."""
+        for each in self._living():
+            each.hold(optimizer)
+
+    def see(self, gradients: Sequence[Any], variables: Sequence[Any]) -> None:
+        """Add gradients up; part of the traced step."""
+        for gradient, variable in zip(gradients, variables, strict=True):
+            reference = self._sums.get(id(variable))
+            each = None if reference is None else reference()
+            if each is not None and gradient is not None:
+                each.add(gradient)
+
+    def owns(self, variable: keras.Variable) -> bool:
+        """Return whether an optimizer's variable is one of the sums."""
+        return any(each.variable is variable for each in self._living())
+
+    def close(self, optimizer: keras.optimizers.Optimizer) -> None:
+        """Take the sums out of the optimizer."""
+        for each in self._living():
+            if each.variable is not None:
+                untrack_optimizer_variable(optimizer, each.variable)
+            each.let_go()
+
+
+def tap(model: keras.Model, sums: Sequence[GradientSum]) -> bool:
+    """Have a compiled model's gradients added up.
+
+    Args:
+        model: any model; one without an optimizer is left alone.
+        sums: of the kernels whose gradients are asked for.
+
+    Returns:
+        Whether the train function has to be traced anew.
+    """
+    optimizer = getattr(model, "optimizer", None)
+    current = getattr(optimizer, TAP, None)
+    if optimizer is None or (current is None and not sums):
+        return False
+    if current is not None and current.covers(sums):
+        return False
+    untap(model)
+    for each in sums:
+        each.let_go()  # Another optimizer may hold it, that of before `compile`.
+    inner = _chain(optimizer)[-1]
+    setattr(inner, TAP, Tap(sums))
+    for each in _chain(optimizer):
+        if each is not inner:
+            setattr(each, TAP, getattr(inner, TAP))
+        each.__class__ = _tapped_class(type(each), each is inner)
+    if inner.built:
+        getattr(inner, TAP).build(inner)
+    return True
+
+
+def untap(model: keras.Model) -> None:
+    """Undo `tap`; the sums stay where they are asked for."""
+    optimizer = getattr(model, "optimizer", None)
+    current = getattr(optimizer, TAP, None)
+    if current is None:
+        return
+    chain = _chain(optimizer)
+    current.close(chain[-1])
+    for each in chain:
+        each.__class__ = type(each).original_class
+        delattr(each, TAP)
+
+
+def _chain(optimizer: Any) -> list[Any]:
+    """Return an optimizer and those that it wraps, as `LossScaleOptimizer` does."""
+    found = [optimizer]
+    while hasattr(found[-1], "inner_optimizer"):
+        found.append(found[-1].inner_optimizer)
+    return found
+
+
+_CLASSES: dict[tuple[type, bool], type] = {}
+
+
+def _tapped_class(original: Any, innermost: bool) -> type:
+    """Return the subclass of an optimizer's class that knows of the tap."""
+    if (original, innermost) in _CLASSES:
+        return _CLASSES[original, innermost]
+
+    class Tapped(original):
+        original_class = original
+
+        def save_own_variables(self, store: Any) -> None:
+            values: dict[str, Any] = {}
+            super().save_own_variables(values)
+            own = [not getattr(self, TAP).owns(v) for v in self.variables]
+            kept = [values[str(i)] for i, mine in enumerate(own) if mine]
+            for index, value in enumerate(kept):
+                store[str(index)] = value
+
+        def load_own_variables(self, store: Any) -> None:
+            foreign = [getattr(self, TAP).owns(v) for v in self.variables]
+            if len(store.keys()) == foreign.count(False):
+                stored = (store[str(i)] for i in range(len(store.keys())))
+                store = {
+                    str(i): variable.numpy() if mine else next(stored)
+                    for i, (variable, mine) in enumerate(
+                        zip(self.variables, foreign, strict=True)
+                    )
+                }
+            super().load_own_variables(store)
+
+    class TappedInnermost(Tapped):
+        def build(self, variables: Any) -> None:
+            super().build(variables)
+            getattr(self, TAP).build(self)
+
+        def apply(self, grads: Any, trainable_variables: Any = None) -> Any:
+            if trainable_variables is not None:
+                trainable_variables = list(trainable_variables)
+                if not self.built:
+                    self.build(trainable_variables)
+            seen = grads = list(grads)
+            if self.loss_scale_factor is not None:
+                seen = [
+                    None if g is None else g / self.loss_scale_factor for g in grads
+                ]
+            if grads:
+                known = trainable_variables or self._trainable_variables
+                getattr(self, TAP).see(seen, known)
+            return super().apply(grads, trainable_variables)
+
+    cls = impersonate(TappedInnermost if innermost else Tapped, original)
+    _CLASSES[original, innermost] = cls
+    return cls
