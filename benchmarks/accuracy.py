@@ -25,7 +25,7 @@ Run = Callable[[bytes, list[Sample]], list[Outputs]]
 
 
 def outputs(model: Model, inputs: Inputs, run: Run = run_litert) -> np.ndarray:
-    """Return what a network with one output computes.
+    """Returns what a network with one output computes.
 
     Args:
         model: a Keras model, or the path of a `.tflite` file of batch 1.
@@ -61,7 +61,7 @@ def outputs(model: Model, inputs: Inputs, run: Run = run_litert) -> np.ndarray:
 
 
 def photo_predictions(model: Model, run: Run = run_litert) -> np.ndarray:
-    """Return the most likely class of each of the `photos.PHOTOS`.
+    """Returns the most likely class of each of the `photos.PHOTOS`.
 
     Args:
         model: EfficientNet-Lite0 in any form that `outputs` takes.
@@ -76,7 +76,7 @@ def photo_predictions(model: Model, run: Run = run_litert) -> np.ndarray:
 def share_right(
     model: Model, inputs: Inputs, labels: np.ndarray, run: Run = run_litert
 ) -> float:
-    """Return the share of samples, in [0, 1], whose greatest output is the label's.
+    """Returns the share of samples, in [0, 1], whose greatest output is the label's.
 
     Args:
         model: a classifier in any form that `outputs` takes.
@@ -90,7 +90,7 @@ def share_right(
 def sentence_embeddings(
     model: Model, sentences: Sequence[str], length: int, run: Run = run_litert
 ) -> np.ndarray:
-    """Return the embeddings of sentences, each of length 1.
+    """Returns the embeddings of sentences, each of length 1.
 
     Args:
         model: `minilm.encoder(length)` in any form that `outputs` takes.

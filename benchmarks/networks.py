@@ -10,8 +10,8 @@ import keras
 import numpy as np
 
 from qsparse.keras_compat import walk_layers
-from qsparse.layouts import kernel_layout
-from qsparse.patterns import Block
+from qsparse.methods.patterns import Block
+from qsparse.planning.layouts import kernel_layout
 from qsparse.tflite_export.export import export
 
 SPARSITY = 0.75

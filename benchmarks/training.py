@@ -46,7 +46,7 @@ class Clock(keras.callbacks.Callback):
         self.times: list[float] = []
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
-        """Note the time."""
+        """Notes the time."""
         self.times.append(time.perf_counter())
 
 
@@ -69,7 +69,7 @@ class Trainee:
         self.seconds: list[list[float]] = []
 
     def turn(self, measured: bool) -> None:
-        """Train on all batches; the first step warms the caches and is left out."""
+        """Trains on all batches; the first step warms the caches and is left out."""
         clock = Clock()
         self._model.fit(
             *self._data,
@@ -82,12 +82,12 @@ class Trainee:
             self.seconds.append(np.diff(clock.times)[1:].tolist())
 
     def all_steps(self) -> list[float]:
-        """Return the seconds of every measured step."""
+        """Returns the seconds of every measured step."""
         return [seconds for turn in self.seconds for seconds in turn]
 
 
 def demo(steps: int) -> tuple[Callable[[], keras.Model], Any, int]:
-    """Return the demo's ResNet, its optimizer and batches of Fashion-MNIST."""
+    """Returns the demo's ResNet, its optimizer and batches of Fashion-MNIST."""
     batch = 64
 
     def make() -> keras.Model:
@@ -104,7 +104,7 @@ def demo(steps: int) -> tuple[Callable[[], keras.Model], Any, int]:
 
 
 def minilm(steps: int) -> tuple[Callable[[], keras.Model], Any, int]:
-    """Return a classifier on MiniLM; weights and sentences are random.
+    """Returns a classifier on MiniLM; weights and sentences are random.
 
     What a step costs depends on neither. Needs keras-hub.
     """
@@ -144,7 +144,7 @@ NETWORKS = {"demo": demo, "minilm": minilm}
 
 
 def measure(network: str, turns: int, steps: int, warm_up: int) -> list[dict]:
-    """Train a network with every method, in turns.
+    """Trains a network with every method, in turns.
 
     Args:
         network: a name of `NETWORKS`.
@@ -193,7 +193,7 @@ def _ratio(trainee: Trainee, plain: Trainee) -> float:
 
 
 def cpu_name() -> str:
-    """Return the model name of the CPU."""
+    """Returns the model name of the CPU."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -203,7 +203,7 @@ def cpu_name() -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, print and write the rows."""
+    """Measures, print and writes the rows."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("bench/training.json"))
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=[*NETWORKS])

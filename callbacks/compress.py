@@ -6,14 +6,14 @@ from typing import Any
 
 import keras
 
-from qsparse.compressor import attach
+from qsparse.engine.compressor import attach
+from qsparse.engine.coverage import Coverage, coverage
+from qsparse.engine.phases import Phases, report_unfinished
+from qsparse.engine.state import state_of
 from qsparse.keras_compat import running_callbacks, sync_variables, walk_layers
-from qsparse.phases import Phases, report_unfinished
-from qsparse.recipe import Recipe
-from qsparse.report import Coverage, coverage
-from qsparse.state import state_of
-from qsparse.targets import QUANTIZABLE
-from qsparse.validate import whole
+from qsparse.methods.validate import whole
+from qsparse.planning.recipe import Recipe
+from qsparse.planning.targets import QUANTIZABLE
 
 
 class Compress(keras.callbacks.Callback):
@@ -91,7 +91,7 @@ class Compress(keras.callbacks.Callback):
         return self._coverage
 
     def set_model(self, model: Any = None) -> None:
-        """Attach the recipe, if the model is built.
+        """Attaches the recipe, if the model is built.
 
         This happens before any callback's `on_train_begin`, so that
         `BackupAndRestore` finds the state it has to restore. What the first batch
@@ -125,7 +125,7 @@ class Compress(keras.callbacks.Callback):
             )
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        """Note where this training begins; start the clock if all is attached."""
+        """Notes where this training begins; start the clock if all is attached."""
         self._before = self._done
         if self._first_epoch is None:
             self._first_epoch = epoch
@@ -133,13 +133,13 @@ class Compress(keras.callbacks.Callback):
                 self._start()
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
-        """Select masks and switch phases before the step that uses them."""
+        """Selects masks and switches phases before the step that uses them."""
         if self._phases is not None:
             self._phases.step(self._before + batch)
             self._phases.set_fitting(True)
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        """Show sparsity and phase; stop at a loss that is not a number."""
+        """Shows sparsity and phase; stop at a loss that is not a number."""
         if self._phases is not None:
             self._phases.set_fitting(False)
         loss = (logs or {}).get("loss", 0.0)
@@ -161,7 +161,7 @@ class Compress(keras.callbacks.Callback):
         self._show(logs)
 
     def _epoch_length(self, batch: int) -> int:
-        """Return the steps of an epoch; where they are unknown, those up to here."""
+        """Returns the steps of an epoch; where they are unknown, those up to here."""
         return (self.params or {}).get("steps") or batch + 1
 
     def _attach_to_what_was_built(self) -> None:
@@ -182,13 +182,13 @@ class Compress(keras.callbacks.Callback):
             self.model.make_train_function(force=True)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Put sparsity and phase into the epoch's logs."""
+        """Puts sparsity and phase into the epoch's logs."""
         if self._phases is not None:
             self._phases.store_time()
         self._show(logs)
 
     def on_train_end(self, logs: dict | None = None) -> None:
-        """Say what is missing, after every other callback has ended."""
+        """Says what is missing, after every other callback has ended."""
         running = running_callbacks()
         if running is None:
             self._finish()
@@ -205,7 +205,7 @@ class Compress(keras.callbacks.Callback):
             report_unfinished(self.model, self.recipe.strict)
 
     def _start(self) -> None:
-        """Start the clock, unless an earlier fit or a checkpoint did."""
+        """Starts the clock, unless an earlier fit or a checkpoint did."""
         phases = Phases(self.model)
         phases.start(self._total_steps())
         self._phases = phases
@@ -244,7 +244,7 @@ class _AtTheEnd(keras.callbacks.Callback):
         self._action = action
 
     def on_train_end(self, logs: dict | None = None) -> None:
-        """Run."""
+        """Runs."""
         self._action()
 
 
@@ -255,6 +255,6 @@ def _report(problem: str, strict: bool) -> None:
 
 
 def _is_built(model: keras.Model) -> bool:
-    """Return whether there is anything to attach to before the first batch."""
+    """Returns whether there is anything to attach to before the first batch."""
     kernels = [x for _, x in walk_layers(model) if isinstance(x, QUANTIZABLE)]
     return model.built and (not kernels or any(layer.built for layer in kernels))

@@ -16,7 +16,7 @@ from numbers import Real
 from typing import Any
 
 from qsparse.callbacks.compress import Compress
-from qsparse.recipe import Recipe
+from qsparse.planning.recipe import Recipe
 
 _TOTALS = ("total_steps", "total_epochs")
 

@@ -18,20 +18,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from qsparse.compressor import attach, strip
-    from qsparse.criteria import Magnitude, Saliency
-    from qsparse.estimators import SRSTE, STE, Masked
+    from qsparse.engine.compressor import attach, strip
+    from qsparse.engine.coverage import Coverage, coverage
+    from qsparse.engine.phases import unfinished
     from qsparse.methods import register
     from qsparse.methods.allocation import Uniform
+    from qsparse.methods.criteria import Magnitude, Saliency
+    from qsparse.methods.estimators import SRSTE, STE, Masked
     from qsparse.methods.formats import Int8
+    from qsparse.methods.patterns import NM, Block, Unstructured
     from qsparse.methods.ranges import MovingAverage
-    from qsparse.patterns import NM, Block, Unstructured
-    from qsparse.phases import unfinished
-    from qsparse.plan import LayerPlan, resolve
-    from qsparse.recipe import Recipe
-    from qsparse.report import Coverage, coverage
+    from qsparse.methods.schedules import Constant, Cubic, OneShot
+    from qsparse.planning.plan import LayerPlan, resolve
+    from qsparse.planning.recipe import Recipe
     from qsparse.saving import load_model, load_weights
-    from qsparse.schedules import Constant, Cubic, OneShot
     from qsparse.tflite_export.export import export
 
 __version__ = "0.1.0"
@@ -66,20 +66,20 @@ __all__ = [
 ]
 
 _MODULES = {
-    "compressor": ("attach", "strip"),
-    "criteria": ("Magnitude", "Saliency"),
-    "estimators": ("SRSTE", "STE", "Masked"),
+    "engine.compressor": ("attach", "strip"),
+    "methods.criteria": ("Magnitude", "Saliency"),
+    "methods.estimators": ("SRSTE", "STE", "Masked"),
     "methods": ("register",),
     "methods.allocation": ("Uniform",),
     "methods.formats": ("Int8",),
     "methods.ranges": ("MovingAverage",),
-    "patterns": ("NM", "Block", "Unstructured"),
-    "phases": ("unfinished",),
-    "plan": ("LayerPlan", "resolve"),
-    "recipe": ("Recipe",),
-    "report": ("Coverage", "coverage"),
+    "methods.patterns": ("NM", "Block", "Unstructured"),
+    "engine.phases": ("unfinished",),
+    "planning.plan": ("LayerPlan", "resolve"),
+    "planning.recipe": ("Recipe",),
+    "engine.coverage": ("Coverage", "coverage"),
     "saving": ("load_model", "load_weights"),
-    "schedules": ("Constant", "Cubic", "OneShot"),
+    "methods.schedules": ("Constant", "Cubic", "OneShot"),
     "tflite_export.export": ("export",),
 }
 _HOMES = {name: home for home, names in _MODULES.items() for name in names}

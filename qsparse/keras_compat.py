@@ -16,7 +16,7 @@ from keras.src.utils import naming
 
 
 def impersonate(cls: type, original: type) -> type:
-    """Make `cls` save and load as if it were `original`.
+    """Makes `cls` save and load as if it were `original`.
 
     Keras builds save paths and configs from the name of a layer's class and
     from the name the class was registered under; a compressed layer must keep
@@ -35,13 +35,13 @@ def impersonate(cls: type, original: type) -> type:
 
 
 def add_child(layer: keras.layers.Layer, name: str, child: keras.layers.Layer) -> None:
-    """Give a built, and therefore locked, layer a child layer."""
+    """Gives a built, and therefore locked, layer a child layer."""
     with unlocked(layer):
         setattr(layer, name, child)
 
 
 def remove_child(layer: keras.layers.Layer, name: str) -> None:
-    """Undo `add_child`; deleting the attribute alone leaves the child tracked."""
+    """Undoes `add_child`; deleting the attribute alone leaves the child tracked."""
     with unlocked(layer):
         layer._tracker.untrack(getattr(layer, name))
         delattr(layer, name)
@@ -49,7 +49,7 @@ def remove_child(layer: keras.layers.Layer, name: str) -> None:
 
 @contextmanager
 def unlocked(layer: keras.layers.Layer) -> Iterator[None]:
-    """Return the scope in which a built layer takes new variables and layers."""
+    """Returns the scope in which a built layer takes new variables and layers."""
     locked = layer._tracker.locked
     layer._tracker.unlock()
     try:
@@ -60,7 +60,7 @@ def unlocked(layer: keras.layers.Layer) -> Iterator[None]:
 
 
 def variable_scope(model: keras.Model) -> AbstractContextManager:
-    """Return the scope in which a model's variables are created.
+    """Returns the scope in which a model's variables are created.
 
     A model that trains with `tf.distribute` mirrors its variables; a variable
     made outside its scope would be changed by one replica after the other.
@@ -70,7 +70,7 @@ def variable_scope(model: keras.Model) -> AbstractContextManager:
 
 
 def sync_variables(model: keras.Model) -> None:
-    """Let variables hold, and hand on, what a training in progress computes with.
+    """Lets variables hold, and hand on, what a training in progress computes with.
 
     On JAX, `fit` keeps the state of a training outside the variables and takes
     it from them again after this call; on TensorFlow there is nothing to do.
@@ -80,7 +80,7 @@ def sync_variables(model: keras.Model) -> None:
 
 
 def running_callbacks() -> keras.callbacks.CallbackList | None:
-    """Return the list whose callbacks are being called, to be called from one of them.
+    """Returns the list whose callbacks are being called, to be called from one of them.
 
     Keras does not tell a callback what stands beside it. None if something else than
     `keras.callbacks.CallbackList` calls it.
@@ -95,7 +95,7 @@ def running_callbacks() -> keras.callbacks.CallbackList | None:
 
 
 def walk_layers(model: keras.Model) -> list[tuple[str, keras.layers.Layer]]:
-    """Return `(path, layer)` of every layer below `model`, depth first, each once.
+    """Returns `(path, layer)` of every layer below `model`, depth first, each once.
 
     A path joins layer names, like "backbone/block_1/conv".
     """
@@ -115,7 +115,7 @@ def walk_layers(model: keras.Model) -> list[tuple[str, keras.layers.Layer]]:
 
 
 def weights_of_its_own(layer: keras.layers.Layer) -> list[keras.Variable]:
-    """Return the variables that a layer itself made to be trained, frozen or not.
+    """Returns the variables that a layer itself made to be trained, frozen or not.
 
     Weights that Keras has quantized are among them; statistics are not.
     """
@@ -126,19 +126,19 @@ def weights_of_its_own(layer: keras.layers.Layer) -> list[keras.Variable]:
 
 
 def own_kernel(layer: keras.layers.Layer) -> keras.Variable | None:
-    """Return the variable of a layer's kernel, whatever its property makes of it."""
+    """Returns the variable of a layer's kernel, whatever its property makes of it."""
     attributes = vars(layer)
     return attributes.get("_kernel", attributes.get("kernel"))
 
 
 def _graph_of(model: keras.Model) -> Functional | None:
-    """Return the graph of a functional or Sequential model; a subclassed has none."""
+    """Returns the graph of a functional or Sequential model; a subclassed has none."""
     graph = getattr(model, "_functional", model)
     return graph if isinstance(graph, Functional) else None
 
 
 def held_beside(model: keras.Model) -> list[keras.Model]:
-    """Return the models that a model holds, but not in a graph known to use them."""
+    """Returns the models that a model holds, but not in a graph known to use them."""
     graph = _graph_of(model)
     used = [] if graph is None else [graph, *graph.operations]
     children = model._flatten_layers(include_self=False, recursive=False)
@@ -150,7 +150,7 @@ def held_beside(model: keras.Model) -> list[keras.Model]:
 
 
 def output_layers(model: keras.Model) -> list[keras.layers.Layer]:
-    """Return the layers whose outputs leave a model, as far as its graph tells.
+    """Returns the layers whose outputs leave a model, as far as its graph tells.
 
     Reshaping is looked through, and so are models that stand last in this one.
     """
@@ -170,7 +170,7 @@ def output_layers(model: keras.Model) -> list[keras.layers.Layer]:
 
 
 def running_call(layer: keras.layers.Layer) -> Any:
-    """Return what stands for the outermost `Layer.__call__` that is running.
+    """Returns what stands for the outermost `Layer.__call__` that is running.
 
     To be asked within a call; the object dies with that call.
     """
@@ -178,7 +178,7 @@ def running_call(layer: keras.layers.Layer) -> Any:
 
 
 def tensor_of(variable: Any) -> Any:
-    """Return a variable's value as an uncast tensor, also in mixed precision.
+    """Returns a variable's value as an uncast tensor, also in mixed precision.
 
     The reshape matters: on TensorFlow a converted variable is still a variable,
     which `cond` does not accept.
@@ -188,18 +188,18 @@ def tensor_of(variable: Any) -> Any:
 
 
 def autocast_dtype() -> str | None:
-    """Return the compute dtype of the running `Layer.__call__`, if it casts."""
+    """Returns the compute dtype of the running `Layer.__call__`, if it casts."""
     scope = get_autocast_scope()
     return None if scope is None else scope.dtype
 
 
 def entry_of_call(layer: keras.layers.Layer) -> keras.layers.Layer:
-    """Return the outermost layer whose `__call__` is running; ask within a call."""
+    """Returns the outermost layer whose `__call__` is running; ask within a call."""
     return layer._get_call_context().entry_layer
 
 
 def tell_of_assignments(variable: keras.Variable, tell: Callable[[], None]) -> None:
-    """Call `tell` after every assignment to a variable.
+    """Calls `tell` after every assignment to a variable.
 
     `set_weights`, and with it `EarlyStopping`, assign to variables one by one and
     tell nobody.
@@ -217,7 +217,7 @@ def tell_of_assignments(variable: keras.Variable, tell: Callable[[], None]) -> N
 def untrack_optimizer_variable(
     optimizer: keras.optimizers.Optimizer, variable: keras.Variable
 ) -> None:
-    """Undo `optimizer.add_variable`."""
+    """Undoes `optimizer.add_variable`."""
     optimizer._untrack_variable(variable)
 
 
@@ -225,7 +225,7 @@ _FUNCTIONS = ("train_function", "test_function", "predict_function")
 
 
 def renew_compiled_functions(model: keras.Model) -> None:
-    """Have the functions that a model has traced traced anew when they next run.
+    """Has the functions that a model has traced traced anew when they next run.
 
     Unlike `drop_compiled_functions` it may be called from within `fit`.
     """
@@ -235,7 +235,7 @@ def renew_compiled_functions(model: keras.Model) -> None:
 
 
 def drop_compiled_functions(model: keras.Model) -> None:
-    """Forget the traced train, test and predict functions of a model.
+    """Forgets the traced train, test and predict functions of a model.
 
     They hold the graph of the layers as they were when first called.
     """
@@ -245,7 +245,7 @@ def drop_compiled_functions(model: keras.Model) -> None:
 
 
 def saved_paths(model: keras.Model) -> list[tuple[str, keras.layers.Layer]]:
-    """Return `(path, layer)` of every layer, as a weights file names its group.
+    """Returns `(path, layer)` of every layer, as a weights file names its group.
 
     Such a path is made of attributes, classes and counts, not of layer names: it is
     the same for another instance of the model. The walk is that of

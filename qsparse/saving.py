@@ -14,20 +14,20 @@ from typing import Any, NamedTuple
 import h5py
 import keras
 
-from qsparse.compressor import attach, attach_to, strip
+from qsparse.engine.compressor import attach, attach_to, strip
+from qsparse.engine.phases import report_unfinished
+from qsparse.engine.state import CHILD, SHARED, state_of
 from qsparse.keras_compat import saved_paths, walk_layers
-from qsparse.phases import report_unfinished
-from qsparse.plan import LayerPlan, Planned, plan_of
-from qsparse.recipe import Recipe
-from qsparse.state import CHILD, SHARED, state_of
-from qsparse.targets import NORMS, QUANTIZABLE, Survey
+from qsparse.planning.plan import LayerPlan, Planned, plan_of
+from qsparse.planning.recipe import Recipe
+from qsparse.planning.targets import NORMS, QUANTIZABLE, Survey
 
 _RECIPE = f"/{CHILD}/{SHARED}/vars/recipe"
 _TEXT_LIMIT = 1 << 20
 
 
 def read_recipe(path: str | Path) -> Recipe | None:
-    """Return the recipe that a `.keras` or `.weights.h5` file carries, or None.
+    """Returns the recipe that a `.keras` or `.weights.h5` file carries, or None.
 
     Raises:
         ValueError: if the file cannot be read as either format, its recipe is not
@@ -48,7 +48,7 @@ def read_recipe(path: str | Path) -> Recipe | None:
 
 
 def load_model(path: str | Path, **kwargs: Any) -> keras.Model:
-    """Load a `.keras` file, with its compression attached if it carries one.
+    """Loads a `.keras` file, with its compression attached if it carries one.
 
     Warns if the recipe was not carried out when the file was written. Do not use
     `keras.models.load_model` to train on: it gives a plain model, in which the zeros
@@ -71,7 +71,7 @@ def load_model(path: str | Path, **kwargs: Any) -> keras.Model:
 
 
 def load_weights(model: keras.Model, path: str | Path) -> keras.Model:
-    """Load a `.weights.h5` file, attaching the recipe it carries if needed.
+    """Loads a `.weights.h5` file, attaching the recipe it carries if needed.
 
     Warns if the recipe was not carried out when the file was written.
 
@@ -93,7 +93,7 @@ def load_weights(model: keras.Model, path: str | Path) -> keras.Model:
 
 
 def _attach_as_saved(model: keras.Model, recipe: Recipe, path: str | Path) -> None:
-    """Compress the layers that the file holds compressed, and no others.
+    """Compresses the layers that the file holds compressed, and no others.
 
     The file knows them by where they lie. Names that `exclude` gives may belong to
     other layers in this process, where Keras counted them anew.
@@ -132,7 +132,7 @@ def _attach_as_saved(model: keras.Model, recipe: Recipe, path: str | Path) -> No
 
 
 def _as_saved(plan: LayerPlan, text: bytes) -> LayerPlan:
-    """Return the plan of a layer with the methods that its file names."""
+    """Returns the plan of a layer with the methods that its file names."""
     try:
         return plan.with_saved(json.loads(text))
     except (ValueError, TypeError, RecursionError) as error:
@@ -142,7 +142,7 @@ def _as_saved(plan: LayerPlan, text: bytes) -> LayerPlan:
 
 
 def _unfit(survey: Survey, layer: keras.layers.Layer) -> bool:
-    """Return whether a layer cannot be what was saved compressed."""
+    """Returns whether a layer cannot be what was saved compressed."""
     kernel = isinstance(layer, QUANTIZABLE)
     return not layer.built or (kernel and survey.why_untouched(layer) is not None)
 

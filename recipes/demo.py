@@ -45,7 +45,7 @@ ROWS = {
 
 
 def main(output: str | os.PathLike = "demo", quick: bool = False) -> int:
-    """Run the demo and write its results.
+    """Runs the demo and writes its results.
 
     Args:
         output: folder for `report.json`, `results.png`, the three `.tflite` files
@@ -158,7 +158,7 @@ def _predict_all(files: dict[str, Path], images: np.ndarray) -> dict[str, Predic
 
 
 def _measure(files: dict[str, Path], rounds: int) -> dict[str, Any]:
-    """Time all files in turns on one core; ratios are the more modest of two."""
+    """Times all files in turns on one core; ratios are the more modest of two."""
     with one_core(True):
         runners = {
             "float_dense": plain_interpreter(files["float_dense"]),

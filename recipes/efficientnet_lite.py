@@ -29,7 +29,7 @@ _STAGES = (
 
 
 def efficientnet_lite0() -> keras.Model:
-    """Return the pretrained network, from images to the logits of 1,000 classes.
+    """Returns the pretrained network, from images to the logits of 1,000 classes.
 
     It takes images `(N, 224, 224, 3)` as `normalize` makes them. The weights (Apache
     2.0) are downloaded on the first call.
@@ -53,7 +53,7 @@ def efficientnet_lite0() -> keras.Model:
 
 
 def normalize(images: np.ndarray) -> np.ndarray:
-    """Return uint8 RGB images as the float32 in [-1, 1] that the network takes."""
+    """Returns uint8 RGB images as the float32 in [-1, 1] that the network takes."""
     return (images.astype(np.float32) - 127.0) / 128.0
 
 

@@ -25,18 +25,18 @@ class Predictions:
     zero_point: int
 
     def accuracy(self, labels: np.ndarray) -> float:
-        """Return the share of right predictions, in [0, 1]."""
+        """Returns the share of right predictions, in [0, 1]."""
         return float((self.raw.argmax(axis=1) == labels).mean())
 
     def max_lsb(self, logits: np.ndarray) -> int:
-        """Return the largest difference to float `logits`, in output steps."""
+        """Returns the largest difference to float `logits`, in output steps."""
         steps = np.round(logits / self.scale) + self.zero_point
         expected = np.clip(steps, -128, 127)
         return int(np.abs(self.raw.astype(np.int32) - expected).max())
 
 
 def predict(interpreter: Any, images: np.ndarray) -> Predictions:
-    """Run a one-input, one-output file of batch 1 on every image.
+    """Runs a one-input, one-output file of batch 1 on every image.
 
     Args:
         interpreter: a LiteRT interpreter, ours or the stock one.
@@ -59,7 +59,7 @@ def predict(interpreter: Any, images: np.ndarray) -> Predictions:
 
 
 def to_float_file(model: keras.Model, path: Path) -> None:
-    """Write a functional model as a float LiteRT file."""
+    """Writes a functional model as a float LiteRT file."""
     import tensorflow as tf
 
     from qsparse.tflite_export.files.quiet import quiet

@@ -14,7 +14,7 @@ Arrays = tuple[np.ndarray, np.ndarray]
 
 
 def load() -> tuple[Arrays, Arrays]:
-    """Return `(x_train, y_train), (x_test, y_test)`.
+    """Returns `(x_train, y_train), (x_test, y_test)`.
 
     Images are uint8 `(8000, 28, 28)` and `(2000, 28, 28)`, labels int64 in
     [0, 9].
@@ -32,7 +32,7 @@ def load() -> tuple[Arrays, Arrays]:
 
 
 def load_normalized() -> tuple[Arrays, Arrays]:
-    """Return the same with images as float32 `(N, 28, 28, 1)` in [0, 1]."""
+    """Returns the same with images as float32 `(N, 28, 28, 1)` in [0, 1]."""
     (x_train, y_train), (x_test, y_test) = load()
 
     def normalized(images: np.ndarray) -> np.ndarray:

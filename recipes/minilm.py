@@ -45,7 +45,7 @@ class ExactGeluBert(keras_hub.models.BertBackbone):
 
 
 def minilm() -> ExactGeluBert:
-    """Return the pretrained network; the weights are downloaded on the first call.
+    """Returns the pretrained network; the weights are downloaded on the first call.
 
     It takes what `tokenize` returns, for up to 512 tokens, and returns
     `"sequence_output"` `(N, tokens, 384)` and `"pooled_output"` `(N, 384)`.
@@ -67,7 +67,7 @@ def minilm() -> ExactGeluBert:
 
 
 def encoder(length: int) -> keras.Model:
-    """Return MiniLM for sentences of a fixed length, which a LiteRT file needs.
+    """Returns MiniLM for sentences of a fixed length, which a LiteRT file needs.
 
     Args:
         length: tokens per sentence, from 3 to 512.
@@ -82,13 +82,13 @@ def encoder(length: int) -> keras.Model:
 
 
 def token_inputs(length: int) -> dict[str, Any]:
-    """Return the symbolic inputs of a model that takes what `tokenize` returns."""
+    """Returns the symbolic inputs of a model that takes what `tokenize` returns."""
     names = ("token_ids", "segment_ids", "padding_mask")
     return {name: keras.Input((length,), dtype="int32", name=name) for name in names}
 
 
 def tokenize(sentences: Sequence[str], length: int) -> dict[str, np.ndarray]:
-    """Return sentences as the token ids that MiniLM knows.
+    """Returns sentences as the token ids that MiniLM knows.
 
     Args:
         sentences: English; case does not matter.
@@ -117,7 +117,7 @@ def tokenize(sentences: Sequence[str], length: int) -> dict[str, np.ndarray]:
 
 
 def embed(sequence_output: np.ndarray, padding_mask: np.ndarray) -> np.ndarray:
-    """Return sentence embeddings: the mean of a sentence's tokens, at length 1.
+    """Returns sentence embeddings: the mean of a sentence's tokens, at length 1.
 
     Args:
         sequence_output: float `(N, tokens, 384)` of the network or of its file.

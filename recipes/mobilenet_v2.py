@@ -23,7 +23,7 @@ _PADDING = ((1, 0), (1, 0))
 
 
 def mobilenet_v2() -> keras.Model:
-    """Return the pretrained network, from images to 1,280 features.
+    """Returns the pretrained network, from images to 1,280 features.
 
     It takes images `(N, 224, 224, 3)` as `normalize` makes them. The weights (MIT)
     are downloaded on the first call.
@@ -43,7 +43,7 @@ def mobilenet_v2() -> keras.Model:
 
 
 def normalize(images: np.ndarray) -> np.ndarray:
-    """Return uint8 RGB images as the float32, about [-2.2, 2.7], that it takes."""
+    """Returns uint8 RGB images as the float32, about [-2.2, 2.7], that it takes."""
     return (images.astype(np.float32) / 255 - _MEAN) / _DEVIATION
 
 
@@ -59,7 +59,7 @@ def _as_in_torch(layer: layers.Layer) -> layers.Layer:
 
 
 def _call(layer: layers.Layer, *args: Any, **kwargs: Any) -> Any:
-    """Call a layer; the stem has no layer of its own for padding, so gets one."""
+    """Calls a layer; the stem has no layer of its own for padding, so gets one."""
     if layer.name == "Conv1":
         args = (layers.ZeroPadding2D(_PADDING, name="Conv1_pad")(args[0]), *args[1:])
     return layer(*args, **kwargs)

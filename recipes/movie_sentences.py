@@ -35,7 +35,7 @@ class Sentences:
 
 
 def load_split(train: int, test: int, seed: int = 0) -> tuple[Sentences, Sentences]:
-    """Return sentences to train on and others to test on.
+    """Returns sentences to train on and others to test on.
 
     The test sentences of a seed do not depend on how many there are to train on.
 
@@ -53,7 +53,7 @@ def load_split(train: int, test: int, seed: int = 0) -> tuple[Sentences, Sentenc
 
 
 def parse(text: str) -> Sentences:
-    """Return the decided sentences of a file, each text once.
+    """Returns the decided sentences of a file, each text once.
 
     Args:
         text: lines of number, mean rating and sentence, separated by tabs.
@@ -70,7 +70,7 @@ def parse(text: str) -> Sentences:
 def split(
     sentences: Sentences, train: int, test: int, seed: int
 ) -> tuple[Sentences, Sentences]:
-    """Shuffle sentences and return the last `train` and the first `test` of them.
+    """Shuffles sentences and returns the last `train` and the first `test` of them.
 
     Raises:
         ValueError: there are fewer than `train + test`, or one is below 1.

@@ -44,7 +44,7 @@ PHOTOS = (
 
 
 def load_photos() -> np.ndarray:
-    """Return the central squares of `PHOTOS`, uint8 RGB `(6, 224, 224, 3)`.
+    """Returns the central squares of `PHOTOS`, uint8 RGB `(6, 224, 224, 3)`.
 
     Raises:
         qsparse.recipes.weights.archives.ArchiveError: a photo cannot be had.
@@ -54,7 +54,7 @@ def load_photos() -> np.ndarray:
 
 
 def load_crops(count: int, seed: int = 0) -> np.ndarray:
-    """Return squares cut from the photos, to calibrate ranges with.
+    """Returns squares cut from the photos, to calibrate ranges with.
 
     Each is 40% to 100% of the shorter side wide, anywhere, and mirrored half the
     time; the same seed gives the same squares.
@@ -91,7 +91,7 @@ def _pictures() -> list[Any]:
 
 
 def _cut(picture: Any, share: float, x: float, y: float) -> np.ndarray:
-    """Return a square of a picture, at 224x224.
+    """Returns a square of a picture, at 224x224.
 
     Args:
         picture: a `PIL.Image`.

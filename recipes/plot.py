@@ -7,7 +7,7 @@ BLUE, ORANGE, GREY = "#2f6db5", "#d9722e", "#8a8f98"
 
 
 def draw(path: Path, report: dict[str, Any], dense: dict, sparse: dict) -> bool:
-    """Write the picture as PNG; needs matplotlib, and says so if it is missing.
+    """Writes the picture as PNG; needs matplotlib, and says so if it is missing.
 
     Args:
         path: where to write.

@@ -11,7 +11,7 @@ def resnet(
     classes: int = 10,
     widths: tuple[int, ...] = (96, 192),
 ) -> keras.Model:
-    """Return an untrained ResNet (He et al., 2016) that outputs logits.
+    """Returns an untrained ResNet (He et al., 2016) that outputs logits.
 
     A stem of stride 2, then one residual unit of two 3x3 convolutions per
     width; every unit but the first halves the image.

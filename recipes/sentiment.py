@@ -69,7 +69,7 @@ class FineTuned:
 def fine_tune(
     folder: str | os.PathLike, setting: Setting = Setting(), verbose: Any = "auto"
 ) -> FineTuned:
-    """Train, or load what an earlier call with the same setting trained.
+    """Trains, or load what an earlier call with the same setting trained.
 
     Args:
         folder: for the two `.keras` files. Created if missing.
@@ -104,7 +104,7 @@ def fine_tune(
 
 
 def classifier(length: int) -> keras.Model:
-    """Return the pretrained MiniLM with an untrained head of two logits."""
+    """Returns the pretrained MiniLM with an untrained head of two logits."""
     inputs = token_inputs(length)
     x = minilm()(inputs)["pooled_output"]
     x = keras.layers.Dropout(0.1, name="dropout")(x)
@@ -113,7 +113,7 @@ def classifier(length: int) -> keras.Model:
 
 
 def _load_or_make(path: Path, make: Callable[[], keras.Model]) -> keras.Model:
-    """Return the model of a file, which is written first if it does not stand."""
+    """Returns the model of a file, which is written first if it does not stand."""
     if path.exists():
         return qsparse.load_model(path)
     model = make()

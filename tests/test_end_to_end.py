@@ -6,7 +6,7 @@ import pytest
 
 import qsparse
 from qsparse.callbacks import Joint, Prune, PruneThenQuantize, QuantizeThenPrune
-from qsparse.compressor import compressed_layers
+from qsparse.engine.compressor import compressed_layers
 from qsparse.recipes.evaluate import predict
 from qsparse.tflite_export import Interpreter
 from qsparse.tflite_export.runtime.interpreter import plain_interpreter

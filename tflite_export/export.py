@@ -9,10 +9,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from qsparse.compressor import export_mode
+from qsparse.engine.compressor import export_mode
+from qsparse.engine.kernel import changed_by_keras
+from qsparse.engine.phases import report_unfinished
 from qsparse.keras_compat import walk_layers
-from qsparse.kernel import changed_by_keras
-from qsparse.phases import report_unfinished
 from qsparse.tflite_export import ethos
 from qsparse.tflite_export.export_report import ExportReport
 from qsparse.tflite_export.files.int4 import to_int4

@@ -33,7 +33,7 @@ class GradientSum:
         self._waiting: np.ndarray | None = None
 
     def hold(self, optimizer: keras.optimizers.Optimizer) -> None:
-        """Keep the sum in a variable of this optimizer from here on."""
+        """Keeps the sum in a variable of this optimizer from here on."""
         # An optimizer may be built where a step is traced: nothing is read there.
         waiting = self._waiting
         self.variable = optimizer.add_variable(
@@ -47,27 +47,27 @@ class GradientSum:
         self._waiting = None
 
     def let_go(self) -> None:
-        """Keep the sum here, until an optimizer holds it again."""
+        """Keeps the sum here, until an optimizer holds it again."""
         self._waiting, self.variable = self.value(), None
 
     def add(self, gradient: Any) -> None:
-        """Add a gradient; part of the traced step."""
+        """Adds a gradient; part of the traced step."""
         if self.variable is not None:
             self.variable.assign_add(ops.cast(gradient, "float32"))
 
     def value(self) -> np.ndarray | None:
-        """Return the sum, float32 of the kernel's shape; None if there is none."""
+        """Returns the sum, float32 of the kernel's shape; None if there is none."""
         return self._waiting if self.variable is None else self.variable.numpy()
 
     def put(self, value: Any) -> None:
-        """Set the sum."""
+        """Sets the sum."""
         if self.variable is None:
             self._waiting = np.asarray(value, np.float32)
         else:
             self.variable.assign(value)
 
     def take(self) -> np.ndarray | None:
-        """Return the sum and begin anew; None if no gradient came."""
+        """Returns the sum and begins anew; None if no gradient came."""
         value = self.value()
         if value is None or not value.any():
             return None
@@ -91,17 +91,17 @@ class Tap:
         return [each for each in found if each is not None]
 
     def covers(self, sums: Iterable[GradientSum]) -> bool:
-        """Return whether gradients reach all of these."""
+        """Returns whether gradients reach all of these."""
         mine = self._living()
         return all(any(each is other for other in mine) for each in sums)
 
     def build(self, optimizer: keras.optimizers.Optimizer) -> None:
-        """Make the optimizer hold the sums."""
+        """Makes the optimizer hold the sums."""
         for each in self._living():
             each.hold(optimizer)
 
     def see(self, gradients: Sequence[Any], variables: Sequence[Any]) -> None:
-        """Add gradients up; part of the traced step."""
+        """Adds gradients up; part of the traced step."""
         for gradient, variable in zip(gradients, variables, strict=True):
             reference = self._sums.get(id(variable))
             each = None if reference is None else reference()
@@ -109,11 +109,11 @@ class Tap:
                 each.add(gradient)
 
     def owns(self, variable: keras.Variable) -> bool:
-        """Return whether an optimizer's variable is one of the sums."""
+        """Returns whether an optimizer's variable is one of the sums."""
         return any(each.variable is variable for each in self._living())
 
     def close(self, optimizer: keras.optimizers.Optimizer) -> None:
-        """Take the sums out of the optimizer."""
+        """Takes the sums out of the optimizer."""
         for each in self._living():
             if each.variable is not None:
                 untrack_optimizer_variable(optimizer, each.variable)
@@ -121,7 +121,7 @@ class Tap:
 
 
 def tap(model: keras.Model, sums: Sequence[GradientSum]) -> bool:
-    """Have a compiled model's gradients added up.
+    """Has a compiled model's gradients added up.
 
     Args:
         model: any model; one without an optimizer is left alone.
@@ -151,7 +151,7 @@ def tap(model: keras.Model, sums: Sequence[GradientSum]) -> bool:
 
 
 def untap(model: keras.Model) -> None:
-    """Undo `tap`; the sums stay where they are asked for."""
+    """Undoes `tap`; the sums stay where they are asked for."""
     optimizer = getattr(model, "optimizer", None)
     current = getattr(optimizer, TAP, None)
     if current is None:
@@ -164,7 +164,7 @@ def untap(model: keras.Model) -> None:
 
 
 def _chain(optimizer: Any) -> list[Any]:
-    """Return an optimizer and those that it wraps, as `LossScaleOptimizer` does."""
+    """Returns an optimizer and those that it wraps, as `LossScaleOptimizer` does."""
     found = [optimizer]
     while hasattr(found[-1], "inner_optimizer"):
         found.append(found[-1].inner_optimizer)
@@ -175,7 +175,7 @@ _CLASSES: dict[tuple[type, bool], type] = {}
 
 
 def _tapped_class(original: Any, innermost: bool) -> type:
-    """Return the subclass of an optimizer's class that knows of the tap."""
+    """Returns the subclass of an optimizer's class that knows of the tap."""
     if (original, innermost) in _CLASSES:
         return _CLASSES[original, innermost]
 

@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from qsparse.criteria import CRITERIA
-from qsparse.estimators import ESTIMATORS
 from qsparse.methods.allocation import ALLOCATIONS
+from qsparse.methods.criteria import CRITERIA
+from qsparse.methods.estimators import ESTIMATORS
 from qsparse.methods.formats import FORMATS
+from qsparse.methods.patterns import PATTERNS
 from qsparse.methods.ranges import OBSERVERS
-from qsparse.patterns import PATTERNS
-from qsparse.registry import Registry
-from qsparse.schedules import SCHEDULES
+from qsparse.methods.registry import Registry
+from qsparse.methods.schedules import SCHEDULES
 
 REGISTRIES: dict[str, Registry] = {
     registry.kind: registry
@@ -29,12 +29,12 @@ _Class = TypeVar("_Class", bound=type)
 
 
 def register(kind: str, name: str) -> Callable[[_Class], _Class]:
-    """Return a decorator that makes a class a method of recipes.
+    """Returns a decorator that makes a class a method of recipes.
 
     A recipe takes instances of it and its name, and a saved recipe brings it back
     where its module was imported. What a class must be able to do is said in the
-    module of its kind, as `qsparse.criteria.Criterion` or
-    `qsparse.estimators.Estimator`.
+    module of its kind, as `qsparse.methods.criteria.Criterion` or
+    `qsparse.methods.estimators.Estimator`.
 
     Args:
         kind: "pattern", "criterion", "allocation", "schedule", "estimator", "format"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from qsparse.registry import Registry
+from qsparse.methods.registry import Registry
 
 
 class Kernel(NamedTuple):
@@ -23,7 +23,7 @@ class Allocation(Protocol):
     """What a plan asks of an allocation."""
 
     def allocate(self, kernels: Sequence[Kernel], sparsity: float) -> list[float]:
-        """Return the final sparsity of each kernel, in [0, 1).
+        """Returns the final sparsity of each kernel, in [0, 1).
 
         Args:
             kernels: all that are pruned, in the model's order.
@@ -40,5 +40,5 @@ class Uniform:
     """The same sparsity for every layer."""
 
     def allocate(self, kernels: Sequence[Kernel], sparsity: float) -> list[float]:
-        """Return `sparsity` for each."""
+        """Returns `sparsity` for each."""
         return [sparsity] * len(kernels)

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from qsparse.registry import Registry
+from qsparse.methods.registry import Registry
 
 _LARGEST = 127
 
@@ -23,7 +23,7 @@ class Format(Protocol):
     """Whether `qsparse.export` can write it."""
 
     def fake(self, weights: Any, reduced_axes: tuple[int, ...]) -> Any:
-        """Return weights rounded to the format, as floats.
+        """Returns weights rounded to the format, as floats.
 
         Args:
             weights: float tensor of a kernel's shape.
@@ -34,13 +34,13 @@ class Format(Protocol):
         """
 
     def encode(self, canonical: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return `(codes, scale)` of float32 weights `(taps, inputs, outputs)`."""
+        """Returns `(codes, scale)` of float32 weights `(taps, inputs, outputs)`."""
 
     def decode(self, codes: np.ndarray, scale: np.ndarray) -> np.ndarray:
-        """Return what `encode` took, rounded: what `fake` returns, bit for bit."""
+        """Returns what `encode` took, rounded: what `fake` returns, bit for bit."""
 
     def fake_activations(self, inputs: Any, minimum: Any, maximum: Any) -> Any:
-        """Return a tensor rounded to the format between two limits around zero."""
+        """Returns a tensor rounded to the format between two limits around zero."""
 
 
 FORMATS = Registry("format", ("fake", "encode", "decode", "fake_activations"))
@@ -62,7 +62,7 @@ class Int8:
     exportable: ClassVar[bool] = True
 
     def fake(self, weights: Any, reduced_axes: tuple[int, ...]) -> Any:
-        """Round weights to their grid.
+        """Rounds weights to their grid.
 
         Args:
             weights: float32 tensor.
@@ -78,7 +78,7 @@ class Int8:
         return ops.round(weights / scale) * scale
 
     def encode(self, canonical: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return what `fake` computes as integers and scales.
+        """Returns what `fake` computes as integers and scales.
 
         Args:
             canonical: float32 weights `(taps, inputs, outputs)`.
@@ -93,11 +93,11 @@ class Int8:
         return np.round(canonical / scale).astype(np.int8), scale
 
     def decode(self, codes: np.ndarray, scale: np.ndarray) -> np.ndarray:
-        """Return `codes * scale`, float32 `(taps, inputs, outputs)`."""
+        """Returns `codes * scale`, float32 `(taps, inputs, outputs)`."""
         return codes.astype(np.float32) * scale
 
     def fake_activations(self, inputs: Any, minimum: Any, maximum: Any) -> Any:
-        """Round a tensor to 256 levels between `minimum` and `maximum`.
+        """Rounds a tensor to 256 levels between `minimum` and `maximum`.
 
         Args:
             inputs: float tensor of any shape and dtype.

@@ -7,15 +7,15 @@ serves both ends.
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from qsparse.registry import Registry
-from qsparse.validate import real
+from qsparse.methods.registry import Registry
+from qsparse.methods.validate import real
 
 
 class Observer(Protocol):
     """What an input quantizer asks of an observer."""
 
     def moved(self, before: Any, seen: Any) -> Any:
-        """Return the sizes of the ranges after a step.
+        """Returns the sizes of the ranges after a step.
 
         Args:
             before: float32 `(inputs, 2)`: the sizes that the step began with.
@@ -48,5 +48,5 @@ class MovingAverage:
             )
 
     def moved(self, before: Any, seen: Any) -> Any:
-        """Return `momentum * before + (1 - momentum) * seen`."""
+        """Returns `momentum * before + (1 - momentum) * seen`."""
         return self.momentum * before + (1.0 - self.momentum) * seen

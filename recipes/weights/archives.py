@@ -41,7 +41,7 @@ class Archive:
     megabytes: float
 
     def read(self, *members: str) -> list[bytes]:
-        """Return files of the archive; fetches the archive if need be.
+        """Returns files of the archive; fetches the archive if need be.
 
         Args:
             members: paths within the archive. What follows "!" is the path within
@@ -57,7 +57,7 @@ class Archive:
                 raise ArchiveError(f"{self.file}: {error.args[0]}") from error
 
     def fetch(self) -> Path:
-        """Return the path of the archive, verified; downloads it if need be.
+        """Returns the path of the archive, verified; downloads it if need be.
 
         Raises:
             ArchiveError: there is no network, no such archive, or its checksum
@@ -107,7 +107,7 @@ class Archive:
 
 
 def cache() -> Path:
-    """Return the folder that downloads are kept in; it may not exist yet."""
+    """Returns the folder that downloads are kept in; it may not exist yet."""
     folder = os.environ.get("QSPARSE_CACHE") or "~/.cache/qsparse"
     return Path(folder).expanduser()
 

@@ -37,7 +37,7 @@ __legacy__ = sys.modules[__name__]
 
 
 def pip_download(requirement: str, sha256: str, folder: Path, *, wheel: bool) -> None:
-    """Download one archive; nothing of it is installed, imported or run.
+    """Downloads one archive; nothing of it is installed, imported or run.
 
     Args:
         requirement: name and version, such as "numpy==2.4.6".

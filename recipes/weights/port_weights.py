@@ -6,7 +6,7 @@ from keras import layers
 
 
 def port_weights(model: keras.Model, tensors: dict[str, np.ndarray]) -> None:
-    """Assign tensors to layers in order, and leave none over on either side.
+    """Assigns tensors to layers in order, and leave none over on either side.
 
     Args:
         model: convolutions, batch normalizations and dense layers, in the order
@@ -34,7 +34,7 @@ def port_weights(model: keras.Model, tensors: dict[str, np.ndarray]) -> None:
 
 
 def _transposed(layer: layers.Layer, value: np.ndarray) -> np.ndarray:
-    """Return a tensor with its axes as Keras has them."""
+    """Returns a tensor with its axes as Keras has them."""
     if value.ndim == 2:
         return value.T
     if value.ndim == 4 and isinstance(layer, layers.DepthwiseConv2D):

@@ -38,7 +38,7 @@ class _Tensor(NamedTuple):
 
 
 def read_torch_file(content: bytes) -> dict[str, np.ndarray]:
-    """Return the tensors of a file that `torch.save(model.state_dict())` wrote.
+    """Returns the tensors of a file that `torch.save(model.state_dict())` wrote.
 
     Args:
         content: of the file, in the format from before PyTorch 1.6.

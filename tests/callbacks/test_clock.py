@@ -7,7 +7,7 @@ from keras import layers
 
 import qsparse
 from qsparse.callbacks import PruneThenQuantize, Quantize
-from qsparse.compressor import compressed_layers, state_of
+from qsparse.engine.compressor import compressed_layers, state_of
 from tests.conftest import compiled
 
 STEPS = 10  # of one epoch

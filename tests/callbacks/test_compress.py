@@ -14,7 +14,7 @@ from qsparse.callbacks import (
     Quantize,
     QuantizeThenPrune,
 )
-from qsparse.compressor import compressed_layers, state_of
+from qsparse.engine.compressor import compressed_layers, state_of
 from tests import oracles
 from tests.conftest import compiled
 

@@ -9,8 +9,8 @@ from keras import layers
 
 import qsparse
 from qsparse.callbacks import Compress, Prune, PruneThenQuantize, Quantize
-from qsparse.compressor import compressed_layers, state_of
-from qsparse.phases import Phases
+from qsparse.engine.compressor import compressed_layers, state_of
+from qsparse.engine.phases import Phases
 from tests.conftest import compiled
 
 STEPS = 10  # of one epoch

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.accuracy import outputs, share_right
-from qsparse.compressor import state_of
+from qsparse.engine.compressor import state_of
 from qsparse.recipes import sentiment
 
 SETTING = sentiment.Setting(

@@ -7,7 +7,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 import qsparse
 from qsparse.callbacks import PruneThenQuantize
-from qsparse.compressor import compressed_layers
+from qsparse.engine.compressor import compressed_layers
 from qsparse.tflite_export.files.model_file import ModelFile
 from qsparse.tflite_export.runtime.interpreter import Interpreter as SparseInterpreter
 from tests.conftest import compiled, small_cnn

@@ -9,7 +9,7 @@ from keras import layers
 
 import qsparse
 from qsparse import cli
-from qsparse.compressor import compressed_layers
+from qsparse.engine.compressor import compressed_layers
 from qsparse.tflite_export import verify_file
 from qsparse.tflite_export.parity.difference import (
     Difference,

@@ -13,8 +13,8 @@ import h5py
 import ml_dtypes
 import numpy as np
 
-from qsparse.clock import Clock
-from qsparse.progress import Progress
+from qsparse.planning.clock import Clock
+from qsparse.planning.progress import Progress
 from qsparse.tflite_export.files.layer_info import LayerInfo
 from qsparse.tflite_export.files.patterns import detect_pattern
 

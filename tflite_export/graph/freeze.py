@@ -12,8 +12,8 @@ from tensorflow.python.framework.convert_to_constants import (
     convert_variables_to_constants_v2_as_graph,
 )
 
+from qsparse.engine.kernel import FrozenKernel, KernelCompression, compressed_layers
 from qsparse.keras_compat import walk_layers
-from qsparse.kernel import FrozenKernel, KernelCompression, compressed_layers
 from qsparse.tflite_export.graph.fold import fold_constants
 from qsparse.tflite_export.graph.graph import LARGE, Graph, LayerKernel
 from qsparse.tflite_export.graph.layer_calls import noted
@@ -34,8 +34,8 @@ def freeze(
 ) -> Graph:
     """Traces `model(x, training=False)` and turns every variable into a constant.
 
-    Call it inside `qsparse.compressor.export_mode(model)` for a compressed model; the
-    graph then knows which of its constants are the weights of which layer.
+    Call it inside `qsparse.engine.compressor.export_mode(model)` for a compressed
+    model; the graph then knows which of its constants are the weights of which layer.
 
     Args:
         model: a built Keras model of any kind.

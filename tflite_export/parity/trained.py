@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from qsparse.compressor import compressed_layers
+from qsparse.engine.compressor import compressed_layers
 from qsparse.tflite_export.files.model_file import ModelFile
 from qsparse.tflite_export.files.model_parts import CHANNEL_AXIS, Op, Tensor
 from qsparse.tflite_export.graph.graph import Graph

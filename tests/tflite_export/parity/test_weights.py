@@ -9,7 +9,7 @@ from keras import layers
 
 import qsparse
 from benchmarks.accuracy import outputs
-from qsparse.compressor import compressed_layers
+from qsparse.engine.compressor import compressed_layers
 from qsparse.tflite_export.files.model_file import ModelFile
 from qsparse.tflite_export.graph.convert import convert
 from qsparse.tflite_export.graph.freeze import freeze

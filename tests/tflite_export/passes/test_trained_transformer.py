@@ -11,7 +11,7 @@ import pytest
 
 import qsparse
 from qsparse.callbacks import PruneThenQuantize
-from qsparse.compressor import compressed_layers
+from qsparse.engine.compressor import compressed_layers
 from qsparse.tflite_export import verify_file
 from qsparse.tflite_export.files.model_file import ModelFile
 from tests.conftest import compiled

@@ -1,0 +1,210 @@
+"""Observers: how the range of an activation is found, and where it is applied.
+
+A range sits at the *input* of a layer that computes in int8. That is where the
+exported graph needs an int8 tensor, whatever produced it: a convolution with its
+folded BatchNormalization and activation, a pooling layer or a bare addition. What
+leaves a model is the input of no layer, so a range sits there as well.
+"""
+
+import weakref
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from qsparse.engine.state import Compression, ModelState
+from qsparse.keras_compat import running_call, tensor_of
+from qsparse.planning.plan import LayerPlan
+
+# A tensor narrower than this is as good as dead. Its range stays what it was: one
+# that followed it would reach scales XNNPACK refuses, and at last NaN.
+FLOOR = 1e-6
+
+
+class InputQuantizer(Compression):
+    """Fake-quantizes the inputs of one layer with trained ranges.
+
+    Ranges follow the least and greatest value of each training step as the plan's
+    observer says, always include zero, and start with the first step after
+    quantization is switched on. A step is one call of the outermost model: a layer
+    that it calls several times sees the union of what these calls bring. A step that
+    brings less than `FLOOR`, as one of zeros, or a value that is not finite, leaves a
+    range alone. What it brings is then rounded on a grid of `FLOOR`, if there is no
+    range yet.
+
+    Args:
+        count: how many inputs the layer takes.
+        plan: what becomes of the layer.
+        state: the model's shared state.
+    """
+
+    def __init__(self, count: int, plan: LayerPlan, state: ModelState) -> None:
+        # Ranges are float32; inputs keep the dtype the model computes in.
+        super().__init__(plan, state, autocast=False)
+        self.ranges = self._add_limits("ranges", (count, 2))
+        # Of the step that is running: the ranges it began with, and what it has seen.
+        self.step = self._add_limits("step", (2, count, 2))
+        self._last_call: Any = lambda: None
+        self._frozen: np.ndarray | None = None
+        self.built = True
+
+    def _add_limits(self, name: str, shape: tuple[int, ...]) -> keras.Variable:
+        return self.add_weight(
+            name=name,
+            shape=shape,
+            initializer="zeros",
+            trainable=False,
+            aggregation="mean",
+        )
+
+    def quantize_inputs(self, inputs: Any) -> Any:
+        """Fake-quantizes what flows into the layer."""
+        return self(inputs)
+
+    def freeze(self, on_grid: bool = True) -> None:
+        """Fixes the ranges to what they are now."""
+        self._frozen = self.ranges.numpy()
+        if self.output_quantizer is not None:
+            self.output_quantizer.freeze()
+
+    def thaw(self) -> None:
+        """Undoes `freeze`."""
+        self._frozen = None
+        if self.output_quantizer is not None:
+            self.output_quantizer.thaw()
+
+    def detach(self) -> None:
+        """Nothing stays behind: activations are float again."""
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Returns inputs of the same structure, shapes and dtypes."""
+        if training is None:
+            # A model whose `call` takes no `training` learns its ranges in `fit`.
+            training = self.state().fitting
+        several = isinstance(inputs, list | tuple)
+        tensors = list(inputs) if several else [inputs]
+        if self._frozen is not None:
+            pairs = zip(tensors, self._frozen, strict=True)
+            outputs = [self._constant(x, *limits) for x, limits in pairs]
+        elif not self.state().fake_quantizes:
+            outputs = tensors
+        elif training:
+            outputs = self._learn(tensors)
+        else:
+            outputs = [self._predict(x, i) for i, x in enumerate(tensors)]
+        return outputs if several else outputs[0]
+
+    def _predict(self, x: Any, index: int) -> Any:
+        if not _is_float(x):
+            return x
+        limits = tensor_of(self.ranges)[index]
+        return ops.cond(
+            _is_known(_sizes(limits))[0],
+            lambda: self._rounded(x, limits[0], limits[1]),
+            lambda: x,
+        )
+
+    def _constant(self, x: Any, low: np.float32, high: np.float32) -> Any:
+        if not _is_float(x) or high - low < FLOOR:
+            return x
+        return self._rounded(x, low, high)
+
+    def _rounded(self, x: Any, low: Any, high: Any) -> Any:
+        return self.plan.input_format.fake_activations(x, low, high)
+
+    def _learn(self, tensors: list[Any]) -> list[Any]:
+        # Sizes (-low, high) are what ranges are computed with: one operation serves
+        # both ends, and there is less to trace.
+        now = _sizes(tensor_of(self.ranges))
+        if self._begins_step():
+            before, seen = now, ops.zeros_like(now)
+        else:
+            before, seen = ops.unstack(_sizes(tensor_of(self.step)), num=2)
+        found = ops.stack([_sizes_of(x) for x in tensors])
+        finite = ops.all(ops.isfinite(found), axis=-1, keepdims=True)
+        seen = ops.maximum(seen, ops.where(finite, found, ops.zeros_like(found)))
+        new = self._moved(before, seen)
+        self.ranges.assign(_limits(new))
+        self.step.assign(_limits(ops.stack([before, seen])))
+        # Every tensor is rounded: to leave one alone would take a branch, whose
+        # gradient costs more than the rounding. What is not finite stays so.
+        grid = _limits(ops.where(_is_known(new), new, ops.maximum(found, FLOOR)))
+        return [
+            self._rounded(x, grid[i, 0], grid[i, 1]) if _is_float(x) else x
+            for i, x in enumerate(tensors)
+        ]
+
+    def _moved(self, before: Any, seen: Any) -> Any:
+        """Returns the sizes after a step that began with `before` and saw `seen`."""
+        moved = self.plan.observer.moved(before, seen)
+        moved = ops.where(_is_known(before), moved, seen)
+        return ops.where(_is_known(seen), moved, before)
+
+    def _begins_step(self) -> bool:
+        """Whether this is the first call within the outermost call that runs."""
+        running = running_call(self)
+        first = self._last_call() is not running
+        self._last_call = weakref.ref(running)
+        return first
+
+    def save_own_variables(self, store: Any) -> None:
+        """Stores the ranges, and what the last step has seen, under their names."""
+        store["ranges"] = self.ranges
+        store["step"] = self.step
+
+    def load_own_variables(self, store: Any) -> None:
+        """Restores the ranges; a dense checkpoint has none."""
+        if "ranges" in store:
+            self.ranges.assign(store["ranges"])
+        if "step" in store:
+            self.step.assign(store["step"])
+
+
+class OutputQuantizer(InputQuantizer):
+    """Fake-quantizes what leaves the model, and clips nothing of it in training.
+
+    A clipped logit has no gradient, just where it is furthest off. So the range
+    grows at once to all that a step brings, and shrinks by the moving average.
+
+    Args:
+        plan: what becomes of the layer.
+        state: the model's shared state.
+    """
+
+    def __init__(self, plan: LayerPlan, state: ModelState) -> None:
+        super().__init__(1, plan, state)
+
+    def _moved(self, before: Any, seen: Any) -> Any:
+        return ops.maximum(super()._moved(before, seen), seen)
+
+    def _rounded(self, x: Any, low: Any, high: Any) -> Any:
+        return self.plan.output_format.fake_activations(x, low, high)
+
+
+def _is_float(x: Any) -> bool:
+    return keras.backend.is_float_dtype(x.dtype)
+
+
+def _is_known(sizes: Any) -> Any:
+    """Returns, along the last axis, whether a range is wide enough to round to."""
+    return ops.sum(sizes, axis=-1, keepdims=True) >= FLOOR
+
+
+def _sizes(limits: Any) -> Any:
+    """Returns (-low, high) of (low, high); a range includes zero."""
+    return ops.abs(limits)
+
+
+def _limits(sizes: Any) -> Any:
+    """Returns (low, high) of (-low, high)."""
+    return sizes * np.array([-1.0, 1.0], np.float32)
+
+
+def _sizes_of(x: Any) -> Any:
+    """Returns the sizes of the range of `x` and 0; zeros for what is no float."""
+    if not _is_float(x):
+        return ops.zeros((2,))
+    values = ops.cast(ops.stop_gradient(x), "float32")
+    ends = _limits(ops.stack([ops.min(values), ops.max(values)]))
+    return ops.maximum(ends, 0.0)

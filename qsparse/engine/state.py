@@ -1,0 +1,267 @@
+"""State: what every compressed layer of a model shares, and where it lives.
+
+State lives in child layers: a `Compression` under each layer it changes, and one
+`ModelState` under the first of them. Plain Keras skips child layers it does not
+know when it loads a file; checkpoints, `model.weights`, optimizers, distribution
+and mixed precision treat them like any other layer.
+"""
+
+import json
+import weakref
+from dataclasses import fields
+from typing import Any
+
+import keras
+import numpy as np
+
+from qsparse.keras_compat import (
+    entry_of_call,
+    renew_compiled_functions,
+    tell_of_assignments,
+    walk_layers,
+)
+from qsparse.planning.clock import Clock
+from qsparse.planning.plan import LayerPlan
+from qsparse.planning.recipe import Recipe
+
+CHILD = "qsparse"
+SHARED = "shared"
+
+
+class ModelState(keras.layers.Layer):
+    """What the whole model shares: the recipe, the clock and two switches.
+
+    The host counts the steps. The variable `clock` gets their number where somebody
+    may read it, at the end of an epoch: on some backends a variable that is assigned
+    to stops the device. A file is written from the host's clock, so it is right at
+    whatever step it is saved. What others assign to the variables, as `set_weights`
+    does, is noticed and taken over.
+
+    The switches are read when a model is traced, so that a phase costs nothing while
+    it is off. Turning one has every model traced anew that these layers were traced
+    in.
+
+    Attributes:
+        recipe: the `Recipe` in force.
+        clock: int32 `(5,)`: a `Clock`, as `Clock.to_list` writes it.
+        quantizing: bool scalar, whether fake quantization is on, for files and
+            `get_weights`. The switch itself is `fake_quantizes`.
+        progress: float32 scalar, how much of the pruning phase was over at the last
+            selection of masks, in [0, 1].
+        fake_quantizes: whether fake quantization is on.
+        statistics_frozen: whether normalizations train with moving statistics.
+        fitting: whether a step of `fit` runs now. It is read where a model is called
+            that hands no `training` on to its layers, when that call is traced.
+        members: the compressions that share this state, as far as they exist.
+        left_out: layers that a recipe could compress, and was told to leave.
+        callers: models that were called with these layers in them.
+        seen: layers that were there, and built, when the recipe was attached.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__(name="state", trainable=False)
+        self.recipe = recipe
+        self.fitting = False
+        self.fake_quantizes = self.statistics_frozen = False
+        self.callers: weakref.WeakSet[keras.Model] = weakref.WeakSet()
+        self.members: weakref.WeakSet[Compression] = weakref.WeakSet()
+        self.left_out: weakref.WeakSet[keras.layers.Layer] = weakref.WeakSet()
+        self.seen: weakref.WeakSet[keras.layers.Layer] = weakref.WeakSet()
+        self.clock = self.add_weight(
+            name="clock",
+            shape=(5,),
+            dtype="int32",
+            initializer="zeros",
+            trainable=False,
+        )
+        self._time = Clock()
+        self._stored: tuple[int, ...] = ()
+        self.store_time()
+        self.quantizing = self.add_weight(
+            name="quantizing",
+            shape=(),
+            dtype="bool",
+            initializer="zeros",
+            trainable=False,
+        )
+        self.progress = self.add_weight(
+            name="progress",
+            shape=(),
+            dtype="float32",
+            initializer="zeros",
+            trainable=False,
+        )
+        tell_of_assignments(self.clock, self._notice_time)
+        tell_of_assignments(self.quantizing, self._notice_switch)
+        self.built = True
+
+    def time(self) -> Clock:
+        """Returns what the clock shows."""
+        return self._time
+
+    def set_time(self, clock: Clock) -> None:
+        """Sets the clock, and the variable."""
+        self._time = clock
+        self.store_time()
+
+    def advance(self, step: int) -> None:
+        """Sets the clock to a step, on the host only."""
+        self._time = self._time._replace(step=step)
+
+    def store_time(self) -> None:
+        """Lets the variable hold what the clock shows."""
+        values = tuple(self._time.to_list())
+        if values != self._stored:
+            self._stored = values
+            self.clock.assign(values)
+
+    def turn(self, fake_quantizes: bool, statistics_frozen: bool) -> None:
+        """Turns the switches, and has everything traced anew if one of them moves."""
+        wanted = fake_quantizes, statistics_frozen
+        if wanted == (self.fake_quantizes, self.statistics_frozen):
+            return
+        moves = fake_quantizes != self.fake_quantizes
+        self.fake_quantizes, self.statistics_frozen = wanted
+        if moves:
+            self.quantizing.assign(fake_quantizes)
+        for model in list(self.callers):
+            renew_compiled_functions(model)
+
+    def _read(self, values: Any) -> Clock:
+        prunes, quantizes = self.recipe.pattern is not None, self.recipe.quantize
+        return Clock.from_saved(values, prunes, quantizes)
+
+    def _notice_time(self) -> None:
+        # Not every assignment is news: `fit` on JAX hands back what it was given.
+        values = tuple(int(value) for value in self.clock.numpy())
+        if values != self._stored:
+            self._time, self._stored = self._read(values), values
+
+    def _notice_switch(self) -> None:
+        self.turn(bool(self.quantizing.numpy()), self.statistics_frozen)
+
+    @property
+    def begun(self) -> bool:
+        """Whether the clock runs: started here, or restored from a file."""
+        return self.time().begun
+
+    def save_own_variables(self, store: Any) -> None:
+        """Stores the recipe beside the variables, so that a file explains itself."""
+        text = json.dumps(self.recipe.to_dict()).encode()
+        store["recipe"] = np.frombuffer(text, dtype=np.uint8)
+        store["clock"] = np.array(self._time.to_list(), np.int32)
+        store["quantizing"] = self.quantizing
+        store["progress"] = self.progress
+
+    def load_own_variables(self, store: Any) -> None:
+        """Restores clock and switch; a dense checkpoint has neither.
+
+        Raises:
+            ValueError: if the file was written with another recipe.
+        """
+        if "recipe" in store:
+            saved = Recipe.from_dict(json.loads(np.asarray(store["recipe"]).tobytes()))
+            different = sorted(
+                f.name
+                for f in fields(Recipe)
+                if f.name != "exclude"
+                and getattr(saved, f.name) != getattr(self.recipe, f.name)
+            )
+            if different:
+                raise ValueError(
+                    "This file was saved with another recipe than the model carries: "
+                    f"{', '.join(different)} differ. Attach the recipe of the file "
+                    "(qsparse.load_weights does), or start from its stripped weights."
+                )
+        if "clock" in store:
+            self.set_time(self._read(store["clock"]))
+            self.quantizing.assign(store["quantizing"])
+        if "progress" in store:
+            self.progress.assign(store["progress"])
+
+
+class _Reference:
+    """Holds a layer without Keras tracking it, or walking into it, as a child."""
+
+    def __init__(self, layer: ModelState) -> None:
+        self.layer = layer
+
+
+class Compression(keras.layers.Layer):
+    """The child of a compressed layer: what it does to its inputs and outputs.
+
+    Args:
+        plan: what becomes of the layer.
+        state: the model's shared state.
+        **settings: passed on to `keras.layers.Layer`.
+
+    Attributes:
+        plan: what becomes of the layer.
+        output_quantizer: what fake-quantizes the layer's output, where that leaves
+            the model; else None.
+    """
+
+    output_quantizer: "Compression | None" = None
+
+    def __init__(self, plan: LayerPlan, state: ModelState, **settings: Any) -> None:
+        super().__init__(name=CHILD, trainable=False, dtype="float32", **settings)
+        self.plan = plan
+        self._reference = _Reference(state)
+
+    def state(self) -> ModelState:
+        """Returns the model's shared state.
+
+        A method, because Keras walks every attribute that is a layer when it
+        loads a file, and would find the state in many places.
+        """
+        return self._reference.layer
+
+    def note_caller(self) -> None:
+        """Remembers which model is called: it is traced anew when a switch turns."""
+        caller = entry_of_call(self)
+        if isinstance(caller, keras.Model):
+            self.state().callers.add(caller)
+
+    def quantize_inputs(self, inputs: Any) -> Any:
+        """Returns what the layer computes with instead of `inputs`."""
+        raise NotImplementedError
+
+    def quantize_outputs(self, outputs: Any) -> Any:
+        """Returns what leaves the layer instead of `outputs`."""
+        quantizer = self.output_quantizer
+        return outputs if quantizer is None else quantizer(outputs)
+
+    def freeze(self, on_grid: bool = True) -> None:
+        """Fixes everything to what it is now, as constants of a traced graph.
+
+        Args:
+            on_grid: whether weights are rounded to int8 even if training did not
+                begin to.
+        """
+        raise NotImplementedError
+
+    def thaw(self) -> None:
+        """Undoes `freeze`."""
+        raise NotImplementedError
+
+    def detach(self) -> None:
+        """Leaves the layer as plain Keras would compute it from here on."""
+        raise NotImplementedError
+
+
+def compression_of(layer: keras.layers.Layer) -> Compression | None:
+    """Returns the compression child of a layer, or None."""
+    child = getattr(layer, CHILD, None)
+    return child if isinstance(child, Compression) else None
+
+
+def compressions(model: keras.Model) -> list[Compression]:
+    """Returns the compression children of all layers of a model, depth first."""
+    children = (compression_of(layer) for _, layer in walk_layers(model))
+    return [child for child in children if child is not None]
+
+
+def state_of(model: keras.Model) -> ModelState | None:
+    """Returns the state that a model's layers share, or None if it has no recipe."""
+    found = compressions(model)
+    return found[0].state() if found else None

@@ -1,0 +1,1 @@
+"""What a recipe makes of a model, before any layer is touched."""

@@ -1,0 +1,290 @@
+"""The plan: what a recipe makes of each layer of a model, decided in one place.
+
+`resolve` answers for every layer that has weights or would get quantizers: its
+pattern, sparsity, criterion, estimator and formats, or why it is left alone.
+Attaching executes the plan, `coverage` prints it, and a file holds what its layers
+were compressed with.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import keras
+
+from qsparse.keras_compat import own_kernel
+from qsparse.methods import REGISTRIES
+from qsparse.methods.allocation import Kernel
+from qsparse.planning.layouts import KernelLayout, kernel_layout
+from qsparse.planning.recipe import Recipe
+from qsparse.planning.targets import INT8_JOINS, NORMS, QUANTIZABLE, Survey
+
+# What a plan holds of a recipe for each layer, and the registry that names it.
+_METHODS = {
+    "pattern": "pattern",
+    "criterion": "criterion",
+    "estimator": "estimator",
+    "weight_format": "format",
+    "input_format": "format",
+    "output_format": "format",
+    "observer": "observer",
+}
+
+
+class Matrix(NamedTuple):
+    """One matrix of weights of a layer; most layers have one, their kernel.
+
+    Attributes:
+        name: the variable's name, like "kernel" or "recurrent_kernel".
+        shape: its shape.
+        is_kernel: whether it is what a layer multiplies its inputs by, and so what a
+            mask lies on.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    is_kernel: bool
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """What becomes of one layer.
+
+    Attributes:
+        path: where the layer lies in the model, like "backbone/block_1/conv".
+        kind: the layer's class name.
+        matrices: its weights that count; see `qsparse.Coverage`.
+        layout: how its kernel lies in memory; None if it has no known one.
+        pattern: the pattern of its mask; None where the kernel stays dense.
+        sparsity: share of zeros at the end of pruning, in [0, 1); 0 if dense.
+        criterion: what scores the weights; None if dense.
+        estimator: how the gradient meets the mask; None if dense.
+        weight_format: what the kernel is rounded to; None for float.
+        input_format: what the layer's inputs are rounded to; None for float.
+        output_format: the same for outputs that leave the model; else None.
+        observer: how the ranges of inputs and outputs are found; None for float.
+        freezes_statistics: whether it is a normalization whose statistics freeze.
+        reason: why the kernel is not pruned; empty if it is.
+    """
+
+    path: str
+    kind: str
+    matrices: tuple[Matrix, ...] = ()
+    layout: KernelLayout | None = None
+    pattern: Any = None
+    sparsity: float = 0.0
+    criterion: Any = None
+    estimator: Any = None
+    weight_format: Any = None
+    input_format: Any = None
+    output_format: Any = None
+    observer: Any = None
+    freezes_statistics: bool = False
+    reason: str = ""
+
+    @property
+    def prunes(self) -> bool:
+        """Whether the kernel gets a mask."""
+        return self.pattern is not None
+
+    @property
+    def quantizes(self) -> bool:
+        """Whether the layer computes in a format when quantization is on."""
+        return self.input_format is not None
+
+    @property
+    def compresses(self) -> bool:
+        """Whether attaching changes the layer."""
+        return self.prunes or self.quantizes or self.freezes_statistics
+
+    def adding(self, other: "LayerPlan") -> "LayerPlan":
+        """Returns this plan with what only `other` has.
+
+        Args:
+            other: a plan of the same layer, by a recipe that adds to this one's.
+        """
+        names = ["layout"] if self.layout is None else []
+        if not self.prunes:
+            names += ["pattern", "sparsity", "criterion", "estimator", "reason"]
+        if not self.quantizes:
+            names += ["weight_format", "input_format", "output_format", "observer"]
+        changes = {name: getattr(other, name) for name in names}
+        freezes = self.freezes_statistics or other.freezes_statistics
+        return replace(self, **changes, freezes_statistics=freezes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns what a file has to hold, JSON-ready: methods and sparsity."""
+        methods = {
+            name: None if method is None else REGISTRIES[kind].to_dict(method)
+            for name, kind in _METHODS.items()
+            for method in [getattr(self, name)]
+        }
+        return {**methods, "sparsity": self.sparsity}
+
+    def with_saved(self, saved: Mapping[str, Any]) -> "LayerPlan":
+        """Returns the plan of a layer in a file: this one's place, that one's methods.
+
+        Args:
+            saved: what `to_dict` wrote.
+
+        Raises:
+            ValueError: if it is not that, or names a method that is not registered.
+        """
+        is_plan = isinstance(saved, Mapping) and _METHODS.keys() <= saved.keys()
+        if not is_plan or not isinstance(saved.get("sparsity"), float):
+            raise ValueError(f"{saved!r} is no plan.")
+        methods: dict[str, Any] = {
+            name: None if saved[name] is None else REGISTRIES[kind].get(saved[name])
+            for name, kind in _METHODS.items()
+        }
+        if (methods["pattern"] is None) == self.prunes:
+            raise ValueError(f"{saved!r} does not go with the mask beside it.")
+        return replace(self, **methods, sparsity=saved["sparsity"])
+
+
+class Planned(NamedTuple):
+    """A layer and its plan."""
+
+    layer: keras.layers.Layer
+    plan: LayerPlan
+
+
+def resolve(model: keras.Model, recipe: Recipe) -> tuple[LayerPlan, ...]:
+    """Returns what a recipe would make of each layer, without touching any.
+
+    Args:
+        model: any built Keras model, compressed or not.
+        recipe: the recipe.
+
+    Returns:
+        One plan for every layer that has weights that count, or whose inputs are
+        quantized, or whose statistics freeze; in the model's order.
+    """
+    return tuple(plan for _, plan in planned(model, recipe))
+
+
+def planned(model: keras.Model, recipe: Recipe) -> list[Planned]:
+    """Returns what `resolve` does, with the layers."""
+    planner = _Planner(model, recipe)
+    plans = [
+        Planned(layer, planner.plan(path, layer))
+        for path, layer in [(model.name, model), *planner.survey.layers]
+    ]
+    plans = [item for item in plans if item.plan.compresses or item.plan.matrices]
+    return _allocated(plans, recipe)
+
+
+def plan_of(
+    model: keras.Model, recipe: Recipe, pruned: Mapping[keras.layers.Layer, bool]
+) -> list[Planned]:
+    """Returns the plans of layers that a file holds compressed, whatever fits a recipe.
+
+    Args:
+        model: the model that the file was loaded into.
+        recipe: the recipe of the file.
+        pruned: the compressed layers -> whether they have a mask.
+    """
+    planner = _Planner(model, recipe)
+    plans = []
+    for path, layer in planner.survey.layers:
+        if layer in pruned:
+            plan = planner.compressed(path, layer, pruned[layer])
+        elif isinstance(layer, NORMS) and not recipe.excludes(path):
+            # A normalization has nothing of its own to store.
+            plan = planner.plan(path, layer)
+        else:
+            continue
+        plans.append(Planned(layer, plan))
+    return _allocated([item for item in plans if item.plan.compresses], recipe)
+
+
+def _allocated(plans: Sequence[Planned], recipe: Recipe) -> list[Planned]:
+    """Gives each pruned layer its share of the recipe's sparsity."""
+    kernels = [
+        Kernel(plan.path, plan.layout.canonical_shape)
+        for _, plan in plans
+        if plan.prunes and plan.layout is not None
+    ]
+    if not kernels:
+        return list(plans)
+    shares = iter(recipe.allocation.allocate(kernels, recipe.sparsity or 0.0))
+    return [
+        item._replace(plan=replace(item.plan, sparsity=_final(item.plan, next(shares))))
+        if item.plan.prunes
+        else item
+        for item in plans
+    ]
+
+
+def _final(plan: LayerPlan, share: float) -> float:
+    return plan.pattern.final_sparsity(share)
+
+
+class _Planner:
+    """Makes plans of layers, one by one.
+
+    Args:
+        model: the model they are in.
+        recipe: the recipe.
+    """
+
+    def __init__(self, model: keras.Model, recipe: Recipe) -> None:
+        self.survey = Survey(model, recipe)
+        self._recipe = recipe
+        self._matrices: dict[int, list[keras.Variable]] = {}
+        for _, layer, variable in self.survey.matrices():
+            self._matrices.setdefault(id(layer), []).append(variable)
+
+    def plan(self, path: str, layer: keras.layers.Layer) -> LayerPlan:
+        """Returns the plan of a layer; its sparsity is allocated later."""
+        recipe, survey = self._recipe, self.survey
+        bare = self._bare(path, layer)
+        reason = survey.why_not_pruned(path, layer) or ""
+        if recipe.excludes(path) or not layer.built:
+            return replace(bare, reason=reason)
+        if survey.why_untouched(layer) is not None:
+            return replace(bare, reason=reason)
+        if isinstance(layer, QUANTIZABLE):
+            return replace(self.compressed(path, layer, not reason), reason=reason)
+        if isinstance(layer, INT8_JOINS):
+            return replace(self.compressed(path, layer, False), reason=reason)
+        freezes = isinstance(layer, NORMS) and recipe.freezes_statistics()
+        return replace(bare, freezes_statistics=freezes, reason=reason)
+
+    def compressed(
+        self, path: str, layer: keras.layers.Layer, prunes: bool
+    ) -> LayerPlan:
+        """Returns the plan of a compressed layer, whatever speaks against it."""
+        recipe, plan = self._recipe, self._bare(path, layer)
+        if prunes:
+            plan = replace(
+                plan,
+                pattern=recipe.pattern,
+                criterion=recipe.criterion,
+                estimator=recipe.estimator,
+            )
+        if recipe.quantize:
+            kernel = isinstance(layer, QUANTIZABLE)
+            plan = replace(
+                plan,
+                weight_format=recipe.format if kernel else None,
+                input_format=recipe.format,
+                output_format=recipe.format if self.survey.leaves(layer) else None,
+                observer=recipe.observer,
+            )
+        return plan
+
+    def _bare(self, path: str, layer: keras.layers.Layer) -> LayerPlan:
+        kernel = own_kernel(layer)
+        matrices = tuple(
+            Matrix(variable.name, tuple(variable.shape), variable is kernel)
+            for variable in self._matrices.get(id(layer), [])
+        )
+        known = isinstance(layer, QUANTIZABLE) and layer.built
+        untouched = not known or self.survey.why_untouched(layer) is not None
+        return LayerPlan(
+            path=path,
+            kind=type(layer).__name__,
+            matrices=matrices,
+            layout=None if untouched else kernel_layout(layer),
+        )

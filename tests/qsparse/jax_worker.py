@@ -1,0 +1,93 @@
+"""Trains, saves, loads and strips on the JAX backend; run by `test_jax`."""
+
+import sys
+
+import jax
+import keras
+import numpy as np
+
+import qsparse
+from qsparse.callbacks import Prune, PruneThenQuantize
+from qsparse.engine.compressor import compressed_layers, state_of
+from qsparse.recipes import fashion_mnist
+from qsparse.recipes.resnet import resnet
+
+keras.utils.set_random_seed(0)
+(x, y), _ = fashion_mnist.load_normalized()
+x, y = x[::20], y[::20]
+model = resnet(widths=(16, 32))
+model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+history = model.fit(
+    x, y, batch_size=50, epochs=4, verbose=0, callbacks=[PruneThenQuantize()]
+).history
+assert history["phase"] == [1.0, 1.0, 3.0, 3.0], history
+# A shortcut has 8 blocks for 4 tiles of outputs: it loses 4 of them, not 6.
+assert abs(history["sparsity"][-1] - (0.75 * 1120 - 2) / 1120) < 1e-6, history
+assert history["sparsity"][0] < history["sparsity"][1]
+for layer in compressed_layers(model):
+    mask = layer.canonical_mask()
+    kernel = np.asarray(layer.effective_kernel())
+    assert mask is None or (layer.layout.canonical(kernel)[~mask] == 0).all()
+    low, high = layer.input_quantizer.ranges.numpy()[0]
+    assert low <= 0.0 < high
+
+clock = state_of(model).time()
+assert clock.step == 4 * len(x) // 50 - 1, clock
+assert state_of(model).clock.numpy().tolist() == clock.to_list()
+# What the optimizer is given is added up: weights do not move at a rate of 0.
+tapped = resnet(widths=(16, 32))
+tapped.compile(keras.optimizers.SGD(0.0), model.loss)
+late = {"prune_from": 900, "prune_until": 999, "total_steps": 1000}
+recipe = {"criterion": "saliency", "estimator": "ste", "freeze_statistics_from": None}
+tapped.fit(
+    *(x[:100], y[:100]),
+    batch_size=50,
+    shuffle=False,
+    verbose=0,
+    callbacks=[Prune("unstructured", 0.5, **recipe, **late)],
+)
+trained, others = tapped.trainable_variables, tapped.non_trainable_variables
+
+
+def loss_of(values, rows):
+    logits, _ = tapped.stateless_call(
+        values, [v.value for v in others], x[rows], training=True
+    )
+    return tapped.loss(y[rows], logits)
+
+
+summed = [0.0 for _ in trained]
+for rows in (slice(0, 50), slice(50, 100)):
+    found = jax.grad(loss_of)([v.value for v in trained], rows)
+    summed = [a + np.asarray(b) for a, b in zip(summed, found, strict=True)]
+for layer in compressed_layers(tapped):
+    index = next(i for i, v in enumerate(trained) if v is layer.gradient_sum.kernel)
+    np.testing.assert_allclose(
+        layer.gradient_sum.value(), summed[index], rtol=1e-3, atol=1e-6
+    )
+qsparse.strip(tapped)
+tapped.compile("adam", model.loss)
+now = Prune("unstructured", 0.5, criterion="saliency", prune_from=0.25)
+history = tapped.fit(x, y, batch_size=50, epochs=2, verbose=0, callbacks=[now]).history
+assert abs(history["sparsity"][-1] - 0.5) < 1e-3, history
+qsparse.strip(tapped)
+assert type(tapped.optimizer) is keras.optimizers.Adam
+
+expected = model.predict(x, verbose=0)
+state_of(model).quantizing.assign(False)
+assert (model.predict(x, verbose=0) != expected).any()
+state_of(model).quantizing.assign(True)
+np.testing.assert_array_equal(model.predict(x, verbose=0), expected)
+model.save(sys.argv[1])
+again = qsparse.load_model(sys.argv[1])
+np.testing.assert_array_equal(again.predict(x, verbose=0), expected)
+try:
+    qsparse.export(again, sys.argv[1] + ".tflite", x)
+except ValueError as error:
+    assert "set KERAS_BACKEND=tensorflow" in str(error), error
+else:
+    raise AssertionError("exported on JAX")
+qsparse.strip(model)
+assert type(model.get_layer("stem")) is keras.layers.Conv2D
+assert keras.backend.backend() == "jax"
+print("trained on JAX")
