@@ -12,7 +12,7 @@ import numpy as np
 
 from qsparse.tflite_export.files.cut_out import cut_out
 from qsparse.tflite_export.files.model_file import ModelFile
-from qsparse.tflite_export.files.source import read_model
+from qsparse.tflite_export.files.source import read_source
 from qsparse.tflite_export.runtime.cpu import cpu_name, xnnpack_isa
 from qsparse.tflite_export.runtime.interpreter import (
     MOST_THREADS,
@@ -93,7 +93,7 @@ def benchmark(
     check_arguments(threads=threads, rounds=rounds)
     file = ModelFile(model)
     name = name or Path(file.name).name
-    _, contents = read_model(model)
+    _, contents = read_source(model)
     with one_core(threads == 1) as pinned:
         runners = {
             "xnnpack": plain_interpreter(contents, threads),

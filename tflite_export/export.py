@@ -25,7 +25,7 @@ from qsparse.tflite_export.graph.freeze import freeze
 from qsparse.tflite_export.graph.samples import collect
 from qsparse.tflite_export.parity.beside_keras import coarse_inputs, compare_with_keras
 from qsparse.tflite_export.parity.fidelity import LEAST_SQNR, USUAL_SQNR
-from qsparse.tflite_export.parity.outputs import compare, coverage, float_ops, sizes
+from qsparse.tflite_export.parity.outputs import compare, count_macs, float_ops, sizes
 from qsparse.tflite_export.parity.tensor_map import map_tensors
 from qsparse.tflite_export.parity.trained import (
     FOLDED,
@@ -164,7 +164,10 @@ def export(
             "precision": precision,
             "target": target,
             "ranges": counts,
-            "layers": [match.to_dict() for match in matches],
+            "layers": [
+                match.to_dict() | {"plan": layer.plan.to_dict()}
+                for match, layer in zip(matches, trained, strict=True)
+            ],
             "tensors": [
                 [of, None if name is None else renamed.get(name, name)]
                 for of, name in tensors
@@ -190,7 +193,7 @@ def export(
     doubts += given.constant()
     if counts["calibrated"]:
         doubts += given.few()
-    macs, int8_share = coverage(file)
+    macs, int8_share = count_macs(file)
     raw, zipped = sizes(contents)
     write_whole(destination, contents)
     for text in doubts:

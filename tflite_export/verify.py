@@ -16,8 +16,8 @@ from qsparse.tflite_export.parity.difference import (
 )
 from qsparse.tflite_export.parity.fidelity import LEAST_SQNR, Fidelity
 from qsparse.tflite_export.parity.kept_weights import LayerWeights, compare_weights
-from qsparse.tflite_export.parity.outputs import coverage, float_ops
-from qsparse.tflite_export.parity.pairing import Pair, pair, read_model
+from qsparse.tflite_export.parity.outputs import count_macs, float_ops
+from qsparse.tflite_export.parity.pairing import Pair, load_keras, pair
 from qsparse.tflite_export.parity.sides import Side, compare_sides
 from qsparse.tflite_export.parity.tensors import compare_tensors
 from qsparse.tflite_export.parity.trained import LOST
@@ -68,7 +68,7 @@ class Verification:
         delegate_differences: output values our delegate computes in another way than
             XNNPACK.
         changed_ranges: trained ranges that are not those of the file.
-        work: coverage in MACs.
+        work: count_macs in MACs.
         max_lsb: bound on the accumulated difference, or None.
         min_sqnr: least SQNR of an output against the Keras model, in dB.
         data_warnings: what makes the data a poor proof.
@@ -208,7 +208,7 @@ def verify_file(
     if not isinstance(model, keras.Model):
         check_order(model, path)
     file = ModelFile(path)
-    loaded = model if isinstance(model, keras.Model) else read_model(os.fspath(model))
+    loaded = model if isinstance(model, keras.Model) else load_keras(os.fspath(model))
     both = pair(loaded, file, data, max(samples, accuracy_samples))
     weights = compare_weights(both)
     sides, fidelity, wrong = compare_sides(both, _by_output(both, labels))
@@ -256,7 +256,7 @@ def _by_output(
 
 
 def _work(file: ModelFile) -> Work:
-    macs, int8 = coverage(file)
+    macs, int8 = count_macs(file)
     layers = {op.index: op.macs for op, _ in file.int8_layers() if op.name in CLAIMABLE}
     plan = read_plan(file.to_bytes())
     claimed = sum(layers.get(int(e["node"]), 0) for e in plan if e["claimed"])

@@ -280,11 +280,11 @@ def export_mode(model: keras.Model, on_grid: bool = True) -> Iterator[None]:
     children = compressions(model)
     try:
         for child in children:
-            child.freeze(on_grid)
+            child.fix(on_grid)
         yield
     finally:
         for child in children:
-            child.thaw()
+            child.release()
 
 
 def _check_whole(model: keras.Model) -> None:

@@ -24,7 +24,7 @@ from qsparse.planning.targets import changed_by_keras
 
 
 @dataclass(frozen=True)
-class FrozenKernel:
+class FixedKernel:
     """A kernel as an export takes it; arrays have the shape it has in the layer.
 
     Attributes:
@@ -68,7 +68,7 @@ class KernelCompression(Compression):
     ) -> None:
         super().__init__(plan, state)
         self._owner: Any = weakref.ref(layer)
-        self.frozen: FrozenKernel | None = None
+        self.fixed: FixedKernel | None = None
         self._stand_in: Any = None
         self.mask_variable: Any = None
         self.input_quantizer: InputQuantizer | None = None
@@ -147,8 +147,8 @@ class KernelCompression(Compression):
         state = self.state()
         if self._stand_in is not None:
             kernel = self._stand_in
-        elif self.frozen is not None:
-            kernel = ops.convert_to_tensor(self.frozen.values)
+        elif self.fixed is not None:
+            kernel = ops.convert_to_tensor(self.fixed.values)
         else:
             kernel = self._compressed(tensor_of(self._master), state)
         dtype = autocast_dtype()
@@ -228,7 +228,7 @@ class KernelCompression(Compression):
         mask = self.canonical_mask()
         return None if mask is None else self.layout.litert(mask)
 
-    def freeze(self, on_grid: bool = True) -> None:
+    def fix(self, on_grid: bool = True) -> None:
         """Fixes kernel and ranges to what they are now.
 
         Done before a graph is traced, where variables have no value yet.
@@ -252,19 +252,19 @@ class KernelCompression(Compression):
         else:
             values = self.master() if mask is None else self.master() * mask
         kernel = self.layout.kernel
-        self.frozen = FrozenKernel(
+        self.fixed = FixedKernel(
             kernel(values),
             None if integers is None else kernel(integers),
             None if mask is None else kernel(mask),
         )
         for quantizer in self._quantizers():
-            quantizer.freeze()
+            quantizer.fix()
 
-    def thaw(self) -> None:
-        """Undoes `freeze`."""
-        self.frozen = None
+    def release(self) -> None:
+        """Undoes `fix`."""
+        self.fixed = None
         for quantizer in self._quantizers():
-            quantizer.thaw()
+            quantizer.release()
 
     def _quantizers(self) -> list[Compression]:
         both = (self.input_quantizer, self.output_quantizer)

@@ -31,10 +31,10 @@ class FrozenStatistics(Compression):
         """Returns the inputs: they are folded away, and quantized elsewhere."""
         return inputs
 
-    def freeze(self, on_grid: bool = True) -> None:
+    def fix(self, on_grid: bool = True) -> None:
         """A traced graph predicts, and holds the moving statistics anyway."""
 
-    def thaw(self) -> None:
+    def release(self) -> None:
         """Nothing was frozen."""
 
     def detach(self) -> None:

@@ -46,7 +46,7 @@ class InputQuantizer(Compression):
         # Of the step that is running: the ranges it began with, and what it has seen.
         self.step = self._add_limits("step", (2, count, 2))
         self._last_call: Any = lambda: None
-        self._frozen: np.ndarray | None = None
+        self._fixed: np.ndarray | None = None
         self.built = True
 
     def _add_limits(self, name: str, shape: tuple[int, ...]) -> keras.Variable:
@@ -62,17 +62,17 @@ class InputQuantizer(Compression):
         """Fake-quantizes what flows into the layer."""
         return self(inputs)
 
-    def freeze(self, on_grid: bool = True) -> None:
+    def fix(self, on_grid: bool = True) -> None:
         """Fixes the ranges to what they are now."""
-        self._frozen = self.ranges.numpy()
+        self._fixed = self.ranges.numpy()
         if self.output_quantizer is not None:
-            self.output_quantizer.freeze()
+            self.output_quantizer.fix()
 
-    def thaw(self) -> None:
-        """Undoes `freeze`."""
-        self._frozen = None
+    def release(self) -> None:
+        """Undoes `fix`."""
+        self._fixed = None
         if self.output_quantizer is not None:
-            self.output_quantizer.thaw()
+            self.output_quantizer.release()
 
     def detach(self) -> None:
         """Nothing stays behind: activations are float again."""
@@ -84,8 +84,8 @@ class InputQuantizer(Compression):
             training = self.state().fitting
         several = isinstance(inputs, list | tuple)
         tensors = list(inputs) if several else [inputs]
-        if self._frozen is not None:
-            pairs = zip(tensors, self._frozen, strict=True)
+        if self._fixed is not None:
+            pairs = zip(tensors, self._fixed, strict=True)
             outputs = [self._constant(x, *limits) for x, limits in pairs]
         elif not self.state().fake_quantizes:
             outputs = tensors

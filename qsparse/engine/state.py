@@ -231,7 +231,7 @@ class Compression(keras.layers.Layer):
         quantizer = self.output_quantizer
         return outputs if quantizer is None else quantizer(outputs)
 
-    def freeze(self, on_grid: bool = True) -> None:
+    def fix(self, on_grid: bool = True) -> None:
         """Fixes everything to what it is now, as constants of a traced graph.
 
         Args:
@@ -240,8 +240,8 @@ class Compression(keras.layers.Layer):
         """
         raise NotImplementedError
 
-    def thaw(self) -> None:
-        """Undoes `freeze`."""
+    def release(self) -> None:
+        """Undoes `fix`."""
         raise NotImplementedError
 
     def detach(self) -> None:

@@ -10,7 +10,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from qsparse.tflite_export.files.model_parts import INT4, Executed, Op, Tensor, executed
 from qsparse.tflite_export.files.plain_text import decode
-from qsparse.tflite_export.files.source import IDENTIFIER, read_model
+from qsparse.tflite_export.files.source import IDENTIFIER, read_source
 from qsparse.tflite_export.files.subgraph_reader import SubgraphReader
 
 METADATA_NAME = "qsparse"
@@ -39,7 +39,7 @@ class ModelFile:
             ValueError: not a .tflite file, or a damaged one; names the file.
             FileNotFoundError: no such file.
         """
-        self.name, model = read_model(source)
+        self.name, model = read_source(source)
         contents = bytearray(model)
         try:
             self.model = schema.ModelT.InitFromPackedBuf(contents)

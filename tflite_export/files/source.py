@@ -8,7 +8,7 @@ from qsparse.tflite_export.files.qsp import is_packed, unpack_bytes
 IDENTIFIER = b"TFL3"
 
 
-def read_model(source: str | os.PathLike | bytes) -> tuple[str, bytes]:
+def read_source(source: str | os.PathLike | bytes) -> tuple[str, bytes]:
     """Reads a model into memory.
 
     Args:

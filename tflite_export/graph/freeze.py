@@ -12,7 +12,7 @@ from tensorflow.python.framework.convert_to_constants import (
     convert_variables_to_constants_v2_as_graph,
 )
 
-from qsparse.engine.kernel import FrozenKernel, KernelCompression, compressed_layers
+from qsparse.engine.kernel import FixedKernel, KernelCompression, compressed_layers
 from qsparse.keras_compat import walk_layers
 from qsparse.tflite_export.graph.fold import fold_constants
 from qsparse.tflite_export.graph.graph import LARGE, Graph, LayerKernel
@@ -56,21 +56,21 @@ def freeze(
     # Large weights are arguments of the trace: converted to constants by TensorFlow,
     # they would take ten times their memory. Compressed kernels are, too: the argument
     # that a constant was says whose weights it holds.
-    frozen_layers = [
-        (layer, layer.frozen)
+    fixed_kernels = [
+        (layer, layer.fixed)
         for layer in compressed_layers(model)
-        if layer.frozen is not None
+        if layer.fixed is not None
     ]
     large = [weight for weight in model.weights if math.prod(weight.shape) > LARGE]
     try:
         try:
             concrete, output_names, layers = _trace(
-                model, specs, structure, large, frozen_layers
+                model, specs, structure, large, fixed_kernels
             )
         except Exception:  # a layer may want the value of a weight at once
             large = []
             concrete, output_names, layers = _trace(
-                model, specs, structure, large, frozen_layers
+                model, specs, structure, large, fixed_kernels
             )
     except Exception as error:
         shapes = ", ".join(f"{n}: {tuple(s.shape)}" for n, s in specs.items())
@@ -89,13 +89,13 @@ def freeze(
     placeholders = [tensor.op.name for tensor in frozen.inputs]
     inputs = dict(zip(specs, placeholders, strict=False))
     values = [weight.numpy() for weight in large]
-    values += [kernel.values for _, kernel in frozen_layers]
+    values += [kernel.values for _, kernel in fixed_kernels]
     names = placeholders[len(specs) :]
     weights = dict(zip(names, values, strict=True))
     kernels = {
         name: LayerKernel(layer.path_in_model, kernel.integers, kernel.mask)
         for name, (layer, kernel) in zip(
-            names[len(large) :], frozen_layers, strict=True
+            names[len(large) :], fixed_kernels, strict=True
         )
     }
     graph = Graph(graph_def, inputs, outputs, weights, kernels, layers)
@@ -117,7 +117,7 @@ def _trace(
     specs: dict[str, tf.TensorSpec],
     structure: Any,
     weights: list[keras.Variable],
-    kernels: list[tuple[KernelCompression, FrozenKernel]],
+    kernels: list[tuple[KernelCompression, FixedKernel]],
 ) -> tuple[Any, list[str], dict[str, str]]:
     """Returns the concrete function of a model's call, and what its parts are.
 

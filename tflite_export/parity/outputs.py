@@ -91,7 +91,7 @@ def compare(
     )
 
 
-def coverage(file: ModelFile) -> tuple[int, float]:
+def count_macs(file: ModelFile) -> tuple[int, float]:
     """Returns the MACs of one invocation and the share of them done in int8.
 
     With integer weights LiteRT rounds float activations as they come and multiplies in

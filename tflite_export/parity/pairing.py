@@ -63,7 +63,7 @@ class Pair:
     changed_ranges: list[str]
 
 
-def read_model(path: str | Path) -> keras.Model:
+def load_keras(path: str | Path) -> keras.Model:
     """Loads a .keras file without running any code that is in it.
 
     Args:

@@ -20,6 +20,7 @@ import keras
 import numpy as np
 
 from qsparse.engine.compressor import compressed_layers
+from qsparse.planning.plan import LayerPlan
 from qsparse.tflite_export.files.model_file import ModelFile
 from qsparse.tflite_export.files.model_parts import CHANNEL_AXIS, Op, Tensor
 from qsparse.tflite_export.graph.graph import Graph
@@ -37,19 +38,27 @@ CHANGED, LOST = "changed", "lost"
 
 @dataclass(frozen=True)
 class TrainedLayer:
-    """A compressed layer.
+    """A compressed layer: its plan, and what training made of it.
 
     Attributes:
-        path: path of the layer.
-        pattern: text form of the pattern; None if the layer is not pruned.
+        plan: the plan.
         weights: number of weights.
         masked: share of them the mask removed, 0 to 1.
     """
 
-    path: str
-    pattern: str | None
+    plan: LayerPlan
     weights: int
     masked: float
+
+    @property
+    def path(self) -> str:
+        """Path of the layer."""
+        return self.plan.path
+
+    @property
+    def pattern(self) -> str | None:
+        """Text form of the pattern; None if the layer is not pruned."""
+        return None if self.plan.pattern is None else str(self.plan.pattern)
 
 
 @dataclass(frozen=True)
@@ -134,8 +143,7 @@ def trained_layers(model: keras.Model) -> list[TrainedLayer]:
         mask = layer.canonical_mask()
         found.append(
             TrainedLayer(
-                layer.path_in_model,
-                None if layer.pattern is None else str(layer.pattern),
+                layer.plan,
                 int(np.prod(layer.layout.shape)),
                 0.0 if mask is None else float(1 - mask.mean()),
             )

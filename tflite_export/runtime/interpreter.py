@@ -14,7 +14,7 @@ from typing import Any
 from ai_edge_litert import interpreter as litert
 
 from qsparse.tflite_export.files.qsp import is_packed
-from qsparse.tflite_export.files.source import check_identifier, read_head, read_model
+from qsparse.tflite_export.files.source import check_identifier, read_head, read_source
 
 _LIBRARY = "libqsparse_delegate.so"
 MOST_THREADS = 256
@@ -197,5 +197,5 @@ def _source(model: str | os.PathLike | bytes) -> tuple[str, dict[str, Any]]:
         if not is_packed(head):  # LiteRT maps the file
             check_identifier(str(path), head, path.stat().st_size)
             return str(path), {"model_path": str(path)}
-    name, contents = read_model(model)
+    name, contents = read_source(model)
     return name, {"model_content": contents}

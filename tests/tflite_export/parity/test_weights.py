@@ -10,6 +10,7 @@ from keras import layers
 import qsparse
 from benchmarks.accuracy import outputs
 from qsparse.engine.compressor import compressed_layers
+from qsparse.planning.plan import LayerPlan
 from qsparse.tflite_export.files.model_file import ModelFile
 from qsparse.tflite_export.graph.convert import convert
 from qsparse.tflite_export.graph.freeze import freeze
@@ -69,7 +70,7 @@ def converted(model, data, trained):
 def described(trained):
     """Return `trained` as a report wants it."""
     return [
-        TrainedLayer(path, "made up", integers.size, 0.0)
+        TrainedLayer(LayerPlan(path, "Conv2D", pattern="made up"), integers.size, 0.0)
         for path, (integers, _) in trained.items()
     ]
 
