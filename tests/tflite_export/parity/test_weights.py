@@ -230,4 +230,7 @@ def test_a_trained_model_exports_its_own_integers(
         stored = tensors[match.tensor].data.reshape(values.shape)
         np.testing.assert_array_equal(stored == 0, values == 0)
         np.testing.assert_array_equal(np.abs(stored), np.abs(values))
-    assert file.metadata()["layers"] == [m.to_dict() for m in report.layers]
+    entries = file.metadata()["layers"]
+    plans = [entry.pop("plan") for entry in entries]
+    assert entries == [m.to_dict() for m in report.layers]
+    assert plans == [layer.plan.to_dict() for layer in compressed_layers(model)]
