@@ -192,7 +192,7 @@ def _in_float32(model: keras.Model) -> Iterator[None]:
     """
     changed = [
         (layer, layer.dtype_policy)
-        for layer in model._flatten_layers()
+        for layer in [model, *(layer for _, layer in walk_layers(model))]
         if layer.compute_dtype in ("float16", "bfloat16")
     ]
     for layer, _ in changed:

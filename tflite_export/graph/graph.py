@@ -287,7 +287,8 @@ class Graph:
         nodes = (
             node.SerializeToString(deterministic=True) for node in self.nodes.values()
         )
-        return hash((*nodes, *self.outputs.items()))
+        values = ((name, id(value)) for name, value in self._values.items())
+        return hash((*nodes, *values, *self.outputs.items()))
 
     def definition(self) -> tf.compat.v1.GraphDef:
         """Returns the graph, its large constants as placeholders."""

@@ -33,6 +33,7 @@ def _noting(
     layer: keras.layers.Layer, path: str, layers: dict[str, str]
 ) -> Iterator[None]:
     original = layer.call
+    own = "call" in vars(layer)  # somebody gave this layer a call of its own
 
     @functools.wraps(original)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -48,4 +49,7 @@ def _noting(
     try:
         yield
     finally:
-        object.__delattr__(layer, "call")
+        if own:
+            object.__setattr__(layer, "call", original)
+        else:
+            object.__delattr__(layer, "call")

@@ -97,8 +97,7 @@ def _compressed(pair: Pair) -> list[LayerWeights]:
     places = find_places(pair.graph)
     weights = {w.name: (op, w) for op, w in pair.file.layers()}
     rows = []
-    for layer in pair.trained:
-        entry = entries[layer.path]
+    for layer, entry in zip(pair.trained, entries, strict=True):
         found = weights.get(str(entry["tensor"]))
         place = next(iter(places.get(layer.path, [])), None)
         if found is None or place is None:

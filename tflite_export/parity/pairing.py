@@ -208,7 +208,7 @@ def _match(
         )
     by_name = {tensor.name: tensor for tensor in file.tensors}
     stored: dict[str, Tensor] = {}
-    for tensor, name in names.items():
+    for tensor, name in zip(tensors, names, strict=True):
         if name is None:
             continue
         found = by_name.get(name)

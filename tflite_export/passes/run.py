@@ -5,7 +5,8 @@ nothing. So the outputs of the float graph before and behind each pass are compa
 a few samples, and must agree to the tolerance the pass states.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,8 +15,10 @@ from qsparse.tflite_export.graph.ranges import take_trained
 from qsparse.tflite_export.graph.run import measure
 from qsparse.tflite_export.passes.base import ROUNDING, Context, Pass
 
-_PROBED = 2  # samples
+_LOOKED_AT = 32  # samples, of which those with the strongest outputs are the proof
+_PROBED = 4  # samples at most
 _NOISE = 1e-12  # mean square of what is no difference, whatever the output
+_AGREE = 0.5  # share of integers that must stay where nothing else can be compared
 
 
 def run(
@@ -26,86 +29,115 @@ def run(
     Args:
         graph: a frozen graph; changed in place.
         passes: in order.
-        context: with samples, passes are proven on the first of them.
+        context: with samples, passes are proven on a few of them.
         min_sqnr: floor that a user has set for the file, in dB; passes that round are
             held to no more, and no pass to anything if it is negative.
 
     Raises:
         RuntimeError: a pass changed what the graph computes.
     """
-    probe = _Probe(context.batches)
+    probe = _Probe(context.batches if min_sqnr >= 0 else [])
     traced = probe.outputs(graph)
     context.trained = take_trained(graph)
     before = probe.outputs(graph)
     for step in passes:
         step.apply(graph, context)
         after = probe.outputs(graph)
-        wanted = traced if step.restores else before
-        _check(step, wanted, after, _least(step, min_sqnr))
+        _check(step, traced if step.restores else before, after, min_sqnr)
         before = after
 
 
+@dataclass(frozen=True)
+class _Output:
+    """What an output of the graph is on the samples of a proof.
+
+    Attributes:
+        floats: the output; of one that is no float the float tensors it is computed
+            from, for a class or an index jumps where a float moves by nothing.
+        integers: the output, if it is no float.
+    """
+
+    floats: list[np.ndarray]
+    integers: np.ndarray | None
+
+
 class _Probe:
-    """Runs a graph on the same samples again, if it is not the graph it was."""
+    """Runs a graph on the same samples again, if it is not the graph it was.
+
+    The samples are those on which outputs are strongest, of some spread over all: on
+    others an output may lie within a step of its scale.
+    """
 
     def __init__(self, batches: list[list[np.ndarray]]) -> None:
         size = len(batches[0][0]) if batches and batches[0] else 1
-        self._batches = batches[: max(_PROBED // size, 1)]
+        count = min(max(_LOOKED_AT // size, 1), len(batches))
+        spread = np.linspace(0, max(len(batches) - 1, 0), count).astype(int)
+        self._batches = [batches[index] for index in spread]
+        self._most = max(_PROBED // size, 1)
         self._seen: int | None = None
-        self._found: list[tuple[str, np.ndarray]] = []
+        self._found: dict[str, _Output] = {}
 
-    def outputs(self, graph: Graph) -> list[tuple[str, np.ndarray]]:
-        """Returns `(name, values)` of what the graph computes in float."""
+    def outputs(self, graph: Graph) -> dict[str, _Output]:
+        """Returns what every output of the graph is."""
         now = graph.fingerprint()
-        if self._batches and now != self._seen:
-            tensors = list(_float_ends(graph))
-            runs = list(
-                measure(graph, lambda get: [get(t) for _, t in tensors], self._batches)
+        if not self._batches or now == self._seen:
+            return self._found
+        sources = {name: _floats(graph, t) for name, t in graph.outputs.items()}
+        wanted = [*graph.outputs.values()]
+        wanted += [tensor for tensors in sources.values() for tensor in tensors]
+        tensors = list(dict.fromkeys(wanted))
+        runs = list(
+            measure(graph, lambda get: [get(t) for t in tensors], self._batches)
+        )
+        if self._seen is None:
+            runs = self._choose(runs)
+        whole = {
+            tensor: np.concatenate([np.ravel(run[i]) for run in runs])
+            for i, tensor in enumerate(tensors)
+        }
+        self._seen = now
+        self._found = {
+            name: _Output(
+                [whole[tensor] for tensor in sources[name]],
+                None if graph.dtypes[output].is_floating else whole[output],
             )
-            self._found = [
-                (name, np.concatenate([np.ravel(run[i]) for run in runs]))
-                for i, (name, _) in enumerate(tensors)
-            ]
-            self._seen = now
+            for name, output in graph.outputs.items()
+        }
         return self._found
 
-
-def _float_ends(graph: Graph) -> Iterator[tuple[str, str]]:
-    """Yields the name of every output, and the float tensors it is computed from.
-
-    A class or an index jumps where a float moves by nothing.
-    """
-    for name, output in graph.outputs.items():
-        waiting, seen = [output], set()
-        while waiting:
-            tensor = waiting.pop()
-            if tensor in seen or graph.is_constant(tensor):
-                continue
-            seen.add(tensor)
-            if graph.dtypes[tensor].is_floating:
-                yield name, tensor
-            else:
-                waiting += reversed(graph.nodes[node_name(tensor)].input)
+    def _choose(self, runs: list[list[np.ndarray]]) -> list[list[np.ndarray]]:
+        """Keeps the batches on which some output is strongest; returns their runs."""
+        power = np.array(
+            [[np.square(a, dtype=np.float64).mean() for a in run] for run in runs]
+        )
+        best = np.argsort(-np.nan_to_num(power), axis=0, kind="stable")
+        chosen = sorted(list(dict.fromkeys(best.ravel().tolist()))[: self._most])
+        self._batches = [self._batches[index] for index in chosen]
+        return [runs[index] for index in chosen]
 
 
-def _least(step: Pass, min_sqnr: float) -> float:
-    """Returns the SQNR a pass is held to."""
-    if min_sqnr < 0:
-        return min_sqnr
-    exact = step.tolerance > ROUNDING
-    return step.tolerance if exact else min(step.tolerance, min_sqnr)
+def _floats(graph: Graph, output: str) -> list[str]:
+    """Returns a float output, or the float tensors that another one is made of."""
+    found, waiting, seen = [], [output], set()
+    while waiting:
+        tensor = waiting.pop()
+        if tensor in seen or graph.is_constant(tensor):
+            continue
+        seen.add(tensor)
+        if graph.dtypes[tensor].is_floating:
+            found.append(tensor)
+        else:
+            waiting += reversed(graph.nodes[node_name(tensor)].input)
+    return found
 
 
 def _check(
-    step: Pass,
-    before: list[tuple[str, np.ndarray]],
-    after: list[tuple[str, np.ndarray]],
-    least: float,
+    step: Pass, before: dict[str, _Output], after: dict[str, _Output], min_sqnr: float
 ) -> None:
-    if len(before) != len(after):
-        raise RuntimeError(f"pass {step.name!r} changed what the model returns.")
-    for (name, wanted), (_, got) in zip(before, after, strict=True):
-        sqnr = _sqnr(wanted, got)
+    exact = step.tolerance > ROUNDING
+    least = step.tolerance if exact else min(step.tolerance, min_sqnr)
+    for name, wanted in before.items():
+        sqnr = _likeness(wanted, after[name], exact)
         if sqnr < least:
             raise RuntimeError(
                 f"pass {step.name!r} changed what the model computes: output {name!r} "
@@ -115,9 +147,21 @@ def _check(
             )
 
 
-def _sqnr(wanted: np.ndarray, got: np.ndarray) -> float:
-    if wanted.shape != got.shape:
+def _likeness(wanted: _Output, got: _Output, exact: bool) -> float:
+    """Returns the SQNR of an output, in dB; infinite for one that counts as equal."""
+    shapes = [array.shape for array in wanted.floats]
+    if shapes == [array.shape for array in got.floats]:
+        pairs = zip(wanted.floats, got.floats, strict=True)
+        return min((_sqnr(*pair, exact) for pair in pairs), default=np.inf)
+    if wanted.integers is None or got.integers is None:
         return -np.inf
+    if wanted.integers.shape != got.integers.shape:
+        return -np.inf
+    agree = float(np.mean(wanted.integers == got.integers))
+    return np.inf if agree >= _AGREE else -np.inf
+
+
+def _sqnr(wanted: np.ndarray, got: np.ndarray, exact: bool) -> float:
     # What is infinite, as behind a mask, has to stay what it was.
     same = (wanted == got) | (np.isnan(wanted) & np.isnan(got))
     error = np.where(same, 0.0, got.astype(np.float64) - wanted)
@@ -125,6 +169,6 @@ def _sqnr(wanted: np.ndarray, got: np.ndarray) -> float:
     wrong = float(np.mean(error**2)) if error.size else 0.0
     if not np.isfinite(wrong):
         return -np.inf
-    if wrong <= _NOISE:
-        return np.inf
-    return float(10 * np.log10(max(float(power.mean()), 1e-300) / wrong))
+    if wrong <= _NOISE or (not exact and not power.any()):
+        return np.inf  # a dead output has no step that an error could be held against
+    return float(10 * np.log10(max(float(power.mean()), _NOISE) / wrong))

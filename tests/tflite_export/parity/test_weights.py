@@ -233,4 +233,4 @@ def test_a_trained_model_exports_its_own_integers(
     entries = file.metadata()["layers"]
     plans = [entry.pop("plan") for entry in entries]
     assert entries == [m.to_dict() for m in report.layers]
-    assert plans == [layer.plan.to_dict() for layer in compressed_layers(model)]
+    assert plans == [layer.plan.to_dict() for layer in compressed_layers(cnn)]

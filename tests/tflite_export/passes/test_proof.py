@@ -104,3 +104,56 @@ def test_a_pass_is_added_by_one_row(cnn, images, tmp_path):
     finally:
         passes.PASSES.remove(watch)
     assert watch.seen > 10 and report.fidelity[0].sqnr > 10
+
+
+def confident(images):
+    """Return a classifier that is sure of "no" for all but a few samples, and data."""
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Flatten()])
+    model.add(keras.layers.Dense(1, activation="sigmoid"))
+    kernel, bias = model.layers[-1].get_weights()
+    x = images[0][:200]
+    scores = x.reshape(200, -1) @ kernel[:, 0]
+    order = np.argsort(scores)
+    spread = 16 / np.ptp(scores)
+    model.layers[-1].set_weights([kernel * spread, bias - scores.max() * spread + 6])
+    return model, x[order]
+
+
+@pytest.mark.parametrize("ends", ["int8", "float32"])
+def test_data_in_order_are_no_reason_to_refuse(ends, images, tmp_path):
+    """On the first samples the output lies within a step of its scale."""
+    model, x = confident(images)
+    assert model.predict(x[:2], verbose=0).max() < 1e-3
+    report = qsparse.export(model, tmp_path / "m.tflite", x, inference_type=ends)
+    assert report.fidelity[0].sqnr > 20
+
+
+def test_a_dead_output_is_no_reason_to_refuse(images, tmp_path):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((28, 28, 1))
+    x = keras.layers.Dense(8, activation="relu")(keras.layers.Flatten()(inputs))
+    dead = keras.layers.Dense(
+        4, activation="relu", bias_initializer=keras.initializers.Constant(-1e-4)
+    )
+    alive = keras.layers.Dense(4)
+    model = keras.Model(inputs, [alive(x), dead(x * 0.0)])
+    qsparse.export(model, tmp_path / "m.tflite", images[0][:64])
+    assert (tmp_path / "m.tflite").exists()
+
+
+def test_a_class_is_judged_by_the_scores_it_is_made_of(images, tmp_path):
+    """A multiplication by one is dropped, and two sources of an output become one."""
+    inputs = keras.Input((28, 28, 1))
+    logits = keras.layers.Dense(4)(keras.layers.Flatten()(inputs))
+    larger = keras.ops.cast(keras.ops.greater(logits * 1.0, logits), "int32")
+    model = keras.Model(inputs, {"classes": larger, "logits": logits})
+    qsparse.export(model, tmp_path / "m.tflite", images[0][:64], quantize=False)
+    broken = Broken(passes.FLOAT_PASSES[0], [1, -1])
+    passes.FLOAT_PASSES[0] = broken
+    try:
+        with pytest.raises(RuntimeError, match="simplify"):
+            qsparse.export(model, tmp_path / "n.tflite", images[0][:64], quantize=False)
+    finally:
+        passes.FLOAT_PASSES[0] = broken.whole
+    assert not (tmp_path / "n.tflite").exists()

@@ -74,7 +74,7 @@ struct UnpackArgs {
 
 // What a kernel costs, in the time of one multiply-accumulate at the peak rate of its
 // ISA, so that clock rates cancel out. Fitted to whole-invocation timings; on ARM not
-// timed but derived from counted instructions (tests/arm/bench.py).
+// timed but derived from counted instructions (benchmarks/arm.py).
 struct Rates {
   double block;        // of a block, beside its products: loading its weights
   double block_floor;  // least time of a block and tile: latency of its chain

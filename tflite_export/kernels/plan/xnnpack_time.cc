@@ -20,7 +20,7 @@ struct Tiles {
 
 // As measured; without VNNI in 512 bits, where no machine was at hand, from the
 // instructions of the loop: it widens every byte to 16 bits, on the port that also
-// multiplies. On ARM per instruction, as counted (tests/arm/bench.py); where that makes
+// multiplies. On ARM per instruction, as counted (benchmarks/arm.py); where that makes
 // our dense kernel the faster one (NEON), it is taken to be equal: XNNPACK's is
 // scheduled by hand.
 Tiles TilesOf(const Cpu& cpu) {

@@ -192,7 +192,7 @@ struct BlockEntry {
   int8x16_t weights[kVectors];
 };
 
-// From counted instructions, the only evidence (tests/arm/bench.py): whether table
+// From counted instructions, the only evidence (benchmarks/arm.py): whether table
 // lookups are as fast as products, no processor has been asked.
 constexpr RowRates RatesOf(Isa isa, double entry, double row) {
   constexpr double kRequantize = 3.5, kChunk = 13, kCall = 4000;
