@@ -79,6 +79,8 @@ class Compress(keras.callbacks.Callback):
         self._first_epoch: int | None = None
         # Steps of this training: before this epoch, and all.
         self._before = self._done = 0
+        # The last step, and its loss.
+        self._loss: tuple[int, Any] = (0, 0.0)
 
     @property
     def coverage(self) -> Coverage | None:
@@ -135,30 +137,40 @@ class Compress(keras.callbacks.Callback):
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
         """Selects masks and switches phases before the step that uses them."""
         if self._phases is not None:
-            self._phases.step(self._before + batch)
+            done = self._before + batch
+            if self._phases.due(done):
+                self._check_loss()
+            self._phases.step(done)
             self._phases.set_fitting(True)
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Shows sparsity and phase; stop at a loss that is not a number."""
         if self._phases is not None:
             self._phases.set_fitting(False)
-        loss = (logs or {}).get("loss", 0.0)
-        if not math.isfinite(loss):
-            sync_variables(self.model)
-            raise ValueError(
-                f"The loss is {loss} at step {self._before + batch + 1} of model "
-                f"'{self.model.name}'. Lower the learning rate, clip gradients, or "
-                "look for NaN in the data."
-            )
+        # The loss of the step before: to ask for this one's would make us wait for it.
+        self._check_loss()
+        self._loss = self._before + batch + 1, (logs or {}).get("loss", 0.0)
         first = self._done == 0
         # The last of several steps in one execution may lie beyond the epoch.
         self._done = self._before + min(batch + 1, self._epoch_length(batch))
         if first:
             self._attach_to_what_was_built()
-        if self._phases is not None and batch + 1 >= self._epoch_length(batch):
+        if batch + 1 >= self._epoch_length(batch):
             # Before any callback's `on_epoch_end`, wherever it stands in the list.
-            self._phases.store_time()
+            self._check_loss()
+            if self._phases is not None:
+                self._phases.store_time()
         self._show(logs)
+
+    def _check_loss(self) -> None:
+        """Raise if the last loss that we know of is not a number."""
+        step, loss = self._loss
+        if not math.isfinite(loss):
+            sync_variables(self.model)
+            raise ValueError(
+                f"The loss is {loss} at step {step} of model '{self.model.name}'. "
+                "Lower the learning rate, clip gradients, or look for NaN in the data."
+            )
 
     def _epoch_length(self, batch: int) -> int:
         """Returns the steps of an epoch; where they are unknown, those up to here."""
@@ -182,7 +194,8 @@ class Compress(keras.callbacks.Callback):
             self.model.make_train_function(force=True)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Puts sparsity and phase into the epoch's logs."""
+        """Put sparsity and phase into the epoch's logs."""
+        self._check_loss()
         if self._phases is not None:
             self._phases.store_time()
         self._show(logs)

@@ -84,7 +84,8 @@ class Phases:
         span = Span(clock.step + 1, total_steps)
         if recipe.pattern is not None and not clock.pruning.begun:
             self._check_moment("prune_until", total_steps)
-            begin, end = (span.step_of(m) - span.start for m in self._pruning_phase())
+            moments = recipe.prune_from, recipe.prune_until
+            begin, end = (span.step_of(moment) - span.start for moment in moments)
             if begin > end:
                 raise ValueError(
                     "Pruning must not end before it begins: prune_from is step "
@@ -118,44 +119,76 @@ class Phases:
         Returns:
             Whether the train function has to be traced anew.
         """
-        recipe, clock = self._state.recipe, self._state.time()
+        state, clock = self._state, self._state.time()
         step = self._first_step + done
         if step <= clock.step:
             return False
-        self._state.advance(step)
-        turned = recipe.quantize and self._turn_switches(step, clock.quantizing)
-        if recipe.pattern is not None:
-            self._prune(clock.step + 1, step)
-        return turned
+        state.advance(step)
+        wanted, turns = self._wanted(step), False
+        if wanted != (state.fake_quantizes, state.statistics_frozen):
+            sync_variables(self._model)
+            state.turn(*wanted)
+            turns = True
+        self._prune(clock.step + 1, step)
+        return turns
+
+    def due(self, done: int) -> bool:
+        """Return whether `step` would select masks or turn a switch.
+
+        Then it waits for the step before to end; else the device never waits for us.
+
+        Args:
+            done: as of `step`.
+        """
+        state, last = self._state, self._state.time().step
+        step = self._first_step + done
+        now = state.fake_quantizes, state.statistics_frozen
+        return step > last and (
+            self._wanted(step) != now or self._selects(last + 1, step)
+        )
+
+    def _selects(self, first: int, last: int) -> bool:
+        """Return whether any step from `first` to `last` asks for a selection."""
+        recipe = self._state.recipe
+        if recipe.pattern is None:
+            return False
+        begin, end = self._pruning_phase()
+        every = recipe.update_every or min(max((end - begin) // 50, 1), 100)
+        return any(
+            recipe.schedule.refreshes(step, begin, end, every)
+            for step in range(first, last + 1)
+        )
 
     def _prune(self, first: int, last: int) -> None:
-        """Selects masks if any step from `first` to `last` asks for it."""
-        recipe, span = self._state.recipe, self._state.time().pruning
-        begin, end = (span.step_of(m) for m in self._pruning_phase())
-        every = recipe.update_every or min(max((end - begin) // 50, 1), 100)
-        schedule, steps = recipe.schedule, range(first, last + 1)
-        if any(schedule.refreshes(step, begin, end, every) for step in steps):
+        """Select masks if any step from `first` to `last` asks for it."""
+        if self._selects(first, last):
+            schedule, phase = self._state.recipe.schedule, self._pruning_phase()
             sync_variables(self._model)
             self._select(
                 [
-                    schedule.sparsity(last, begin, end, layer.plan.sparsity)
+                    schedule.sparsity(last, *phase, layer.plan.sparsity)
                     for layer in self._pruned
                 ]
             )
-            self._state.progress.assign(_share(last, begin, end))
-        elif first <= end <= last:  # A schedule may be through before.
-            sync_variables(self._model)
+            self._state.progress.assign(_share(last, *phase))
+        elif self._pruned and first <= self._pruning_phase()[1] <= last:
+            sync_variables(self._model)  # A schedule may be through before its end.
             self._state.progress.assign(1.0)
 
-    def _turn_switches(self, step: int, span: Span) -> bool:
+    def _pruning_phase(self) -> tuple[int, int]:
+        """Return the first and the last step of pruning."""
+        recipe, span = self._state.recipe, self._state.time().pruning
+        return span.step_of(recipe.prune_from), span.step_of(recipe.prune_until)
+
+    def _wanted(self, step: int) -> tuple[bool, bool]:
+        """Return how the switches are to stand at a step."""
         state, recipe = self._state, self._state.recipe
+        if not recipe.quantize:
+            return state.fake_quantizes, state.statistics_frozen
+        span = state.time().quantizing
         quantizes = step >= span.step_of(recipe.quantize_from)
         frozen = bool(self._norms) and quantizes and self._freezes(step, span)
-        if (quantizes, frozen) == (state.fake_quantizes, state.statistics_frozen):
-            return False
-        sync_variables(self._model)
-        state.turn(quantizes, frozen)
-        return True
+        return quantizes, frozen
 
     def _freezes(self, step: int, span: Span) -> bool:
         moment = self._state.recipe.freeze_statistics_from
@@ -171,9 +204,6 @@ class Phases:
         """
         sync_variables(self._model)
         self._state.store_time()
-
-    def _pruning_phase(self) -> tuple[float | int, float | int]:
-        return self._state.recipe.prune_from, self._state.recipe.prune_until
 
     def set_fitting(self, fitting: bool) -> None:
         """Says whether a step of training runs from here on.
