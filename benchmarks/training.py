@@ -47,12 +47,12 @@ class Clock(keras.callbacks.Callback):
         self.begin = self.end = 0.0
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
-        """Note when the second step begins."""
+        """Notes when the second step begins."""
         if batch == 1:
             self.begin = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Note the end; `fit` has the weights and the mean loss by now."""
+        """Notes the end; `fit` has the weights and the mean loss by now."""
         self.end = time.perf_counter()
 
 

@@ -163,7 +163,7 @@ class Compress(keras.callbacks.Callback):
         self._show(logs)
 
     def _check_loss(self) -> None:
-        """Raise if the last loss that we know of is not a number."""
+        """Raises if the last loss that we know of is not a number."""
         step, loss = self._loss
         if not math.isfinite(loss):
             sync_variables(self.model)
@@ -194,7 +194,7 @@ class Compress(keras.callbacks.Callback):
             self.model.make_train_function(force=True)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Put sparsity and phase into the epoch's logs."""
+        """Puts sparsity and phase into the epoch's logs."""
         self._check_loss()
         if self._phases is not None:
             self._phases.store_time()

@@ -133,7 +133,7 @@ class Phases:
         return turns
 
     def due(self, done: int) -> bool:
-        """Return whether `step` would select masks or turn a switch.
+        """Returns whether `step` would select masks or turn a switch.
 
         Then it waits for the step before to end; else the device never waits for us.
 
@@ -148,7 +148,7 @@ class Phases:
         )
 
     def _selects(self, first: int, last: int) -> bool:
-        """Return whether any step from `first` to `last` asks for a selection."""
+        """Returns whether any step from `first` to `last` asks for a selection."""
         recipe = self._state.recipe
         if recipe.pattern is None:
             return False
@@ -176,12 +176,12 @@ class Phases:
             self._state.progress.assign(1.0)
 
     def _pruning_phase(self) -> tuple[int, int]:
-        """Return the first and the last step of pruning."""
+        """Returns the first and the last step of pruning."""
         recipe, span = self._state.recipe, self._state.time().pruning
         return span.step_of(recipe.prune_from), span.step_of(recipe.prune_until)
 
     def _wanted(self, step: int) -> tuple[bool, bool]:
-        """Return how the switches are to stand at a step."""
+        """Returns how the switches are to stand at a step."""
         state, recipe = self._state, self._state.recipe
         if not recipe.quantize:
             return state.fake_quantizes, state.statistics_frozen
