@@ -24,8 +24,9 @@ _FEWEST_STEPS = 100
 class Phases:
     """Moves an attached model through its phases.
 
-    A training loop of one's own calls `start` once, and `step` before each step; its
-    step has to be traced anew where `step` returns True.
+    A training loop of one's own calls `start` once, `step` before each step, and
+    `store_time` before a snapshot of the variables; its step has to be traced anew
+    where `step` returns True.
 
     Args:
         model: a model that `attach` was called on.
@@ -170,10 +171,12 @@ class Phases:
                     for layer in self._pruned
                 ]
             )
-            self._state.progress.assign(_share(last, *phase))
-        elif self._pruned and first <= self._pruning_phase()[1] <= last:
-            sync_variables(self._model)  # A schedule may be through before its end.
+            self._state.progress.assign(_share(last, begin, end))
+            self._state.store_time()
+        elif first <= end <= last:  # A schedule may be through before.
+            sync_variables(self._model)
             self._state.progress.assign(1.0)
+            self._state.store_time()
 
     def _pruning_phase(self) -> tuple[int, int]:
         """Returns the first and the last step of pruning."""
@@ -188,7 +191,12 @@ class Phases:
         span = state.time().quantizing
         quantizes = step >= span.step_of(recipe.quantize_from)
         frozen = bool(self._norms) and quantizes and self._freezes(step, span)
-        return quantizes, frozen
+        if (quantizes, frozen) == (state.fake_quantizes, state.statistics_frozen):
+            return False
+        sync_variables(self._model)
+        state.turn(quantizes, frozen)
+        state.store_time()
+        return True
 
     def _freezes(self, step: int, span: Span) -> bool:
         moment = self._state.recipe.freeze_statistics_from
@@ -199,8 +207,10 @@ class Phases:
     def store_time(self) -> None:
         """Lets the model's variables hold what the clock shows.
 
-        Files need no help. This is for `get_weights`, as `EarlyStopping` calls it at
-        the end of an epoch.
+        Files that Keras writes need no help. This is for what reads the variables:
+        `get_weights`, as `EarlyStopping` calls it at the end of an epoch, and
+        `tf.train.Checkpoint`. Between selections of masks a loop of one's own calls
+        it before it takes such a snapshot.
         """
         sync_variables(self._model)
         self._state.store_time()

@@ -31,9 +31,9 @@ SHARED = "shared"
 class ModelState(keras.layers.Layer):
     """What the whole model shares: the recipe, the clock and two switches.
 
-    The host counts the steps. The variable `clock` gets their number where somebody
-    may read it, at the end of an epoch: on some backends a variable that is assigned
-    to stops the device. A file is written from the host's clock, so it is right at
+    The host counts the steps. The variable `clock` gets their number where masks are
+    selected, a switch turns or an epoch ends: on some backends a variable that is
+    assigned to stops the device. A file is written from the host's clock, so it is right at
     whatever step it is saved. What others assign to the variables, as `set_weights`
     does, is noticed and taken over.
 

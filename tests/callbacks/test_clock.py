@@ -8,6 +8,7 @@ from keras import layers
 import qsparse
 from qsparse.callbacks import PruneThenQuantize, Quantize
 from qsparse.engine.compressor import compressed_layers, state_of
+from qsparse.engine.phases import Phases
 from tests.conftest import compiled
 
 STEPS = 10  # of one epoch
@@ -60,8 +61,8 @@ def test_a_file_saved_after_any_step_holds_that_step(step, pixels, tmp_path):
 
 def test_nothing_is_written_while_nothing_is_due(pixels):
     """Two epochs: the clock is stored at their ends, the switch is turned once."""
-    model = mlp()
-    qsparse.attach(model, PruneThenQuantize().recipe)
+    model, callback = mlp(), Quantize(quantize_from=0.75)
+    qsparse.attach(model, callback.recipe)
     state, written = state_of(model), []
     for variable in (state.clock, state.quantizing):
 
@@ -70,9 +71,9 @@ def test_nothing_is_written_while_nothing_is_due(pixels):
             return original(value)
 
         variable.assign = assign
-    fit(model, pixels, [PruneThenQuantize()])
-    # Once more where it starts.
-    assert written == ["clock", "clock", "quantizing", "clock"]
+    fit(model, pixels, [callback])
+    # Where it starts, at both ends, and with the switch.
+    assert written == ["clock", "clock", "quantizing", "clock", "clock"]
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -157,3 +158,21 @@ def test_a_weight_that_is_set_while_training_turns_the_switch(pixels):
     fit(model, pixels, [PruneThenQuantize(), keep, back])
     assert state_of(model).fake_quantizes
     assert np.isfinite(model.predict(pixels[0], verbose=0)).all()
+
+
+@pytest.mark.filterwarnings("ignore:Training makes 40 steps")
+def test_a_custom_loop_brings_the_clock_into_the_variables():
+    """By itself with masks and switches; in between it is asked for a snapshot."""
+    model = mlp()
+    qsparse.attach(model, PruneThenQuantize(prune_until=0.5, update_every=5).recipe)
+    phases, state = Phases(model), state_of(model)
+    phases.start(40)
+    shown = []
+    for done in range(30):
+        phases.step(done)
+        shown.append(int(state.clock.numpy()[0]))
+    assert shown[:6] == [0, 0, 0, 0, 0, 5]
+    assert shown[-1] == 20  # masks and switch are through
+    phases.store_time()
+    assert state.clock.numpy().tolist() == state.time().to_list()
+    assert any(w.tolist() == [29, 0, 40, 0, 40] for w in model.get_weights() if w.shape)
