@@ -85,13 +85,19 @@ def running_callbacks() -> keras.callbacks.CallbackList | None:
     Keras does not tell a callback what stands beside it. None if something else than
     `keras.callbacks.CallbackList` calls it.
     """
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
+    for frame in _frames():
         owner = frame.f_locals.get("self")
         if isinstance(owner, keras.callbacks.CallbackList):
             return owner
-        frame = frame.f_back
     return None
+
+
+def _frames() -> Iterator[FrameType]:
+    """Returns the functions that are running, the innermost first."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
 
 
 def walk_layers(model: keras.Model) -> list[tuple[str, keras.layers.Layer]]:
@@ -212,6 +218,14 @@ def tell_of_assignments(variable: keras.Variable, tell: Callable[[], None]) -> N
         return result
 
     variable.assign = assign_and_tell
+
+
+def handed_back() -> bool:
+    """Returns whether a trainer assigns what it was given, as `sync_variables` makes it.
+
+    To be asked while a variable is assigned to.
+    """
+    return any(frame.f_code.co_name == "jax_state_sync" for frame in _frames())
 
 
 def untrack_optimizer_variable(

@@ -16,6 +16,7 @@ import numpy as np
 
 from qsparse.keras_compat import (
     entry_of_call,
+    handed_back,
     renew_compiled_functions,
     tell_of_assignments,
     walk_layers,
@@ -132,9 +133,9 @@ class ModelState(keras.layers.Layer):
         return Clock.from_saved(values, prunes, quantizes)
 
     def _notice_time(self) -> None:
-        # Not every assignment is news: `fit` on JAX hands back what it was given.
+        # `fit` on JAX hands back what it was given: of that, only a change is news.
         values = tuple(int(value) for value in self.clock.numpy())
-        if values != self._stored:
+        if values != self._stored or not handed_back():
             self._time, self._stored = self._read(values), values
 
     def _notice_switch(self) -> None:

@@ -176,3 +176,22 @@ def test_a_custom_loop_brings_the_clock_into_the_variables():
     phases.store_time()
     assert state.clock.numpy().tolist() == state.time().to_list()
     assert any(w.tolist() == [29, 0, 40, 0, 40] for w in model.get_weights() if w.shape)
+
+
+def test_weights_of_the_last_epoch_rewind_the_clock_in_mid_epoch(pixels):
+    """They bring the variable what it holds already."""
+    kept = {}
+
+    class Keep(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            kept[epoch] = self.model.get_weights()
+
+    def interrupt(model):
+        raise KeyboardInterrupt
+
+    model = mlp()
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, pixels, [Quantize(quantize_from=0.75), Keep(), AtStep(13, interrupt)])
+    assert state_of(model).time().step == 13
+    model.set_weights(kept[0])
+    assert state_of(model).time().step == STEPS - 1
