@@ -144,7 +144,9 @@ def tap(model: keras.Model, sums: Sequence[GradientSum]) -> bool:
     for each in _chain(optimizer):
         if each is not inner:
             setattr(each, TAP, getattr(inner, TAP))
-        each.__class__ = _tapped_class(type(each), each is inner)
+        # One that was made of a tapped one's class has that class and no tap.
+        plain = getattr(type(each), "original_class", type(each))
+        each.__class__ = _tapped_class(plain, each is inner)
     if inner.built:
         getattr(inner, TAP).build(inner)
     return True
@@ -171,6 +173,11 @@ def _chain(optimizer: Any) -> list[Any]:
     return found
 
 
+def _is_sum(optimizer: Any, variable: keras.Variable) -> bool:
+    current = getattr(optimizer, TAP, None)
+    return current is not None and current.owns(variable)
+
+
 _CLASSES: dict[tuple[type, bool], type] = {}
 
 
@@ -182,16 +189,20 @@ def _tapped_class(original: Any, innermost: bool) -> type:
     class Tapped(original):
         original_class = original
 
+        @classmethod
+        def from_config(cls, *args: Any, **kwargs: Any) -> Any:
+            return original.from_config(*args, **kwargs)
+
         def save_own_variables(self, store: Any) -> None:
             values: dict[str, Any] = {}
             super().save_own_variables(values)
-            own = [not getattr(self, TAP).owns(v) for v in self.variables]
-            kept = [values[str(i)] for i, mine in enumerate(own) if mine]
+            sums = [_is_sum(self, variable) for variable in self.variables]
+            kept = [values[str(i)] for i, is_sum in enumerate(sums) if not is_sum]
             for index, value in enumerate(kept):
                 store[str(index)] = value
 
         def load_own_variables(self, store: Any) -> None:
-            foreign = [getattr(self, TAP).owns(v) for v in self.variables]
+            foreign = [_is_sum(self, variable) for variable in self.variables]
             if len(store.keys()) == foreign.count(False):
                 stored = (store[str(i)] for i in range(len(store.keys())))
                 store = {
@@ -205,7 +216,9 @@ def _tapped_class(original: Any, innermost: bool) -> type:
     class TappedInnermost(Tapped):
         def build(self, variables: Any) -> None:
             super().build(variables)
-            getattr(self, TAP).build(self)
+            current = getattr(self, TAP, None)
+            if current is not None:
+                current.build(self)
 
         def apply(self, grads: Any, trainable_variables: Any = None) -> Any:
             if trainable_variables is not None:
@@ -213,13 +226,13 @@ def _tapped_class(original: Any, innermost: bool) -> type:
                 if not self.built:
                     self.build(trainable_variables)
             seen = grads = list(grads)
+            current = getattr(self, TAP, None)
             if self.loss_scale_factor is not None:
                 seen = [
                     None if g is None else g / self.loss_scale_factor for g in grads
                 ]
-            if grads:
-                known = trainable_variables or self._trainable_variables
-                getattr(self, TAP).see(seen, known)
+            if grads and current is not None:
+                current.see(seen, trainable_variables or self._trainable_variables)
             return super().apply(grads, trainable_variables)
 
     cls = impersonate(TappedInnermost if innermost else Tapped, original)

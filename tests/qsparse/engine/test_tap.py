@@ -176,3 +176,26 @@ def test_magnitude_taps_nothing(pixels):
 def test_a_selection_without_gradients_is_told(pixels):
     with pytest.raises(ValueError, match="'hidden' had none.*prune_from"):
         fit(mlp(), pixels, [Prune(criterion="saliency", schedule="constant")])
+
+
+@pytest.mark.parametrize("name", ["adam", "loss scale"])
+@pytest.mark.parametrize("by_config", [True, False])
+def test_an_optimizer_of_a_tapped_ones_class_trains(name, by_config, pixels):
+    model = mlp(OPTIMIZERS[name]())
+    callback = Prune(criterion="saliency", prune_from=0.25, total_epochs=2)
+    with pytest.warns(UserWarning, match="changed no compressed weight"):
+        fit(model, pixels, [callback])
+    tapped = model.optimizer
+    if by_config:
+        clone = type(tapped).from_config(tapped.get_config())
+        assert type(clone) is type(OPTIMIZERS[name]())
+    else:
+        inner = [keras.optimizers.SGD(0.0)] if name == "loss scale" else [0.0]
+        clone = type(tapped)(*inner)
+    model.compile(clone, model.loss)
+    fit(model, pixels, [])  # without a tap
+    model.compile(type(tapped).from_config(tapped.get_config()), model.loss)
+    with pytest.warns(UserWarning, match="changed no compressed weight"):
+        fit(model, pixels, [callback])
+    assert sums_of(model)[0].any()
+    assert callback.coverage.sparsity == pytest.approx(0.75)
