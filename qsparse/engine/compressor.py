@@ -255,6 +255,7 @@ def strip(model: keras.Model) -> keras.Model:
         ValueError: if the recipe was attached to a model that this is a part of.
     """
     _check_whole(model)
+    state_of(model)  # as the variables are, if something restored them
     for _, layer in walk_layers(model):
         child = compression_of(layer)
         if child is not None:
@@ -278,6 +279,8 @@ def export_mode(model: keras.Model, on_grid: bool = True) -> Iterator[None]:
         on_grid: False leaves kernels that training did not quantize in float.
     """
     children = compressions(model)
+    for state in {child.state() for child in children}:
+        state.refresh()
     try:
         for child in children:
             child.fix(on_grid)

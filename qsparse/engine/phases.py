@@ -80,6 +80,8 @@ class Phases:
             ValueError: if a phase would begin after the last step, or pruning end
                 before it begins.
         """
+        self._state.refresh()
+        self._first_step = self._state.time().step + 1
         self._at_start = [_checksum(c) for c in self._layers]
         clock, recipe = self._state.time(), self._state.recipe
         span = Span(clock.step + 1, total_steps)
@@ -303,6 +305,11 @@ def unfinished(model: keras.Model) -> str | None:
     """Returns what a model lacks of what its recipe asks for, in sentences.
 
     None if the recipe was carried out, or if the model carries none.
+
+    `tf.train.Checkpoint.restore` writes variables in a way that nobody notices. Call
+    this after it, before anything else is done with the model: `predict` then runs
+    the phase that was restored. Whatever trains, saves or exports a model finds out by
+    itself.
     """
     if state_of(model) is None:
         return None

@@ -36,7 +36,8 @@ class ModelState(keras.layers.Layer):
     selected, a switch turns or an epoch ends: on some backends a variable that is
     assigned to stops the device. A file is written from the host's clock, so it is right at
     whatever step it is saved. What others assign to the variables, as `set_weights`
-    does, is noticed and taken over.
+    does, is noticed and taken over; what comes past `assign`, as
+    `tf.train.Checkpoint` restores it, where `refresh` is called next.
 
     The switches are read when a model is traced, so that a phase costs nothing while
     it is off. Turning one has every model traced anew that these layers were traced
@@ -128,13 +129,23 @@ class ModelState(keras.layers.Layer):
         for model in list(self.callers):
             renew_compiled_functions(model)
 
+    def refresh(self) -> None:
+        """Takes over what the variables hold, if they were changed unseen."""
+        if self._values() != self._stored:
+            self._notice_time()
+        if bool(self.quantizing.numpy()) != self.fake_quantizes:
+            self._notice_switch()
+
+    def _values(self) -> tuple[int, ...]:
+        return tuple(int(value) for value in self.clock.numpy())
+
     def _read(self, values: Any) -> Clock:
         prunes, quantizes = self.recipe.pattern is not None, self.recipe.quantize
         return Clock.from_saved(values, prunes, quantizes)
 
     def _notice_time(self) -> None:
         # `fit` on JAX hands back what it was given: of that, only a change is news.
-        values = tuple(int(value) for value in self.clock.numpy())
+        values = self._values()
         if values != self._stored or not handed_back():
             self._time, self._stored = self._read(values), values
 
@@ -148,6 +159,7 @@ class ModelState(keras.layers.Layer):
 
     def save_own_variables(self, store: Any) -> None:
         """Stores the recipe beside the variables, so that a file explains itself."""
+        self.refresh()
         text = json.dumps(self.recipe.to_dict()).encode()
         store["recipe"] = np.frombuffer(text, dtype=np.uint8)
         store["clock"] = np.array(self._time.to_list(), np.int32)
@@ -263,6 +275,13 @@ def compressions(model: keras.Model) -> list[Compression]:
 
 
 def state_of(model: keras.Model) -> ModelState | None:
-    """Returns the state that a model's layers share, or None if it has no recipe."""
+    """Returns the state that a model's layers share, or None if it has no recipe.
+
+    It is what the variables say, whoever wrote them. Not to be called in a trace.
+    """
     found = compressions(model)
-    return found[0].state() if found else None
+    if not found:
+        return None
+    state = found[0].state()
+    state.refresh()
+    return state

@@ -3,11 +3,12 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
 import qsparse
 from qsparse.callbacks import PruneThenQuantize, Quantize
-from qsparse.engine.compressor import compressed_layers, state_of
+from qsparse.engine.compressor import compressed_layers, export_mode, state_of
 from qsparse.engine.phases import Phases
 from tests.conftest import compiled
 
@@ -195,3 +196,65 @@ def test_weights_of_the_last_epoch_rewind_the_clock_in_mid_epoch(pixels):
     assert state_of(model).time().step == 13
     model.set_weights(kept[0])
     assert state_of(model).time().step == STEPS - 1
+
+
+def restored(model, folder, recipe):
+    """Returns a fresh model that has what `tf.train.Checkpoint` restores of another."""
+    path = tf.train.Checkpoint(model=model).write(str(folder / "checkpoint"))
+    again = mlp()
+    qsparse.attach(again, recipe)
+    again.predict(np.zeros((1, 16), np.float32), verbose=0)
+    tf.train.Checkpoint(model=again).read(path).expect_partial()
+    return again
+
+
+def test_whatever_runs_after_a_tensorflow_checkpoint_has_its_clock(pixels, tmp_path):
+    x = pixels[0][:32]
+    callback = PruneThenQuantize()
+    model = mlp()
+    fit(model, pixels, [callback])
+    expected = model.predict(x, verbose=0)
+    clock = state_of(model).time()
+
+    def again():
+        return restored(model, tmp_path, callback.recipe)
+
+    first = again()
+    assert qsparse.unfinished(first) is None
+    np.testing.assert_array_equal(first.predict(x, verbose=0), expected)
+
+    saved = again()
+    saved.save_weights(tmp_path / "m.weights.h5")
+    loaded = qsparse.load_weights(mlp(), tmp_path / "m.weights.h5")
+    assert state_of(loaded).time() == clock
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), expected)
+
+    exported = again()
+    with export_mode(exported, on_grid=False):
+        assert compressed_layers(exported)[0].fixed.integers is not None
+
+    phases = Phases(again())
+    phases.start(10)
+    phases.step(0)
+    state = phases._state
+    assert (state.time().step, state.fake_quantizes) == (clock.step + 1, True)
+
+    attached = again()
+    qsparse.attach(attached, callback.recipe)
+    np.testing.assert_array_equal(attached.predict(x, verbose=0), expected)
+
+
+def test_a_checkpoint_between_phases_and_start_is_where_training_goes_on(
+    pixels, tmp_path
+):
+    callback = PruneThenQuantize()
+    model = mlp()
+    fit(model, pixels, [callback])
+    path = tf.train.Checkpoint(model=model).write(str(tmp_path / "checkpoint"))
+    again = mlp()
+    qsparse.attach(again, callback.recipe)
+    phases = Phases(again)
+    tf.train.Checkpoint(model=again).read(path).expect_partial()
+    phases.start(10)
+    phases.step(0)
+    assert state_of(again).time().step == 2 * STEPS
