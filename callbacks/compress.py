@@ -127,7 +127,7 @@ class Compress(keras.callbacks.Callback):
             )
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        """Notes where this training begins; start the clock if all is attached."""
+        """Notes where this training begins; starts the clock if all is attached."""
         self._before = self._done
         if self._first_epoch is None:
             self._first_epoch = epoch
@@ -144,7 +144,7 @@ class Compress(keras.callbacks.Callback):
             self._phases.set_fitting(True)
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        """Shows sparsity and phase; stop at a loss that is not a number."""
+        """Shows sparsity and phase; stops at a loss that is not a number."""
         if self._phases is not None:
             self._phases.set_fitting(False)
         # The loss of the step before: to ask for this one's would make us wait for it.

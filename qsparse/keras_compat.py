@@ -221,7 +221,7 @@ def tell_of_assignments(variable: keras.Variable, tell: Callable[[], None]) -> N
 
 
 def handed_back() -> bool:
-    """Returns whether a trainer assigns what it was given, as `sync_variables` makes it.
+    """Returns whether a trainer assigns what it was given, as in `sync_variables`.
 
     To be asked while a variable is assigned to.
     """

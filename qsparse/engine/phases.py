@@ -131,6 +131,7 @@ class Phases:
         if wanted != (state.fake_quantizes, state.statistics_frozen):
             sync_variables(self._model)
             state.turn(*wanted)
+            state.store_time()
             turns = True
         self._prune(clock.step + 1, step)
         return turns
@@ -163,7 +164,7 @@ class Phases:
         )
 
     def _prune(self, first: int, last: int) -> None:
-        """Select masks if any step from `first` to `last` asks for it."""
+        """Selects masks if any step from `first` to `last` asks for it."""
         if self._selects(first, last):
             schedule, phase = self._state.recipe.schedule, self._pruning_phase()
             sync_variables(self._model)
@@ -173,10 +174,10 @@ class Phases:
                     for layer in self._pruned
                 ]
             )
-            self._state.progress.assign(_share(last, begin, end))
+            self._state.progress.assign(_share(last, *phase))
             self._state.store_time()
-        elif first <= end <= last:  # A schedule may be through before.
-            sync_variables(self._model)
+        elif self._pruned and first <= self._pruning_phase()[1] <= last:
+            sync_variables(self._model)  # A schedule may be through before its end.
             self._state.progress.assign(1.0)
             self._state.store_time()
 
@@ -193,12 +194,7 @@ class Phases:
         span = state.time().quantizing
         quantizes = step >= span.step_of(recipe.quantize_from)
         frozen = bool(self._norms) and quantizes and self._freezes(step, span)
-        if (quantizes, frozen) == (state.fake_quantizes, state.statistics_frozen):
-            return False
-        sync_variables(self._model)
-        state.turn(quantizes, frozen)
-        state.store_time()
-        return True
+        return quantizes, frozen
 
     def _freezes(self, step: int, span: Span) -> bool:
         moment = self._state.recipe.freeze_statistics_from

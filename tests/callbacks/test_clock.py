@@ -192,7 +192,8 @@ def test_weights_of_the_last_epoch_rewind_the_clock_in_mid_epoch(pixels):
 
     model = mlp()
     with pytest.raises(KeyboardInterrupt):
-        fit(model, pixels, [Quantize(quantize_from=0.75), Keep(), AtStep(13, interrupt)])
+        callbacks = [Quantize(quantize_from=0.75), Keep(), AtStep(13, interrupt)]
+        fit(model, pixels, callbacks)
     assert state_of(model).time().step == 13
     model.set_weights(kept[0])
     assert state_of(model).time().step == STEPS - 1
