@@ -35,8 +35,8 @@ class ModelState(keras.layers.Layer):
     The host counts the steps. The variable `clock` gets their number where masks are
     selected, a switch turns or an epoch ends: on some backends a variable that is
     assigned to stops the device. A file is written from the host's clock, so it is
-    right at whatever step it is saved. What others assign to the variables, as `set_weights`
-    does, is noticed and taken over; what comes past `assign`, as
+    right at whatever step it is saved. What others assign to the variables, as
+    `set_weights` does, is noticed and taken over; what comes past `assign`, as
     `tf.train.Checkpoint` restores it, where `refresh` is called next.
 
     The switches are read when a model is traced, so that a phase costs nothing while
