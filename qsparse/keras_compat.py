@@ -204,6 +204,43 @@ def entry_of_call(layer: keras.layers.Layer) -> keras.layers.Layer:
     return layer._get_call_context().entry_layer
 
 
+# The functions in which Keras' trainers run a step, and those that trace a function.
+_STEPS = {
+    ("keras.src.backend.tensorflow.trainer", "one_step_on_data"),
+    ("keras.src.backend.jax.trainer", "iterator_step"),
+}
+_TRACERS = (
+    "tensorflow.python.eager.polymorphic_function.tracing_compilation",
+    "jax._src.pjit",
+)
+
+
+def model_of_step() -> keras.Model | None:
+    """Returns the model whose train, test or predict function is running or traced.
+
+    None in any other function, also in one of the user's that such a function calls:
+    whoever traced it keeps what it was traced to, and `renew_compiled_functions` does
+    not reach it. None as well where a strategy runs its replicas in threads.
+    """
+    frames = _frames()
+    traced = False
+    for frame in frames:
+        module = frame.f_globals.get("__name__", "")
+        if (module, frame.f_code.co_name) in _STEPS:
+            break
+        if traced and not module.startswith("jax."):
+            return None
+        if module in _TRACERS:
+            # What JAX traces are the methods that a trainer's step calls.
+            if not module.startswith("jax."):
+                return None
+            traced = True
+    else:
+        return None
+    owners = (f.f_locals.get("self") for f in [frame, *frames])
+    return next((owner for owner in owners if isinstance(owner, keras.Model)), None)
+
+
 def tell_of_assignments(variable: keras.Variable, tell: Callable[[], None]) -> None:
     """Calls `tell` after every assignment to a variable.
 
@@ -221,7 +258,7 @@ def tell_of_assignments(variable: keras.Variable, tell: Callable[[], None]) -> N
 
 
 def handed_back() -> bool:
-    """Returns whether a trainer assigns what it was given, as in `sync_variables`.
+    """Returns whether a trainer assigns what it was given; see `sync_variables`.
 
     To be asked while a variable is assigned to.
     """

@@ -167,10 +167,16 @@ class KernelCompression(Compression):
 
     def _quantized(self, kernel: Any, state: ModelState) -> Any:
         format = self.plan.weight_format
-        if format is None or not state.fake_quantizes:
+        on = False if format is None else state.switch()
+        if on is False:
             return kernel
         values = ops.stop_gradient(kernel)
-        return straight_through(kernel, format.fake(values, self.layout.reduced_axes))
+
+        def fake() -> Any:
+            return format.fake(values, self.layout.reduced_axes)
+
+        rounded = fake() if on is True else ops.cond(on, fake, lambda: values)
+        return straight_through(kernel, rounded)
 
     def values(self) -> np.ndarray:
         """Returns the dense master weights as Keras holds them, in their own dtype."""

@@ -87,20 +87,25 @@ class InputQuantizer(Compression):
         if self._fixed is not None:
             pairs = zip(tensors, self._fixed, strict=True)
             outputs = [self._constant(x, *limits) for x, limits in pairs]
-        elif not self.state().fake_quantizes:
-            outputs = tensors
-        elif training:
-            outputs = self._learn(tensors)
         else:
-            outputs = [self._predict(x, i) for i, x in enumerate(tensors)]
+            outputs = self._switched(tensors, training, self.state().switch())
         return outputs if several else outputs[0]
 
-    def _predict(self, x: Any, index: int) -> Any:
+    def _switched(self, tensors: list[Any], training: bool | None, on: Any) -> Any:
+        """Returns what becomes of the inputs; see `ModelState.switch` for `on`."""
+        if on is False:
+            return tensors
+        if training:
+            return self._learn(tensors, on)
+        return [self._predict(x, i, on) for i, x in enumerate(tensors)]
+
+    def _predict(self, x: Any, index: int, on: Any) -> Any:
         if not _is_float(x):
             return x
         limits = tensor_of(self.ranges)[index]
+        known = _is_known(_sizes(limits))[0]
         return ops.cond(
-            _is_known(_sizes(limits))[0],
+            known if on is True else ops.logical_and(on, known),
             lambda: self._rounded(x, limits[0], limits[1]),
             lambda: x,
         )
@@ -113,7 +118,7 @@ class InputQuantizer(Compression):
     def _rounded(self, x: Any, low: Any, high: Any) -> Any:
         return self.plan.input_format.fake_activations(x, low, high)
 
-    def _learn(self, tensors: list[Any]) -> list[Any]:
+    def _learn(self, tensors: list[Any], on: Any) -> list[Any]:
         # Sizes (-low, high) are what ranges are computed with: one operation serves
         # both ends, and there is less to trace.
         now = _sizes(tensor_of(self.ranges))
@@ -121,19 +126,33 @@ class InputQuantizer(Compression):
             before, seen = now, ops.zeros_like(now)
         else:
             before, seen = ops.unstack(_sizes(tensor_of(self.step)), num=2)
+
+        def learned() -> list[Any]:
+            return self._learned(tensors, before, seen)
+
+        def unchanged() -> list[Any]:
+            return [now, seen, *tensors]
+
+        found = learned() if on is True else ops.cond(on, learned, unchanged)
+        new, seen, *outputs = found
+        self.ranges.assign(_limits(new))
+        self.step.assign(_limits(ops.stack([before, seen])))
+        return outputs
+
+    def _learned(self, tensors: list[Any], before: Any, seen: Any) -> list[Any]:
+        """Returns the sizes of the ranges, those seen in this step, and the outputs."""
         found = ops.stack([_sizes_of(x) for x in tensors])
         finite = ops.all(ops.isfinite(found), axis=-1, keepdims=True)
         seen = ops.maximum(seen, ops.where(finite, found, ops.zeros_like(found)))
         new = self._moved(before, seen)
-        self.ranges.assign(_limits(new))
-        self.step.assign(_limits(ops.stack([before, seen])))
         # Every tensor is rounded: to leave one alone would take a branch, whose
         # gradient costs more than the rounding. What is not finite stays so.
         grid = _limits(ops.where(_is_known(new), new, ops.maximum(found, FLOOR)))
-        return [
+        outputs = [
             self._rounded(x, grid[i, 0], grid[i, 1]) if _is_float(x) else x
             for i, x in enumerate(tensors)
         ]
+        return [new, seen, *outputs]
 
     def _moved(self, before: Any, seen: Any) -> Any:
         """Returns the sizes after a step that began with `before` and saw `seen`."""

@@ -25,8 +25,8 @@ class Phases:
     """Moves an attached model through its phases.
 
     A training loop of one's own calls `start` once, `step` before each step, and
-    `store_time` before a snapshot of the variables; its step has to be traced anew
-    where `step` returns True.
+    `store_time` before a snapshot of the variables. A `tf.function` of its own follows
+    the switch of fake quantization; it has to be traced anew where `step` returns True.
 
     Args:
         model: a model that `attach` was called on.
@@ -120,21 +120,21 @@ class Phases:
             done: how many steps this training has made, 0 before its first one.
 
         Returns:
-            Whether the train function has to be traced anew.
+            Whether normalizations begin or cease to freeze their statistics: then a
+            function that Keras does not own has to be traced anew.
         """
         state, clock = self._state, self._state.time()
         step = self._first_step + done
         if step <= clock.step:
             return False
         state.advance(step)
-        wanted, turns = self._wanted(step), False
-        if wanted != (state.fake_quantizes, state.statistics_frozen):
+        wanted, frozen = self._wanted(step), state.statistics_frozen
+        if wanted != (state.fake_quantizes, frozen):
             sync_variables(self._model)
             state.turn(*wanted)
             state.store_time()
-            turns = True
         self._prune(clock.step + 1, step)
-        return turns
+        return frozen != state.statistics_frozen
 
     def due(self, done: int) -> bool:
         """Returns whether `step` would select masks or turn a switch.

@@ -17,8 +17,10 @@ import numpy as np
 from qsparse.keras_compat import (
     entry_of_call,
     handed_back,
+    model_of_step,
     renew_compiled_functions,
     tell_of_assignments,
+    tensor_of,
     walk_layers,
 )
 from qsparse.planning.clock import Clock
@@ -40,14 +42,16 @@ class ModelState(keras.layers.Layer):
     `tf.train.Checkpoint` restores it, where `refresh` is called next.
 
     The switches are read when a model is traced, so that a phase costs nothing while
-    it is off. Turning one has every model traced anew that these layers were traced
-    in.
+    it is off. Turning one has the functions of every model traced anew that these
+    layers run in. A function that Keras does not own, as a `tf.function` around a
+    model, is not traced anew: it follows the variable `quantizing` with a branch.
 
     Attributes:
         recipe: the `Recipe` in force.
         clock: int32 `(5,)`: a `Clock`, as `Clock.to_list` writes it.
-        quantizing: bool scalar, whether fake quantization is on, for files and
-            `get_weights`. The switch itself is `fake_quantizes`.
+        quantizing: bool scalar, whether fake quantization is on, for files,
+            `get_weights` and functions that Keras does not own. The switch itself is
+            `fake_quantizes`.
         progress: float32 scalar, how much of the pruning phase was over at the last
             selection of masks, in [0, 1].
         fake_quantizes: whether fake quantization is on.
@@ -56,7 +60,7 @@ class ModelState(keras.layers.Layer):
             that hands no `training` on to its layers, when that call is traced.
         members: the compressions that share this state, as far as they exist.
         left_out: layers that a recipe could compress, and was told to leave.
-        callers: models that were called with these layers in them.
+        callers: models whose functions these layers were traced in.
         seen: layers that were there, and built, when the recipe was attached.
     """
 
@@ -116,6 +120,18 @@ class ModelState(keras.layers.Layer):
         if values != self._stored:
             self._stored = values
             self.clock.assign(values)
+
+    def switch(self) -> Any:
+        """Returns whether a layer that is called fake-quantizes.
+
+        A bool in a function that is traced anew when the switch turns; else a bool
+        scalar, the value of the variable.
+        """
+        owner = model_of_step()
+        if owner is None:
+            return tensor_of(self.quantizing)
+        self.callers.add(owner)
+        return self.fake_quantizes
 
     def turn(self, fake_quantizes: bool, statistics_frozen: bool) -> None:
         """Turns the switches, and has everything traced anew if one of them moves."""
@@ -230,10 +246,14 @@ class Compression(keras.layers.Layer):
         return self._reference.layer
 
     def note_caller(self) -> None:
-        """Remembers which model is called: it is traced anew when a switch turns."""
-        caller = entry_of_call(self)
-        if isinstance(caller, keras.Model):
-            self.state().callers.add(caller)
+        """Remembers which model is called: it is traced anew when a switch turns.
+
+        The one that is called first may run in a step of another, as a student in
+        that of its distiller.
+        """
+        for caller in (entry_of_call(self), model_of_step()):
+            if isinstance(caller, keras.Model):
+                self.state().callers.add(caller)
 
     def quantize_inputs(self, inputs: Any) -> Any:
         """Returns what the layer computes with instead of `inputs`."""

@@ -10,6 +10,7 @@ import qsparse
 from qsparse.callbacks import PruneThenQuantize, Quantize
 from qsparse.engine.compressor import compressed_layers, export_mode, state_of
 from qsparse.engine.phases import Phases
+from qsparse.engine.state import ModelState
 from tests.conftest import compiled
 
 STEPS = 10  # of one epoch
@@ -259,3 +260,139 @@ def test_a_checkpoint_between_phases_and_start_is_where_training_goes_on(
     phases.start(10)
     phases.step(0)
     assert state_of(again).time().step == 2 * STEPS
+
+
+def switches(monkeypatch):
+    """Returns a list that grows by what every layer finds its switch to be."""
+    found = []
+    original = ModelState.switch
+
+    def switch(self):
+        found.append(original(self))
+        return found[-1]
+
+    monkeypatch.setattr(ModelState, "switch", switch)
+    return found
+
+
+@pytest.mark.parametrize("steps_per_execution", [1, 2])
+@pytest.mark.parametrize("jit_compile", [True, False])
+def test_what_keras_traces_has_no_branch(
+    steps_per_execution, jit_compile, pixels, monkeypatch
+):
+    model = mlp()
+    settings = {"steps_per_execution": steps_per_execution, "jit_compile": jit_compile}
+    model.compile(model.optimizer, model.loss, **settings)
+    found = switches(monkeypatch)
+    fit(model, pixels, [Quantize(quantize_from=0.5)])
+    model.evaluate(*pixels, verbose=0)
+    model.predict(pixels[0], verbose=0)
+    assert {type(switch) for switch in found} == {bool}
+
+
+def test_functions_of_the_user_follow_the_switch(pixels):
+    x = pixels[0][:32]
+    model = mlp()
+    qsparse.attach(model, Quantize(quantize_from=0.5).recipe)
+    infer = tf.function(lambda t: model(t, training=False))
+    plain = infer(x).numpy()
+    np.testing.assert_allclose(plain, model.predict(x, verbose=0), rtol=1e-6)
+    # One that is traced within `fit`, by a callback.
+    within = tf.function(lambda t: model(t, training=False))
+    call = AtStep(3, lambda _: within(x))
+    fit(model, pixels, [Quantize(quantize_from=0.5), call])
+    for function in (infer, within):
+        np.testing.assert_allclose(
+            function(x), model.predict(x, verbose=0), rtol=1e-5, atol=1e-6
+        )
+    state_of(model).quantizing.assign(False)
+    quantized = model.predict(x, verbose=0), infer(x).numpy(), model(x).numpy()
+    for ours in quantized[1:]:
+        np.testing.assert_allclose(ours, quantized[0], rtol=1e-5, atol=1e-6)
+
+
+def step_of(model, optimizer):
+    """Returns a step of training as a user writes it."""
+    optimizer.build(model.trainable_variables)
+
+    @tf.function
+    def step(x, y):
+        with tf.GradientTape() as tape:
+            loss = model.loss(y, model(x, training=True)) + sum(model.losses)
+        found = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply(found, model.trainable_variables)
+
+    return step
+
+
+def test_a_step_of_the_user_learns_ranges_though_it_is_traced_once(pixels):
+    model, optimizer = mlp(), keras.optimizers.Adam(1e-2)
+    qsparse.attach(model, Quantize(quantize_from=0.5).recipe)
+    step = step_of(model, optimizer)
+    phases = Phases(model)
+    phases.start(STEPS)
+    first = compressed_layers(model)[0].input_quantizer
+    for done in range(STEPS):
+        phases.step(done)
+        rows = slice(25 * done, 25 * done + 25)
+        step(pixels[0][rows], pixels[1][rows])
+        assert first.ranges.numpy().any() == (done >= STEPS // 2)
+    assert step.experimental_get_tracing_count() == 1
+    assert qsparse.unfinished(model) is None
+    low, high = first.ranges.numpy()[0]
+    assert (low, high) == (0.0, pytest.approx(pixels[0].max(), rel=0.1))
+
+
+def test_a_step_of_the_user_computes_what_fit_does(pixels):
+    """With the switch on, a branch has the values and gradients of none."""
+    x, y = pixels[0][:25], pixels[1][:25]
+    weights = []
+    for of_keras in (True, False):
+        model = mlp()
+        model.compile(keras.optimizers.SGD(0.1), model.loss)
+        qsparse.attach(model, Quantize().recipe)
+        state_of(model).quantizing.assign(True)
+        ours = step_of(model, model.optimizer)
+        step = model.train_on_batch if of_keras else ours
+        for _ in range(3):
+            step(x, y)
+        weights.append(model.get_weights())
+    for ours, theirs in zip(*weights, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+class Distiller(keras.Model):
+    """Evaluates the student that it holds, which is what its step calls."""
+
+    def __init__(self, student):
+        super().__init__()
+        self.student = student
+        self.mean = keras.metrics.Mean("student_loss")
+
+    def call(self, x, training=False):
+        return self.student(x, training=training)
+
+    def test_step(self, data):
+        x, y = data
+        self.mean.update_state(self.student.loss(y, self.student(x, training=False)))
+        return {"student_loss": self.mean.result()}
+
+
+def test_a_model_whose_step_calls_another_is_traced_anew(pixels, monkeypatch):
+    model = mlp()
+    qsparse.attach(model, Quantize(quantize_from=0.5).recipe)
+    distiller = Distiller(model)
+    distiller.compile("sgd", model.loss)
+    found = switches(monkeypatch)
+
+    def loss():
+        return distiller.evaluate(*pixels, verbose=0, return_dict=True)["student_loss"]
+
+    loss()
+    assert {type(switch) for switch in found} == {bool}
+    fit(model, pixels, [Quantize(quantize_from=0.5)])
+    trained = loss()
+    state_of(model).quantizing.assign(False)
+    off = loss()
+    assert trained != off
+    assert off == pytest.approx(model.evaluate(*pixels, verbose=0)[0], rel=0.02)

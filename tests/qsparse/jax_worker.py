@@ -9,9 +9,20 @@ import numpy as np
 import qsparse
 from qsparse.callbacks import Prune, PruneThenQuantize
 from qsparse.engine.compressor import compressed_layers, state_of
+from qsparse.engine.state import ModelState
 from qsparse.recipes import fashion_mnist
 from qsparse.recipes.resnet import resnet
 
+switches, original = set(), ModelState.switch
+
+
+def switch(state):
+    found = original(state)
+    switches.add(type(found))
+    return found
+
+
+ModelState.switch = switch
 keras.utils.set_random_seed(0)
 (x, y), _ = fashion_mnist.load_normalized()
 x, y = x[::20], y[::20]
@@ -21,6 +32,8 @@ history = model.fit(
     x, y, batch_size=50, epochs=4, verbose=0, callbacks=[PruneThenQuantize()]
 ).history
 assert history["phase"] == [1.0, 1.0, 3.0, 3.0], history
+assert model.predict(x, verbose=0).shape == (len(x), 10)
+assert switches == {bool}, switches  # What Keras traces has no branch.
 # A shortcut has 8 blocks for 4 tiles of outputs: it loses 4 of them, not 6.
 assert abs(history["sparsity"][-1] - (0.75 * 1120 - 2) / 1120) < 1e-6, history
 assert history["sparsity"][0] < history["sparsity"][1]
@@ -74,8 +87,31 @@ qsparse.strip(tapped)
 assert type(tapped.optimizer) is keras.optimizers.Adam
 
 expected = model.predict(x, verbose=0)
+
+
+@jax.jit
+def infer(trained, others):
+    return model.stateless_call(trained, others, x[:50], training=False)[0]
+
+
+def of_the_user():
+    both = model.trainable_variables, model.non_trainable_variables
+    return infer(*([v.value for v in variables] for variables in both))
+
+
+np.testing.assert_allclose(of_the_user(), expected[:50], rtol=1e-4, atol=1e-4)
 state_of(model).quantizing.assign(False)
-assert (model.predict(x, verbose=0) != expected).any()
+off = model.predict(x, verbose=0)
+assert (off != expected).any()
+np.testing.assert_allclose(of_the_user(), off[:50], rtol=1e-4, atol=1e-4)
+kept, time = model.get_weights(), state_of(model).time()
+state_of(model).advance(999)
+model.set_weights(kept)
+assert state_of(model).time() == time
+state_of(model).advance(999)
+model.evaluate(x[:50], y[:50], verbose=0)  # hands back what it was given
+assert state_of(model).time().step == 999
+state_of(model).set_time(time)
 state_of(model).quantizing.assign(True)
 np.testing.assert_array_equal(model.predict(x, verbose=0), expected)
 model.save(sys.argv[1])
