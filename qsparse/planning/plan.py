@@ -8,6 +8,7 @@ were compressed with.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any, NamedTuple
 
 import keras
@@ -119,7 +120,7 @@ class LayerPlan:
             for name, kind in _METHODS.items()
             for method in [getattr(self, name)]
         }
-        return {**methods, "sparsity": self.sparsity}
+        return {**methods, "sparsity": float(self.sparsity)}
 
     def with_saved(self, saved: Mapping[str, Any]) -> "LayerPlan":
         """Returns the plan of a layer in a file: this one's place, that one's methods.
@@ -128,18 +129,27 @@ class LayerPlan:
             saved: what `to_dict` wrote.
 
         Raises:
-            ValueError: if it is not that, or names a method that is not registered.
+            ValueError: if it is not that, names a method that is not registered, or has
+                a pattern or a sparsity that no mask of this layer has.
         """
-        is_plan = isinstance(saved, Mapping) and _METHODS.keys() <= saved.keys()
-        if not is_plan or not isinstance(saved.get("sparsity"), float):
+        if not isinstance(saved, Mapping) or not _METHODS.keys() <= saved.keys():
             raise ValueError(f"{saved!r} is no plan.")
+        sparsity = saved.get("sparsity")
+        number = isinstance(sparsity, Real) and not isinstance(sparsity, bool)
+        if not number or not 0 <= sparsity < 1:
+            raise ValueError(f"its sparsity must be in [0, 1). Received: {sparsity!r}")
         methods: dict[str, Any] = {
             name: None if saved[name] is None else REGISTRIES[kind].get(saved[name])
             for name, kind in _METHODS.items()
         }
         if (methods["pattern"] is None) == self.prunes:
             raise ValueError(f"{saved!r} does not go with the mask beside it.")
-        return replace(self, **methods, sparsity=saved["sparsity"])
+        pattern, layout = methods["pattern"], self.layout
+        if pattern is not None and layout is not None:
+            misfit = pattern.misfit(layout.canonical_shape)
+            if misfit:
+                raise ValueError(f"{pattern} does not fit its kernel: {misfit}.")
+        return replace(self, **methods, sparsity=float(sparsity))
 
 
 class Planned(NamedTuple):

@@ -1,5 +1,8 @@
 """The plan: one answer for every layer, before any is touched."""
 
+import json
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ import qsparse
 from qsparse import Block, Int8, Magnitude, MovingAverage, Recipe
 from qsparse.callbacks import PruneThenQuantize
 from qsparse.engine.compressor import compressed_layers, state_of
+from qsparse.saving import _as_saved
 from tests.conftest import small_cnn
 
 
@@ -112,3 +116,37 @@ def test_a_damaged_plan_in_a_file(damage, images, tmp_path):
         variables["plan"] = np.frombuffer(damage, np.uint8)
     with pytest.raises(ValueError, match="plan of layer 'conv2d.*cannot be used"):
         qsparse.load_weights(small_cnn(), path)
+
+
+def saved_plan(**changes):
+    """Return the plan of a pruned layer, and what a file holds of it with changes."""
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(8, name="hidden")])
+    plan = plans(model, pattern="unstructured", sparsity=0.5)["hidden"]
+    return plan, plan.to_dict() | changes
+
+
+@pytest.mark.parametrize("sparsity", [0, 0.0, 0.25, 0.999])
+def test_a_plan_in_a_file_may_have_any_share_of_zeros(sparsity):
+    plan, saved = saved_plan(sparsity=sparsity)
+    assert _as_saved(plan, json.dumps(saved).encode()).sparsity == sparsity
+
+
+@pytest.mark.parametrize("sparsity", [float("nan"), 1, -0.1, 2.5, True, "0.5", None])
+def test_a_plan_in_a_file_with_no_share_of_zeros_is_refused(sparsity):
+    plan, saved = saved_plan(sparsity=sparsity)
+    with pytest.raises(ValueError, match="layer 'hidden'.* in \\[0, 1\\)"):
+        _as_saved(plan, json.dumps(saved).encode())
+
+
+def test_a_plan_in_a_file_whose_pattern_does_not_fit_is_refused():
+    pattern = qsparse.methods.REGISTRIES["pattern"].to_dict(Block((16, 4)))
+    plan, saved = saved_plan(pattern=pattern)
+    with pytest.raises(ValueError, match="layer 'hidden'.*8 outputs are not divisible"):
+        _as_saved(plan, json.dumps(saved).encode())
+
+
+def test_a_pattern_of_the_user_may_count_in_any_numbers():
+    plan, _ = saved_plan()
+    for zeros in (0, np.float32(0.5), np.int64(0)):
+        saved = replace(plan, sparsity=zeros).to_dict()
+        assert _as_saved(plan, json.dumps(saved).encode()).sparsity == zeros
