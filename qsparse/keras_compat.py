@@ -265,6 +265,11 @@ def handed_back() -> bool:
     return any(frame.f_code.co_name == "jax_state_sync" for frame in _frames())
 
 
+def trained_variables(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
+    """Returns the variables that an optimizer was built for, in their order."""
+    return optimizer._trainable_variables
+
+
 def untrack_optimizer_variable(
     optimizer: keras.optimizers.Optimizer, variable: keras.Variable
 ) -> None:

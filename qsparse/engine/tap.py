@@ -14,7 +14,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from qsparse.keras_compat import impersonate, untrack_optimizer_variable
+from qsparse.keras_compat import (
+    impersonate,
+    trained_variables,
+    untrack_optimizer_variable,
+)
 
 TAP = "qsparse_tap"
 
@@ -232,7 +236,7 @@ def _tapped_class(original: Any, innermost: bool) -> type:
                     None if g is None else g / self.loss_scale_factor for g in grads
                 ]
             if grads and current is not None:
-                current.see(seen, trainable_variables or self._trainable_variables)
+                current.see(seen, trainable_variables or trained_variables(self))
             return super().apply(grads, trainable_variables)
 
     cls = impersonate(TappedInnermost if innermost else Tapped, original)
