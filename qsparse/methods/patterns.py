@@ -334,15 +334,35 @@ class NM:
         return f"{self.n}:{self.m}{tile}"
 
 
+# Tiles of a group from which on to sort is faster than to compare pairs.
+_SORTED_FROM = 256
+
+
 def _ranks(groups: np.ndarray) -> np.ndarray:
     """Returns how many others of its group come before each tile: 0 for the best.
 
-    Tiles are compared in pairs, which for groups of a few is faster than to sort; of
-    a tie the lower index comes first.
+    Tiles of small groups are compared in pairs, which is faster than to sort; of a tie
+    the lower index comes first.
 
     Args:
         groups: scores `(taps, groups, tiles of a group, outputs)`.
     """
+    m = groups.shape[2]
+    return _ranks_by_pairs(groups) if m < _SORTED_FROM else _ranks_by_sorting(groups)
+
+
+def _ranks_by_sorting(groups: np.ndarray) -> np.ndarray:
+    # Sorted from the end, upside down, so that a stable sort puts the lower index of a
+    # tie last; negated, unsigned scores and the least integers would overflow.
+    order = np.argsort(groups[:, :, ::-1], axis=2, kind="stable")[:, :, ::-1]
+    places = groups.shape[2] - 1 - order
+    ranks = np.empty_like(places)
+    steps = np.arange(groups.shape[2]).reshape(1, 1, -1, 1)
+    np.put_along_axis(ranks, places, np.broadcast_to(steps, places.shape), axis=2)
+    return ranks
+
+
+def _ranks_by_pairs(groups: np.ndarray) -> np.ndarray:
     m = groups.shape[2]
     ranks = np.zeros(groups.shape, np.min_scalar_type(m))
     for index in range(1, m):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from qsparse import NM, Block, Unstructured
+from qsparse.methods import patterns
 from qsparse.methods.patterns import PATTERNS
 from tests import oracles
 
@@ -187,3 +188,25 @@ def test_registry_rejects_unknown_names():
         PATTERNS.get("blok")
     with pytest.raises(ValueError, match="Bad pattern 'nm'"):
         PATTERNS.get({"name": "nm", "n": 2})
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
+@pytest.mark.parametrize("values", [3, 256])
+@pytest.mark.parametrize("m", [2, 7, 256, 300])
+def test_large_groups_are_ranked_as_small_ones(m, values, dtype):
+    """Also where scores tie: the lower index comes first."""
+    scores = np.random.default_rng(m).integers(0, values, (2, 3, m, 5)).astype(dtype)
+    expected = patterns._ranks_by_pairs(scores)
+    np.testing.assert_array_equal(patterns._ranks_by_sorting(scores), expected)
+    np.testing.assert_array_equal(patterns._ranks(scores), expected)
+    reference = np.argsort(np.argsort(-scores.astype(float), 2, "stable"), 2, "stable")
+    np.testing.assert_array_equal(expected, reference)
+
+
+def test_a_group_of_a_whole_large_kernel_is_sorted(monkeypatch):
+    """Pairs of 4096 tiles take minutes."""
+    monkeypatch.setattr(patterns, "_ranks_by_pairs", None)
+    scores = np.random.default_rng(0).integers(0, 9, (1, 4096, 4)).astype(np.float32)
+    mask = NM(1024, 4096).mask(scores)
+    assert (mask.sum(axis=1) == 1024).all()
+    assert scores[mask].min() >= scores[~mask].max()
