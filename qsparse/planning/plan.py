@@ -134,7 +134,7 @@ class LayerPlan:
         """
         if not isinstance(saved, Mapping) or not _METHODS.keys() <= saved.keys():
             raise ValueError(f"{saved!r} is no plan.")
-        sparsity = saved.get("sparsity")
+        sparsity: Any = saved.get("sparsity")
         number = isinstance(sparsity, Real) and not isinstance(sparsity, bool)
         if not number or not 0 <= sparsity < 1:
             raise ValueError(f"its sparsity must be in [0, 1). Received: {sparsity!r}")
