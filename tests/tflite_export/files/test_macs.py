@@ -8,7 +8,7 @@ from keras import layers
 import qsparse
 from qsparse.tflite_export import inspect_file
 from qsparse.tflite_export.files.model_file import ModelFile
-from qsparse.tflite_export.parity.outputs import coverage, float_ops
+from qsparse.tflite_export.parity.outputs import count_macs, float_ops
 from qsparse.tflite_export.runtime.interpreter import read_plan
 from tests.tflite_export.raw_files import RawFile
 
@@ -175,7 +175,7 @@ def test_transposed_convolution_in_three_dimensions_counts():
 
 def test_an_op_that_nobody_can_count_is_listed():
     file = one_op("CUSTOM", [values(1, 4)], (1, 4), custom="FlexConv3D")
-    assert file.ops[0].name == "CUSTOM FlexConv3D" and coverage(file) == (0, 1.0)
+    assert file.ops[0].name == "CUSTOM FlexConv3D" and count_macs(file) == (0, 1.0)
     (listed,) = float_ops(file)
     assert listed == "CUSTOM FlexConv3D t (its MACs are unknown and count as none)"
 
@@ -217,7 +217,7 @@ def test_rounds_of_a_counting_loop(limit, rounds):
 
 def test_a_loop_that_data_ends_counts_once_and_is_listed():
     file = loop(13, counted=False)
-    assert coverage(file) == (16, 0.0)
+    assert count_macs(file) == (16, 0.0)
     listed = float_ops(file)
     assert "counted once" in listed[0]
     assert (
