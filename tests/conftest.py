@@ -25,6 +25,12 @@ def test_images():
     return fashion_mnist.load_normalized()[1]
 
 
+@pytest.fixture
+def pixels(images):
+    """Return the 16 central pixels of 250 images, and labels."""
+    return images[0][:250, 12:16, 12:16].reshape(250, 16), images[1][:250]
+
+
 def compiled(model, learning_rate=2e-3):
     """Compile a classifier of logits."""
     model.compile(

@@ -4,7 +4,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras import layers
 
 import qsparse
 from qsparse.callbacks import PruneThenQuantize, Quantize
@@ -12,29 +11,12 @@ from qsparse.engine.compressor import compressed_layers, export_mode, state_of
 from qsparse.engine.phases import Phases
 from qsparse.engine.state import ModelState
 from tests.conftest import compiled
+from tests.perceptron import fit, mlp
 
 STEPS = 10  # of one epoch
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Skipping variable loading for opt", "ignore:The recipe was not carried out"
 )
-
-
-@pytest.fixture
-def pixels(images):
-    """Return the 16 central pixels of 250 images, and labels."""
-    return images[0][:250, 12:16, 12:16].reshape(250, 16), images[1][:250]
-
-
-def mlp():
-    keras.utils.set_random_seed(3)
-    hidden = layers.Dense(32, activation="relu", name="hidden")
-    head = layers.Dense(12, name="head")
-    return compiled(keras.Sequential([keras.Input((16,)), hidden, head]), 1e-2)
-
-
-def fit(model, data, callbacks, epochs=2):
-    settings = {"batch_size": 25, "verbose": 0, "shuffle": False}
-    return model.fit(*data, epochs=epochs, callbacks=callbacks, **settings)
 
 
 class AtStep(keras.callbacks.Callback):

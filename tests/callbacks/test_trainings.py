@@ -11,27 +11,15 @@ import qsparse
 from qsparse.callbacks import Compress, Prune, PruneThenQuantize, Quantize
 from qsparse.engine.compressor import compressed_layers, state_of
 from qsparse.engine.phases import Phases
+from tests import perceptron
 from tests.conftest import compiled
+from tests.perceptron import mlp
 
 STEPS = 10  # of one epoch
 
 
-@pytest.fixture
-def pixels(images):
-    """Return the 16 central pixels of 250 images, and labels."""
-    return images[0][:250, 12:16, 12:16].reshape(250, 16), images[1][:250]
-
-
-def mlp(seed=3):
-    keras.utils.set_random_seed(seed)
-    hidden = layers.Dense(32, activation="relu", name="hidden")
-    head = layers.Dense(12, name="head")
-    return compiled(keras.Sequential([keras.Input((16,)), hidden, head]), 1e-2)
-
-
 def fit(model, data, callbacks, epochs=1, **settings):
-    settings = {"batch_size": 25, "verbose": 0, "shuffle": False, **settings}
-    return model.fit(*data, epochs=epochs, callbacks=callbacks, **settings).history
+    return perceptron.fit(model, data, callbacks, epochs, **settings).history
 
 
 def masks_of(model):

@@ -25,28 +25,24 @@ class KeepApart(Pass):
 
     def apply(self, graph: Graph, context: Context) -> None:
         """See the module."""
-        _keep_apart(graph)
-
-
-def _keep_apart(graph: Graph) -> None:
-    for node in list(graph.nodes.values()):
-        weighted = len(node.input) > 1 and node.input[1] in graph.kernels
-        if not weighted or not multiplies(graph, node):
-            continue
-        product = _before(graph, data_input(node))
-        pair = affine_constant(graph, product)
-        if product.op not in SCALINGS or pair is None:
-            continue
-        factor = graph.value(pair[1])
-        whole = graph.shapes[pair[0]] == graph.shapes[product.name]
-        inner = graph.nodes[node_name(pair[0])]
-        if factor.size == 1 and whole and product.name == data_input(node):
-            _scale(graph, node, product, pair[0], factor.reshape(()))
-        elif inner.op == "Mul" and affine_constant(graph, inner) is None:
-            _reorder(graph, product, inner, pair[1])
-        else:
-            _wall(graph, node)
-    graph.refresh()
+        for node in list(graph.nodes.values()):
+            weighted = len(node.input) > 1 and node.input[1] in graph.kernels
+            if not weighted or not multiplies(graph, node):
+                continue
+            product = _before(graph, data_input(node))
+            pair = affine_constant(graph, product)
+            if product.op not in SCALINGS or pair is None:
+                continue
+            factor = graph.value(pair[1])
+            whole = graph.shapes[pair[0]] == graph.shapes[product.name]
+            inner = graph.nodes[node_name(pair[0])]
+            if factor.size == 1 and whole and product.name == data_input(node):
+                _scale(graph, node, product, pair[0], factor.reshape(()))
+            elif inner.op == "Mul" and affine_constant(graph, inner) is None:
+                _reorder(graph, product, inner, pair[1])
+            else:
+                _wall(graph, node)
+        graph.refresh()
 
 
 def _before(graph: Graph, tensor: str) -> Node:

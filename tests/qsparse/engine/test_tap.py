@@ -6,35 +6,19 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras import layers
 
 import qsparse
 from qsparse.callbacks import Prune, PruneThenQuantize
 from qsparse.engine.compressor import compressed_layers
+from tests import perceptron
 from tests.conftest import compiled
+from tests.perceptron import mlp
 
 LATE = {"prune_from": 900, "prune_until": 999, "total_steps": 1000}
 
 
-@pytest.fixture
-def pixels(images):
-    """Return the 16 central pixels of 250 images, and labels."""
-    return images[0][:250, 12:16, 12:16].reshape(250, 16), images[1][:250]
-
-
-def mlp(optimizer=None):
-    keras.utils.set_random_seed(3)
-    hidden = layers.Dense(32, activation="relu", name="hidden")
-    head = layers.Dense(12, name="head")
-    model = compiled(keras.Sequential([keras.Input((16,)), hidden, head]), 1e-2)
-    if optimizer is not None:
-        model.compile(optimizer, model.loss)
-    return model
-
-
-def fit(model, pixels, callbacks, epochs=1):
-    settings = {"batch_size": 25, "verbose": 0, "shuffle": False}
-    return model.fit(*pixels, epochs=epochs, callbacks=callbacks, **settings).history
+def fit(model, data, callbacks, epochs=1, **settings):
+    return perceptron.fit(model, data, callbacks, epochs, **settings).history
 
 
 def sums_of(model):
@@ -69,7 +53,7 @@ OPTIMIZERS = {
 @pytest.mark.parametrize("built", [True, False])
 def test_gradients_are_added_up(name, built, pixels):
     expected = gradients(mlp(), pixels)
-    model = mlp(OPTIMIZERS[name]())
+    model = mlp(optimizer=OPTIMIZERS[name]())
     if built:
         model.optimizer.build(model.trainable_variables)
     with pytest.warns(UserWarning, match="changed no compressed weight"):
@@ -131,7 +115,7 @@ def test_resume_is_bit_exact(pixels, tmp_path):
 def test_files_and_classes_are_those_of_the_plain_optimizer(name, pixels, tmp_path):
     optimizer = OPTIMIZERS[name]()
     plain = type(optimizer)
-    model = mlp(optimizer)
+    model = mlp(optimizer=optimizer)
     callback = Prune(criterion="saliency", **LATE)
     with pytest.warns(UserWarning, match="changed no compressed weight"):
         fit(model, pixels, [callback])
@@ -181,7 +165,7 @@ def test_a_selection_without_gradients_is_told(pixels):
 @pytest.mark.parametrize("name", ["adam", "loss scale"])
 @pytest.mark.parametrize("by_config", [True, False])
 def test_an_optimizer_of_a_tapped_ones_class_trains(name, by_config, pixels):
-    model = mlp(OPTIMIZERS[name]())
+    model = mlp(optimizer=OPTIMIZERS[name]())
     callback = Prune(criterion="saliency", prune_from=0.25, total_epochs=2)
     with pytest.warns(UserWarning, match="changed no compressed weight"):
         fit(model, pixels, [callback])

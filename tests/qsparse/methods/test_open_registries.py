@@ -7,13 +7,14 @@ from typing import ClassVar
 import keras
 import numpy as np
 import pytest
-from keras import layers, ops
+from keras import ops
 
 import qsparse
 from qsparse.callbacks import Joint, Prune, PruneThenQuantize
 from qsparse.engine.compressor import compressed_layers, state_of
 from qsparse.methods import REGISTRIES
-from tests.conftest import compiled
+from tests import perceptron
+from tests.perceptron import mlp
 
 pytestmark = pytest.mark.filterwarnings("ignore:Skipping variable loading for opt")
 
@@ -27,22 +28,8 @@ def forgotten():
         registry.classes = before[kind]
 
 
-@pytest.fixture
-def pixels(images):
-    """Return the 16 central pixels of 250 images, and labels."""
-    return images[0][:250, 12:16, 12:16].reshape(250, 16), images[1][:250]
-
-
-def mlp():
-    keras.utils.set_random_seed(3)
-    hidden = layers.Dense(32, activation="relu", name="hidden")
-    head = layers.Dense(12, name="head")
-    return compiled(keras.Sequential([keras.Input((16,)), hidden, head]), 1e-2)
-
-
-def fit(model, pixels, callback, epochs=2):
-    settings = {"batch_size": 25, "verbose": 0, "shuffle": False}
-    return model.fit(*pixels, epochs=epochs, callbacks=[callback], **settings).history
+def fit(model, data, callback):
+    return perceptron.fit(model, data, [callback]).history
 
 
 def survives_json(recipe):

@@ -11,26 +11,9 @@ from qsparse.callbacks import Compress, PruneThenQuantize
 from qsparse.engine.compressor import state_of
 from qsparse.planning.clock import Clock, Span
 from tests.conftest import compiled
+from tests.perceptron import fit, mlp
 
 pytestmark = pytest.mark.filterwarnings("ignore:Skipping variable loading for opt")
-
-
-@pytest.fixture
-def pixels(images):
-    """Return the 16 central pixels of 250 images, and labels."""
-    return images[0][:250, 12:16, 12:16].reshape(250, 16), images[1][:250]
-
-
-def mlp():
-    keras.utils.set_random_seed(3)
-    hidden = layers.Dense(32, activation="relu", name="hidden")
-    head = layers.Dense(12, name="head")
-    return compiled(keras.Sequential([keras.Input((16,)), hidden, head]), 1e-2)
-
-
-def fit(model, pixels, callbacks, epochs=2):
-    settings = {"batch_size": 25, "verbose": 0, "shuffle": False}
-    return model.fit(*pixels, epochs=epochs, callbacks=callbacks, **settings)
 
 
 @pytest.fixture
