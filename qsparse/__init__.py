@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from qsparse.engine.coverage import Coverage, coverage
     from qsparse.engine.phases import unfinished
     from qsparse.methods import register
-    from qsparse.methods.allocation import Uniform
+    from qsparse.methods.allocations import Uniform
     from qsparse.methods.criteria import Magnitude, Saliency
     from qsparse.methods.estimators import SRSTE, STE, Masked
     from qsparse.methods.formats import Int8
+    from qsparse.methods.observers import MovingAverage
     from qsparse.methods.patterns import NM, Block, Unstructured
-    from qsparse.methods.ranges import MovingAverage
     from qsparse.methods.schedules import Constant, Cubic, OneShot
     from qsparse.planning.plan import LayerPlan, resolve
     from qsparse.planning.recipe import Recipe
@@ -70,9 +70,9 @@ _MODULES = {
     "methods.criteria": ("Magnitude", "Saliency"),
     "methods.estimators": ("SRSTE", "STE", "Masked"),
     "methods": ("register",),
-    "methods.allocation": ("Uniform",),
+    "methods.allocations": ("Uniform",),
     "methods.formats": ("Int8",),
-    "methods.ranges": ("MovingAverage",),
+    "methods.observers": ("MovingAverage",),
     "methods.patterns": ("NM", "Block", "Unstructured"),
     "engine.phases": ("unfinished",),
     "planning.plan": ("LayerPlan", "resolve"),

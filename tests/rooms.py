@@ -22,6 +22,8 @@ PACKAGES = {
 }
 # Files that are rooms by themselves: all may import the one, and the other imports all.
 APART = ("qsparse/keras_compat.py", "qsparse/cli.py")
+# Rooms whose folders are shelves: a shelf is not a room, but a part of one.
+SHELVED = ("qsparse/methods",)
 KERNELS = ROOT / "tflite_export" / "kernels"
 BEGIN, END = "<!-- rooms: begin -->", "<!-- rooms: end -->"
 
@@ -40,7 +42,12 @@ def python_files():
 def room_of(module, files):
     """Return the room of a module: its folder, as a path from the project's root."""
     path = files[module].relative_to(ROOT).as_posix()
-    return path if path in APART else path.rpartition("/")[0]
+    return path if path in APART else room_of_folder(path.rpartition("/")[0])
+
+
+def room_of_folder(folder):
+    """Return the room that a folder is, or is a shelf of."""
+    return next((room for room in SHELVED if folder.startswith(room)), folder)
 
 
 def imported_by(tree, files):

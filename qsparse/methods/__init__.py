@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from qsparse.methods.allocation import ALLOCATIONS
+from qsparse.methods.allocations import ALLOCATIONS
 from qsparse.methods.criteria import CRITERIA
 from qsparse.methods.estimators import ESTIMATORS
 from qsparse.methods.formats import FORMATS
+from qsparse.methods.observers import OBSERVERS
 from qsparse.methods.patterns import PATTERNS
-from qsparse.methods.ranges import OBSERVERS
 from qsparse.methods.registry import Registry
 from qsparse.methods.schedules import SCHEDULES
 

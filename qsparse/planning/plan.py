@@ -15,7 +15,7 @@ import keras
 
 from qsparse.keras_compat import own_kernel
 from qsparse.methods import REGISTRIES
-from qsparse.methods.allocation import Kernel
+from qsparse.methods.allocations import Kernel
 from qsparse.planning.layouts import KernelLayout, kernel_layout
 from qsparse.planning.recipe import Recipe
 from qsparse.planning.targets import INT8_JOINS, NORMS, QUANTIZABLE, Survey

@@ -7,12 +7,12 @@ from numbers import Integral
 from typing import Any
 
 from qsparse.methods import REGISTRIES
-from qsparse.methods.allocation import Uniform
+from qsparse.methods.allocations import Uniform
 from qsparse.methods.criteria import Magnitude
 from qsparse.methods.estimators import SRSTE
 from qsparse.methods.formats import Int8
+from qsparse.methods.observers import MovingAverage
 from qsparse.methods.patterns import Block
-from qsparse.methods.ranges import MovingAverage
 from qsparse.methods.schedules import Cubic
 from qsparse.methods.validate import real, whole
 

@@ -1,29 +1,10 @@
-"""Observers: how a range follows what each training step brings.
-
-Ranges are computed with as sizes `(-low, high)`, both not negative: one formula
-serves both ends.
-"""
+"""An exponential moving average of least and greatest values."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from qsparse.methods.registry import Registry
+from qsparse.methods.observers.base import OBSERVERS
 from qsparse.methods.validate import real
-
-
-class Observer(Protocol):
-    """What an input quantizer asks of an observer."""
-
-    def moved(self, before: Any, seen: Any) -> Any:
-        """Returns the sizes of the ranges after a step.
-
-        Args:
-            before: float32 `(inputs, 2)`: the sizes that the step began with.
-            seen: what the step has seen, of the same shape.
-        """
-
-
-OBSERVERS = Registry("observer", ("moved",))
 
 
 @OBSERVERS.register("moving-average")

@@ -1,22 +1,10 @@
-"""Estimators: how the gradient meets the mask.
+"""What an estimator is, and the gradients they are made of."""
 
-The forward pass is the same for all of them, `weights * mask`. They differ in
-the gradient that reaches the dense master weights:
-
-| estimator | dL/dw |
-|---|---|
-| `Masked`  | `upstream * mask` |
-| `STE`     | `upstream` (straight through) |
-| `SRSTE`   | `upstream + decay * (1 - mask) * w` (Zhou et al., ICLR 2021) |
-"""
-
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from keras import ops
 
 from qsparse.methods.registry import Registry
-from qsparse.methods.validate import real
 
 
 class Estimator(Protocol):
@@ -96,63 +84,3 @@ def nothing_with_gradient(inputs: Any, gradient: Any) -> Any:
         return ops.zeros((), "float32"), backward
 
     return nothing(inputs, ops.stop_gradient(gradient))
-
-
-@ESTIMATORS.register("masked")
-@dataclass(frozen=True)
-class Masked:
-    """Pruned weights receive no gradient.
-
-    Momentum and weight decay may still move their master values a little.
-    """
-
-    def __call__(self, weights: Any, mask: Any, progress: Any) -> Any:
-        """Returns `weights * mask`; both float tensors of one shape."""
-        return weights * mask
-
-    def correction(self, weights: Any, mask: Any) -> Any:
-        """None: nothing beside the gradient of the forward pass."""
-        return None
-
-
-@ESTIMATORS.register("ste")
-@dataclass(frozen=True)
-class STE:
-    """Straight-through: pruned weights keep learning and may come back."""
-
-    def __call__(self, weights: Any, mask: Any, progress: Any) -> Any:
-        """Returns `weights * mask`; both float tensors of one shape."""
-        return straight_through(weights, weights * mask)
-
-    def correction(self, weights: Any, mask: Any) -> Any:
-        """None: nothing beside the gradient of the forward pass."""
-        return None
-
-
-@ESTIMATORS.register("sr-ste")
-@dataclass(frozen=True)
-class SRSTE(STE):
-    """Sparse-refined straight-through estimator.
-
-    Pruned weights keep learning but decay towards zero, which keeps the mask
-    from flipping back and forth. The decay is part of the gradient: with Adam it is
-    divided by the root of the second moment, like the rest.
-
-    Args:
-        decay: the paper's lambda, not negative; 2e-4 is its value for ImageNet.
-
-    Raises:
-        ValueError: if `decay` is negative.
-    """
-
-    decay: float = 2e-4
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "decay", real("decay", self.decay))
-        if self.decay < 0:
-            raise ValueError(f"SRSTE needs decay >= 0. Received: decay={self.decay}")
-
-    def correction(self, weights: Any, mask: Any) -> Any:
-        """Returns `decay * (1 - mask) * weights`."""
-        # What the mask takes away; the product is the one of the forward pass.
-        return self.decay * (weights - weights * mask)

@@ -1,7 +1,6 @@
-"""Allocation: how the recipe's sparsity is shared out among layers."""
+"""What an allocation is, and what it knows of each layer."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from qsparse.methods.registry import Registry
@@ -32,13 +31,3 @@ class Allocation(Protocol):
 
 
 ALLOCATIONS = Registry("allocation", ("allocate",))
-
-
-@ALLOCATIONS.register("uniform")
-@dataclass(frozen=True)
-class Uniform:
-    """The same sparsity for every layer."""
-
-    def allocate(self, kernels: Sequence[Kernel], sparsity: float) -> list[float]:
-        """Returns `sparsity` for each."""
-        return [sparsity] * len(kernels)

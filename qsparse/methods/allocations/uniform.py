@@ -1,0 +1,16 @@
+"""Uniform: the same sparsity for every layer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from qsparse.methods.allocations.base import ALLOCATIONS, Kernel
+
+
+@ALLOCATIONS.register("uniform")
+@dataclass(frozen=True)
+class Uniform:
+    """The same sparsity for every layer."""
+
+    def allocate(self, kernels: Sequence[Kernel], sparsity: float) -> list[float]:
+        """Returns `sparsity` for each."""
+        return [sparsity] * len(kernels)

@@ -1,0 +1,10 @@
+"""Formats: the numbers that weights and activations are rounded to.
+
+A format is one object for all that happens to a number: `fake` while it trains,
+`encode` when it is stored, `decode` when it is read.
+"""
+
+from qsparse.methods.formats.base import FORMATS, Format
+from qsparse.methods.formats.int8 import Int8
+
+__all__ = ["FORMATS", "Format", "Int8"]
