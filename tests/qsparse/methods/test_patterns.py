@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from qsparse import NM, Block, Unstructured
-from qsparse.methods import patterns
-from qsparse.methods.patterns import PATTERNS
+from qsparse.methods.patterns import PATTERNS, nm
 from tests import oracles
 
 KERNELS = ("conv", "dense")
@@ -196,16 +195,16 @@ def test_registry_rejects_unknown_names():
 def test_large_groups_are_ranked_as_small_ones(m, values, dtype):
     """Also where scores tie: the lower index comes first."""
     scores = np.random.default_rng(m).integers(0, values, (2, 3, m, 5)).astype(dtype)
-    expected = patterns._ranks_by_pairs(scores)
-    np.testing.assert_array_equal(patterns._ranks_by_sorting(scores), expected)
-    np.testing.assert_array_equal(patterns._ranks(scores), expected)
+    expected = nm._ranks_by_pairs(scores)
+    np.testing.assert_array_equal(nm._ranks_by_sorting(scores), expected)
+    np.testing.assert_array_equal(nm._ranks(scores), expected)
     reference = np.argsort(np.argsort(-scores.astype(float), 2, "stable"), 2, "stable")
     np.testing.assert_array_equal(expected, reference)
 
 
 def test_a_group_of_a_whole_large_kernel_is_sorted(monkeypatch):
     """Pairs of 4096 tiles take minutes."""
-    monkeypatch.setattr(patterns, "_ranks_by_pairs", None)
+    monkeypatch.setattr(nm, "_ranks_by_pairs", None)
     scores = np.random.default_rng(0).integers(0, 9, (1, 4096, 4)).astype(np.float32)
     mask = NM(1024, 4096).mask(scores)
     assert (mask.sum(axis=1) == 1024).all()
