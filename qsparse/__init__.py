@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from qsparse.engine.compressor import attach, strip
-    from qsparse.engine.coverage import Coverage, coverage
+    from qsparse.engine.coverage import Coverage, coverage, preview
     from qsparse.engine.phases import unfinished
     from qsparse.methods import register
     from qsparse.methods.allocations import Uniform
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from qsparse.methods.schedules import Constant, Cubic, OneShot
     from qsparse.planning.plan import LayerPlan, resolve
     from qsparse.planning.recipe import Recipe
+    from qsparse.planning.rules import Rule
     from qsparse.saving import load_model, load_weights
     from qsparse.tflite_export.export import export
 
@@ -51,6 +52,7 @@ __all__ = [
     "MovingAverage",
     "OneShot",
     "Recipe",
+    "Rule",
     "Saliency",
     "Uniform",
     "Unstructured",
@@ -59,6 +61,7 @@ __all__ = [
     "export",
     "load_model",
     "load_weights",
+    "preview",
     "register",
     "resolve",
     "strip",
@@ -77,7 +80,8 @@ _MODULES = {
     "engine.phases": ("unfinished",),
     "planning.plan": ("LayerPlan", "resolve"),
     "planning.recipe": ("Recipe",),
-    "engine.coverage": ("Coverage", "coverage"),
+    "planning.rules": ("Rule",),
+    "engine.coverage": ("Coverage", "coverage", "preview"),
     "saving": ("load_model", "load_weights"),
     "methods.schedules": ("Constant", "Cubic", "OneShot"),
     "tflite_export.export": ("export",),

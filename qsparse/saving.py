@@ -120,7 +120,7 @@ def _attach_as_saved(model: keras.Model, recipe: Recipe, path: str | Path) -> No
         layer
         for place, layer in walk_layers(model)
         if not pruned.get(layer, isinstance(layer, NORMS))
-        or (isinstance(layer, NORMS) and recipe.excludes(place))
+        or (isinstance(layer, NORMS) and survey.rulebook.settings(place).left_alone)
     ]
     state = state_of(model)
     if state is not None and state.begun:

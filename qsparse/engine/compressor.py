@@ -38,10 +38,11 @@ from qsparse.keras_compat import (
     variable_scope,
     walk_layers,
 )
-from qsparse.planning.checks import demand
+from qsparse.planning.checks import check_names, demand
 from qsparse.planning.merge import contradictions, merged
 from qsparse.planning.plan import LayerPlan, Planned, planned
 from qsparse.planning.recipe import Recipe
+from qsparse.planning.rulebook import Rulebook
 from qsparse.planning.targets import NORMS, QUANTIZABLE
 
 # Share of zeros from which on a plain model is taken for a pruned one.
@@ -81,6 +82,7 @@ def attach(model: keras.Model, recipe: Recipe) -> Coverage:
         _check_whole(model)
         if state.begun:
             return _take_on(model, state, recipe)
+    check_names(model, recipe)
     targets = _to_compress(model, recipe)
     missing = [t for t in targets if compression_of(t.layer) is None]
     if state is None or state.recipe != recipe or missing:
@@ -139,6 +141,7 @@ def _take_on(model: keras.Model, state: ModelState, recipe: Recipe) -> Coverage:
         )
     _take_in(model, state)
     if merged(state.recipe, recipe) != state.recipe:
+        check_names(model, recipe)
         targets = _to_compress(model, recipe)
         state.recipe = merged(state.recipe, recipe)
         state.left_out.update(_excluded(model, recipe))
@@ -211,7 +214,12 @@ def _warn_of_lost_masks(model: keras.Model, targets: list[Planned]) -> None:
 
 
 def _excluded(model: keras.Model, recipe: Recipe) -> list[layers.Layer]:
-    return [layer for path, layer in walk_layers(model) if recipe.excludes(path)]
+    rulebook = Rulebook(model, recipe, walk_layers(model))
+    return [
+        layer
+        for path, layer in walk_layers(model)
+        if rulebook.settings(path).left_alone
+    ]
 
 
 def _compress(model: keras.Model, state: ModelState, targets: list[Planned]) -> None:

@@ -85,7 +85,7 @@ class Phases:
         self._at_start = [_checksum(c) for c in self._layers]
         clock, recipe = self._state.time(), self._state.recipe
         span = Span(clock.step + 1, total_steps)
-        if recipe.pattern is not None and not clock.pruning.begun:
+        if recipe.prunes and not clock.pruning.begun:
             self._check_moment("prune_until", total_steps)
             moments = recipe.prune_from, recipe.prune_until
             begin, end = (span.step_of(moment) - span.start for moment in moments)
@@ -96,7 +96,7 @@ class Phases:
                 )
             clock = clock._replace(pruning=span)
             _warn_if_hasty((total_steps or end) - begin)
-        if recipe.quantize and not clock.quantizing.begun:
+        if recipe.quantizes and not clock.quantizing.begun:
             self._check_moment("quantize_from", total_steps)
             clock = clock._replace(quantizing=span)
         self._state.set_time(clock)
@@ -154,7 +154,7 @@ class Phases:
     def _selects(self, first: int, last: int) -> bool:
         """Returns whether any step from `first` to `last` asks for a selection."""
         recipe = self._state.recipe
-        if recipe.pattern is None:
+        if not recipe.prunes:
             return False
         begin, end = self._pruning_phase()
         every = recipe.update_every or min(max((end - begin) // 50, 1), 100)
@@ -189,7 +189,7 @@ class Phases:
     def _wanted(self, step: int) -> tuple[bool, bool]:
         """Returns how the switches are to stand at a step."""
         state, recipe = self._state, self._state.recipe
-        if not recipe.quantize:
+        if not recipe.quantizes:
             return state.fake_quantizes, state.statistics_frozen
         span = state.time().quantizing
         quantizes = step >= span.step_of(recipe.quantize_from)

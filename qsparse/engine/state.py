@@ -156,7 +156,7 @@ class ModelState(keras.layers.Layer):
         return tuple(int(value) for value in self.clock.numpy())
 
     def _read(self, values: Any) -> Clock:
-        prunes, quantizes = self.recipe.pattern is not None, self.recipe.quantize
+        prunes, quantizes = self.recipe.prunes, self.recipe.quantizes
         return Clock.from_saved(values, prunes, quantizes)
 
     def _notice_time(self) -> None:

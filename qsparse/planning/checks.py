@@ -6,7 +6,8 @@ import keras
 
 from qsparse.keras_compat import walk_layers
 from qsparse.planning.plan import Planned
-from qsparse.planning.recipe import Recipe, matches
+from qsparse.planning.recipe import Recipe
+from qsparse.planning.rulebook import Rulebook
 from qsparse.planning.targets import NO_PRODUCTS, PRUNABLE, QUANTIZABLE, why_frozen
 
 
@@ -18,11 +19,10 @@ def demand(model: keras.Model, recipe: Recipe, plans: Sequence[Planned]) -> None
             layer, if weights are kept in float16, or (`strict=True`) if a layer
             that multiplies by weights is not pruned.
     """
-    _check_exclusions(model, recipe)
-    misfits = _misfits(recipe, plans) if recipe.pattern is not None else []
+    misfits = _misfits(plans) if recipe.prunes else []
     if misfits and recipe.strict:
         raise ValueError(
-            f"strict=True, and {recipe.pattern} does not fit every layer: "
+            "strict=True, and not every layer can be pruned: "
             + "; ".join(misfits)
             + ". Exclude these layers, change their sizes, or drop strict=True."
         )
@@ -31,7 +31,7 @@ def demand(model: keras.Model, recipe: Recipe, plans: Sequence[Planned]) -> None
         for item in plans
         if item.plan.compresses and isinstance(item.layer, QUANTIZABLE)
     ]
-    hopeless = recipe.pattern is not None and not any(p.plan.prunes for p in kernels)
+    hopeless = recipe.prunes and not any(p.plan.prunes for p in kernels)
     if not kernels or hopeless:
         names = ", ".join(cls.__name__ for cls in PRUNABLE)
         found = "; ".join(_reasons(plans)) or "none of these"
@@ -49,33 +49,32 @@ def demand(model: keras.Model, recipe: Recipe, plans: Sequence[Planned]) -> None
             )
 
 
-def _misfits(recipe: Recipe, plans: Sequence[Planned]) -> list[str]:
+def _misfits(plans: Sequence[Planned]) -> list[str]:
     """Returns "'path': reason" of layers that multiply by weights never pruned.
 
-    Those that a user left out on purpose, by `exclude` or `trainable=False`, are
-    none; nor are embeddings and depthwise convolutions, where no pattern fits.
+    Those that a user left out on purpose, by `exclude`, by a rule or by
+    `trainable=False`, are none; nor are embeddings and depthwise convolutions, where
+    no pattern fits.
     """
     found = []
     for layer, plan in plans:
         names = [matrix.name for matrix in plan.matrices]
         if isinstance(layer, NO_PRODUCTS) or all("embedding" in n for n in names):
             continue
-        if recipe.excludes(plan.path) or why_frozen(layer) is not None:
+        if plan.on_purpose or why_frozen(layer) is not None:
             continue
         if plan.reason:
             found.append(f"'{plan.path}': {plan.reason}")
     return found
 
 
-def _check_exclusions(model: keras.Model, recipe: Recipe) -> None:
-    paths = [path for path, _ in walk_layers(model)]
-    for entry in recipe.exclude:
-        if not any(matches(entry, path) for path in paths):
-            raise ValueError(
-                f"exclude={entry!r} matches no layer of model '{model.name}'. Give "
-                "the name or path of a layer, or a shell pattern; this model has "
-                f"{', '.join(paths[:20])}" + (", ..." if len(paths) > 20 else ".")
-            )
+def check_names(model: keras.Model, recipe: Recipe) -> None:
+    """Checks that every rule and every exclusion names a layer.
+
+    Raises:
+        ValueError: if one does not; it names the nearest there are.
+    """
+    Rulebook(model, recipe, walk_layers(model)).check()
 
 
 def _reasons(plans: Sequence[Planned]) -> list[str]:

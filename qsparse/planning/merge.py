@@ -34,20 +34,20 @@ _PARTS = {
 
 def parts(recipe: Recipe) -> set[str]:
     """Returns which of "pruning" and "quantizing" a recipe has."""
-    has = {"pruning": recipe.pattern is not None, "quantizing": recipe.quantize}
+    has = {"pruning": recipe.prunes, "quantizing": recipe.quantizes}
     return {part for part, there in has.items() if there}
 
 
 def contradictions(carried: Recipe, new: Recipe) -> list[str]:
     """Returns the settings of `new` that contradict the recipe a model carries.
 
-    A setting counts only where both recipes have the part it belongs to; `order` and
-    `exclude` count where neither adds to the other.
+    A setting counts only where both recipes have the part it belongs to; `order`,
+    `exclude` and `rules` count where neither adds to the other.
     """
     shared = parts(carried) & parts(new)
     names = [name for part in sorted(shared) for name in _PARTS[part]]
     if parts(carried) == parts(new):
-        names += ["order", "exclude"]
+        names += ["order", "exclude", "rules"]
     return [name for name in names if getattr(carried, name) != getattr(new, name)]
 
 
@@ -64,4 +64,5 @@ def merged(carried: Recipe, new: Recipe) -> Recipe:
     names = [name for part in added for name in _PARTS[part]]
     exclude = dict.fromkeys((*carried.exclude, *new.exclude))
     changes = {name: getattr(new, name) for name in (*names, "order", "strict")}
-    return replace(carried, **changes, exclude=tuple(exclude))
+    rules = dict.fromkeys((*carried.rules, *new.rules))
+    return replace(carried, **changes, exclude=tuple(exclude), rules=tuple(rules))

@@ -18,6 +18,7 @@ from qsparse.methods import REGISTRIES
 from qsparse.methods.allocations import Kernel
 from qsparse.planning.layouts import KernelLayout, kernel_layout
 from qsparse.planning.recipe import Recipe
+from qsparse.planning.rulebook import Settings
 from qsparse.planning.targets import INT8_JOINS, NORMS, QUANTIZABLE, Survey
 
 # What a plan holds of a recipe for each layer, and the registry that names it.
@@ -66,6 +67,11 @@ class LayerPlan:
         observer: how the ranges of inputs and outputs are found; None for float.
         freezes_statistics: whether it is a normalization whose statistics freeze.
         reason: why the kernel is not pruned; empty if it is.
+        on_purpose: whether the recipe leaves the kernel dense by name or by rule.
+        given: whether a rule sets the sparsity, or the pattern allows no other, so
+            that no allocation shares it out.
+        rules: numbers of the recipe's rules that speak of the layer, from 1.
+        conflicts: where one of them overrules another, a sentence each.
     """
 
     path: str
@@ -82,6 +88,10 @@ class LayerPlan:
     observer: Any = None
     freezes_statistics: bool = False
     reason: str = ""
+    on_purpose: bool = False
+    given: bool = False
+    rules: tuple[int, ...] = ()
+    conflicts: tuple[str, ...] = ()
 
     @property
     def prunes(self) -> bool:
@@ -106,10 +116,19 @@ class LayerPlan:
         """
         names = ["layout"] if self.layout is None else []
         if not self.prunes:
-            names += ["pattern", "sparsity", "criterion", "estimator", "reason"]
+            names += [
+                "pattern",
+                "sparsity",
+                "criterion",
+                "estimator",
+                "reason",
+                "given",
+            ]
         if not self.quantizes:
             names += ["weight_format", "input_format", "output_format", "observer"]
-        changes = {name: getattr(other, name) for name in names}
+        changes = {
+            name: getattr(other, name) for name in [*names, "rules", "conflicts"]
+        }
         freezes = self.freezes_statistics or other.freezes_statistics
         return replace(self, **changes, freezes_statistics=freezes)
 
@@ -199,7 +218,7 @@ def plan_of(
     for path, layer in planner.survey.layers:
         if layer in pruned:
             plan = planner.compressed(path, layer, pruned[layer])
-        elif isinstance(layer, NORMS) and not recipe.excludes(path):
+        elif isinstance(layer, NORMS) and not planner.leaves_alone(path):
             # A normalization has nothing of its own to store.
             plan = planner.plan(path, layer)
         else:
@@ -213,17 +232,31 @@ def _allocated(plans: Sequence[Planned], recipe: Recipe) -> list[Planned]:
     kernels = [
         Kernel(plan.path, plan.layout.canonical_shape)
         for _, plan in plans
-        if plan.prunes and plan.layout is not None
+        if plan.prunes and plan.layout is not None and not plan.given
     ]
     if not kernels:
         return list(plans)
     shares = iter(recipe.allocation.allocate(kernels, recipe.sparsity or 0.0))
     return [
         item._replace(plan=replace(item.plan, sparsity=_final(item.plan, next(shares))))
-        if item.plan.prunes
+        if item.plan.prunes and not item.plan.given
         else item
         for item in plans
     ]
+
+
+def _fixed(settings: Settings, path: str) -> float | None:
+    """Returns the sparsity that a rule or a pattern sets, or None if it is allocated.
+
+    Raises:
+        ValueError: if the pattern allows another sparsity only.
+    """
+    if settings.sparsity is None and not hasattr(settings.pattern, "n"):
+        return None
+    try:
+        return settings.pattern.final_sparsity(settings.sparsity)
+    except ValueError as error:
+        raise ValueError(f"By its rules, layer '{path}' has {error}") from error
 
 
 def _final(plan: LayerPlan, share: float) -> float:
@@ -247,10 +280,10 @@ class _Planner:
 
     def plan(self, path: str, layer: keras.layers.Layer) -> LayerPlan:
         """Returns the plan of a layer; its sparsity is allocated later."""
-        recipe, survey = self._recipe, self.survey
+        survey = self.survey
         bare = self._bare(path, layer)
         reason = survey.why_not_pruned(path, layer) or ""
-        if recipe.excludes(path) or not layer.built:
+        if self.leaves_alone(path) or not layer.built:
             return replace(bare, reason=reason)
         if survey.why_untouched(layer) is not None:
             return replace(bare, reason=reason)
@@ -258,31 +291,42 @@ class _Planner:
             return replace(self.compressed(path, layer, not reason), reason=reason)
         if isinstance(layer, INT8_JOINS):
             return replace(self.compressed(path, layer, False), reason=reason)
-        freezes = isinstance(layer, NORMS) and recipe.freezes_statistics()
+        freezes = isinstance(layer, NORMS) and self._recipe.freezes_statistics()
         return replace(bare, freezes_statistics=freezes, reason=reason)
 
     def compressed(
         self, path: str, layer: keras.layers.Layer, prunes: bool
     ) -> LayerPlan:
         """Returns the plan of a compressed layer, whatever speaks against it."""
-        recipe, plan = self._recipe, self._bare(path, layer)
+        settings, plan = self._settings(path), self._bare(path, layer)
         if prunes:
             plan = replace(
                 plan,
-                pattern=recipe.pattern,
-                criterion=recipe.criterion,
-                estimator=recipe.estimator,
+                pattern=settings.pattern,
+                criterion=settings.criterion,
+                estimator=settings.estimator,
             )
-        if recipe.quantize:
-            kernel = isinstance(layer, QUANTIZABLE)
+            fixed = _fixed(settings, path)
+            if fixed is not None:
+                plan = replace(plan, sparsity=fixed, given=True)
+        if settings.quantize:
+            kernel, format = isinstance(layer, QUANTIZABLE), settings.format
             plan = replace(
                 plan,
-                weight_format=recipe.format if kernel else None,
-                input_format=recipe.format,
-                output_format=recipe.format if self.survey.leaves(layer) else None,
-                observer=recipe.observer,
+                weight_format=format if kernel else None,
+                input_format=format,
+                output_format=format if self.survey.leaves(layer) else None,
+                observer=settings.observer,
             )
         return plan
+
+    def leaves_alone(self, path: str) -> bool:
+        """Returns whether the recipe neither prunes nor quantizes a layer."""
+        return bool(self._settings(path).left_alone)
+
+    def _settings(self, path: str) -> Settings:
+        # The model itself is no layer that rules could name.
+        return self.survey.rulebook.settings(path)
 
     def _bare(self, path: str, layer: keras.layers.Layer) -> LayerPlan:
         kernel = own_kernel(layer)
@@ -292,7 +336,11 @@ class _Planner:
         )
         known = isinstance(layer, QUANTIZABLE) and layer.built
         untouched = not known or self.survey.why_untouched(layer) is not None
+        settings = self._settings(path)
         return LayerPlan(
+            rules=settings.rules,
+            conflicts=settings.conflicts,
+            on_purpose=bool(settings.left_alone or settings.dense),
             path=path,
             kind=type(layer).__name__,
             matrices=matrices,

@@ -9,10 +9,27 @@ from typing import Any
 
 from qsparse.planning.clock import Clock
 
+# The pattern of a rule that leaves a kernel as it is.
+DENSE = "dense"
+
 _REMEDY = (
     "Fit on with the same recipe, let its phases end earlier, or restore only weights "
     "from after them (EarlyStopping has start_from_epoch)."
 )
+
+
+def has_parts(recipe: Mapping[str, Any]) -> tuple[bool, bool]:
+    """Returns whether a recipe prunes, and whether it quantizes, rules included.
+
+    Args:
+        recipe: as `Recipe.to_dict` writes it.
+    """
+    rules = recipe.get("rules", ())
+    prunes = any(rule.get("pattern") not in (None, DENSE) for rule in rules)
+    quantizes = any(rule.get("quantize") for rule in rules)
+    return recipe["pattern"] is not None or prunes, bool(
+        recipe["quantize"]
+    ) or quantizes
 
 
 @dataclass(frozen=True)
@@ -65,7 +82,7 @@ class Progress:
         has = ["float"]
         if self.quantizing:
             has = [f"int8 ({self.trained} of {self.ranges} activation ranges trained)"]
-        if self.recipe["pattern"] is not None:
+        if has_parts(self.recipe)[0]:
             has.append(f"{self.sparsity:.1%} of {self.recipe['sparsity']:.1%} sparse")
         return ", ".join(has)
 
@@ -73,9 +90,10 @@ class Progress:
         """Returns what the parts of the recipe wait for, and at which step it is."""
         recipe, (_, pruning, quantizing) = self.recipe, self.clock
         moments = []
-        if recipe["pattern"] is not None:
+        prunes, quantizes = has_parts(recipe)
+        if prunes:
             moments.append(("prune_until", pruning.step_of(recipe["prune_until"])))
-        if recipe["quantize"]:
+        if quantizes:
             start = quantizing.step_of(recipe["quantize_from"])
             moments.append(("quantize_from", start))
         return moments

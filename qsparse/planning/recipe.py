@@ -12,14 +12,17 @@ from qsparse.methods.criteria import Magnitude
 from qsparse.methods.estimators import SRSTE
 from qsparse.methods.formats import Int8
 from qsparse.methods.observers import MovingAverage
-from qsparse.methods.patterns import Block
+from qsparse.methods.patterns import Block, check_sparsity
 from qsparse.methods.schedules import Cubic
 from qsparse.methods.validate import real, whole
+from qsparse.planning.rules import Rule, as_rules
 
 # Of the dict that `Recipe.to_dict` writes. A new setting with a default needs no new
 # version; one that is renamed or means something else does, and a line in `_upgraded`.
 VERSION = 1
 ORDERS = ("S->Q", "Q->S")
+# Share of zeros where nobody says, and the pattern implies none.
+_USUAL_SPARSITY = 0.75
 Moment = float | int
 # What others call our settings; TFMOT's names above all.
 _ELSEWHERE = {
@@ -91,6 +94,8 @@ class Recipe:
         observer: how activation ranges follow what each step brings.
         exclude: shell patterns of names or paths of layers to leave alone, with
             everything inside them.
+        rules: what is different for some layers, a list of `qsparse.Rule`; of several
+            that set the same for a layer the last one counts. `exclude` is above them.
         prune_frozen: whether layers with `trainable=False` are pruned too. They cannot
             make up for it: a frozen base fell from 100% to 46%. Either way they are
             quantized; but not a frozen model that no known graph uses, as a teacher.
@@ -122,6 +127,7 @@ class Recipe:
     update_every: int | None = None
     observer: Any = field(default_factory=MovingAverage)
     exclude: tuple[str, ...] = ()
+    rules: tuple[Rule, ...] = ()
     prune_frozen: bool = False
     strict: bool = False
 
@@ -138,18 +144,22 @@ class Recipe:
         for name, registry in REGISTRIES.items():
             if getattr(self, name) is not None or name != "pattern":
                 put(name, registry.get(getattr(self, name)))
+        put("exclude", _names(self.exclude))
+        put("rules", as_rules(self.rules))
         if self.pattern is not None:
-            default = None if hasattr(self.pattern, "n") else 0.75
+            default = None if hasattr(self.pattern, "n") else _USUAL_SPARSITY
             wanted = default if self.sparsity is None else self.sparsity
             put("sparsity", self.pattern.final_sparsity(wanted))
+        elif self.prunes:
+            wanted = _USUAL_SPARSITY if self.sparsity is None else self.sparsity
+            put("sparsity", check_sparsity(wanted, "A recipe"))
         elif self.sparsity is not None:
             raise ValueError(
                 "`sparsity` needs a `pattern`. "
                 f"Received: pattern=None, sparsity={self.sparsity}"
             )
-        elif not self.quantize:
+        elif not self.quantizes:
             raise ValueError("A recipe with pattern=None and quantize=False is empty.")
-        put("exclude", _names(self.exclude))
         if self.order not in ORDERS:
             raise ValueError(
                 f"`order` must be one of {ORDERS}. Received: order={self.order!r}"
@@ -183,14 +193,24 @@ class Recipe:
         """Returns whether the layer at `path`, like "block/conv", is excluded."""
         return any(matches(entry, path) for entry in self.exclude)
 
+    @property
+    def prunes(self) -> bool:
+        """Whether the recipe, or a rule of it, has a pattern."""
+        return self.pattern is not None or any(rule.prunes() for rule in self.rules)
+
+    @property
+    def quantizes(self) -> bool:
+        """Whether the recipe, or a rule of it, quantizes."""
+        return self.quantize or any(rule.quantize is True for rule in self.rules)
+
     def freezes_statistics(self) -> bool:
         """Returns whether normalizations stop following their batches."""
-        return self.quantize and self.freeze_statistics_from is not None
+        return self.quantizes and self.freeze_statistics_from is not None
 
     def needs_total_steps(self) -> bool:
         """Returns whether any moment is a share of training."""
-        moments = [self.quantize_from] if self.quantize else []
-        moments += [self.prune_from, self.prune_until] if self.pattern else []
+        moments = [self.quantize_from] if self.quantizes else []
+        moments += [self.prune_from, self.prune_until] if self.prunes else []
         return any(isinstance(m, float) and m > 0 for m in moments)
 
     def to_dict(self) -> dict[str, Any]:
@@ -200,6 +220,7 @@ class Recipe:
             method = config[name]
             config[name] = None if method is None else registry.to_dict(method)
         config["exclude"] = list(self.exclude)
+        config["rules"] = [rule.to_dict() for rule in self.rules]
         return {"version": VERSION, **config}
 
     @classmethod

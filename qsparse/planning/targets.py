@@ -15,6 +15,7 @@ from qsparse.keras_compat import (
 )
 from qsparse.planning.layouts import kernel_layout
 from qsparse.planning.recipe import Recipe
+from qsparse.planning.rulebook import Rulebook
 
 PRUNABLE = (layers.Dense, layers.EinsumDense, layers.Conv1D, layers.Conv2D)
 QUANTIZABLE = (*PRUNABLE, layers.DepthwiseConv2D)
@@ -65,12 +66,14 @@ class Survey:
 
     Attributes:
         layers: `(path, layer)` of every layer, depth first, each once.
+        rulebook: what the recipe says of each.
     """
 
     def __init__(self, model: keras.Model, recipe: Recipe) -> None:
         self.layers = walk_layers(model)
         self._model = model
         self._recipe = recipe
+        self.rulebook = Rulebook(model, recipe, self.layers)
         self._leaving = {id(layer) for layer in output_layers(model)}
         # Why whole parts of the model are left alone: layer -> reason.
         self._apart: dict[int, str] = {}
@@ -117,12 +120,12 @@ class Survey:
         return None
 
     def why_not_pruned(self, path: str, layer: layers.Layer) -> str | None:
-        """Returns why the recipe's pattern is not laid on a layer, or None."""
-        recipe = self._recipe
-        if recipe.pattern is None:
-            return "the recipe prunes nothing"
-        if recipe.excludes(path):
-            return "excluded by the recipe"
+        """Returns why a pattern is not laid on a layer, or None."""
+        settings = self.rulebook.settings(path)
+        if not self._recipe.prunes:
+            return settings.dense
+        if settings.left_alone or settings.dense:
+            return settings.left_alone or settings.dense
         reason = self.why_untouched(layer)
         if reason is not None:
             return reason
@@ -130,12 +133,12 @@ class Survey:
             return f"{type(layer).__name__} is not pruned"
         if getattr(layer, "groups", 1) != 1:
             return f"groups={layer.groups}: only convolutions with groups=1 are pruned"
-        if not recipe.prune_frozen:
+        if not self._recipe.prune_frozen:
             reason = why_frozen(layer)
             if reason is not None:
                 return reason
         layout: Any = kernel_layout(layer)
-        return recipe.pattern.misfit(layout.canonical_shape)
+        return settings.pattern.misfit(layout.canonical_shape)
 
     def leaves(self, layer: layers.Layer) -> bool:
         """Returns whether a layer's output leaves the model and needs its own range."""

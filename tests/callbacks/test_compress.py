@@ -223,7 +223,7 @@ def test_excluded_layers_stay_plain(cnn):
     coverage = qsparse.attach(cnn, qsparse.Recipe(exclude="dense*"))
     (dense,) = (row for row in coverage.layers if row.kind == "Dense")
     assert dense.reason == "excluded by the recipe"
-    assert not dense.int8
+    assert dense.format == "float"
 
 
 def test_nan_loss(cnn, few):

@@ -86,7 +86,9 @@ def test_quantize_after_prune_keeps_the_masks(pixels):
     assert history["sparsity"] == [pytest.approx(0.75)] * 2
     for before, after in zip(masks, masks_of(model), strict=True):
         np.testing.assert_array_equal(before, after)
-    assert all(row.int8 and not row.reason for row in callback.coverage.layers)
+    assert all(
+        row.format == "int8" and not row.reason for row in callback.coverage.layers
+    )
     # Each callback's recipe is carried out now; fitting on with either goes on.
     for again in (Prune(), Quantize()):
         assert fit(model, pixels, [again])["phase"] == [3.0]

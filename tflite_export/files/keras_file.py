@@ -14,7 +14,7 @@ import ml_dtypes
 import numpy as np
 
 from qsparse.planning.clock import Clock
-from qsparse.planning.progress import Progress
+from qsparse.planning.progress import Progress, has_parts
 from qsparse.tflite_export.files.layer_info import LayerInfo
 from qsparse.tflite_export.files.patterns import detect_pattern
 
@@ -156,7 +156,7 @@ def _read_weights(file: h5py.File, configured: dict[str, _Configured]) -> KerasF
     if state is None:
         return KerasFile([info for info, _ in found], None, None)
     recipe = json.loads(_values(state["recipe"]).tobytes())
-    prunes, quantizes = recipe["pattern"] is not None, bool(recipe["quantize"])
+    prunes, quantizes = has_parts(recipe)
     progress = Progress(
         recipe=recipe,
         clock=Clock.from_saved(_values(state["clock"]).tolist(), prunes, quantizes),

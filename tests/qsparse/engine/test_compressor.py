@@ -134,7 +134,7 @@ def test_every_estimator_trains(pixels, estimator, dtype):
 def test_a_recipe_that_never_began_may_grow(cnn):
     qsparse.attach(cnn, qsparse.Recipe(quantize=False))
     covered = qsparse.attach(cnn, qsparse.Recipe())
-    assert all(row.int8 for row in covered.layers)
+    assert all(row.format == "int8" for row in covered.layers)
 
 
 def test_inputs_may_be_given_by_name(pixels):
