@@ -120,6 +120,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     verify.set_defaults(command=_verify)
 
+    preview = commands.add_parser(
+        "preview", help="show what a recipe would do to each layer, without training"
+    )
+    preview.add_argument("model", help="a .keras file")
+    preview.add_argument("--recipe", help="a JSON file of Recipe.to_dict")
+    preview.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a setting of the recipe, in JSON or as text: pattern=2:4, sparsity=0.5",
+    )
+    preview.add_argument("--json", action="store_true", help="print JSON")
+    preview.set_defaults(command=_preview)
+
     pack = commands.add_parser("pack", help="make a file small for its way to a device")
     pack.add_argument("file", help="a .tflite file")
     pack.add_argument("output", help="the .qsp file to write")
@@ -152,6 +167,44 @@ def _inspect(options: argparse.Namespace) -> int:
         console = SafeConsole()
         console.print(inspection_table(found, max(console.width, _LEAST_WIDTH)))
     return 0 if found.problem is None else _fail(found.problem)
+
+
+def _preview(options: argparse.Namespace) -> int:
+    config = {} if options.recipe is None else _read_recipe(options.recipe)
+    config |= dict(_setting(entry) for entry in options.set)
+    if not os.path.isfile(options.model):
+        raise FileNotFoundError(f"no such file: {options.model}")
+    with quiet():  # TensorFlow talks on stderr
+        found = qsparse.preview(
+            qsparse.load_model(options.model), qsparse.Recipe.from_dict(config)
+        )
+    if options.json:
+        _print_json(found.to_dict())
+    else:
+        print("\n".join(plain(line) for line in str(found).splitlines()))
+    return 0
+
+
+def _read_recipe(path: str) -> dict[str, Any]:
+    with open(path, encoding="utf-8") as file:
+        try:
+            config = json.load(file)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path} is no JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} holds no recipe: it is no JSON object.")
+    return config
+
+
+def _setting(entry: str) -> tuple[str, Any]:
+    """Returns key and value of "key=value"; the value is JSON, or else text."""
+    key, equals, value = entry.partition("=")
+    if not key or not equals:
+        raise ValueError(f"--set takes KEY=VALUE, as in pattern=2:4. Got {entry!r}.")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
 
 
 def _bench(options: argparse.Namespace) -> int:

@@ -105,7 +105,8 @@ class Coverage:
         }
 
     def __str__(self) -> str:
-        table = [("layer", "kernel", "pattern", "zeros", "MACs", "trains in", "")]
+        titles = ("layer", "kernel", "pattern", "zeros", "MACs", "trains in", "")
+        table: list[tuple[str, ...]] = [titles]
         table += [_cells(row) for row in self.layers]
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         lines = ["  ".join(map(_padded, row, widths, _RIGHT)) for row in table]
@@ -265,7 +266,7 @@ def _described(
         variable=matrix.name,
         shape=matrix.shape,
         pattern="dense" if carried is None else str(carried.pattern or "dense"),
-        sparsity=0.0 if mask is None else 1.0 - float(mask.mean()),
+        sparsity=0.0 if mask is None else 1.0 - int(np.count_nonzero(mask)) / mask.size,
         macs=count_macs(layer, plan.layout) if matrix.is_kernel else None,
         format="float" if format is None else FORMATS.to_dict(format)["name"],
         reason=reason,

@@ -56,7 +56,8 @@ class Rule:
         sparsity: share of zeros in [0, 1) of each of these layers; no allocation
             changes it.
         criterion, estimator: as of `qsparse.Recipe`.
-        quantize: whether these layers train with fake quantization.
+        quantize: whether these layers train with fake quantization. An int8 file
+            holds them in int8 either way: what did not train is calibrated.
         format, observer: as of `qsparse.Recipe`.
 
     Raises:

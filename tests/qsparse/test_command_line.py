@@ -187,3 +187,54 @@ def test_packages_are_attributes_and_typos_are_guessed():
     last = done.stderr.splitlines()[-1]
     assert last.startswith("AttributeError: module 'qsparse' has no attribute 'exprot'")
     assert "'export'" in last
+
+
+def test_preview_shows_a_recipe_without_training(folder, tmp_path):
+    before = (folder / "m.keras").read_bytes()
+    plain = keras.Sequential(
+        [keras.Input((16,)), layers.Dense(8, name="body"), layers.Dense(4, name="end")]
+    )
+    plain.save(tmp_path / "plain.keras")
+    recipe = qsparse.Recipe("4x4", rules=[qsparse.Rule(role="last", pattern="2:4")])
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe.to_dict()))
+
+    code, out, err = run(
+        "preview", tmp_path / "plain.keras", "--recipe", tmp_path / "recipe.json"
+    )
+    assert (code, err) == (0, "")
+    assert out == f"{qsparse.preview(plain, recipe)}\n"
+    command = ["preview", tmp_path / "plain.keras", "--json", "--set", "pattern=2:4"]
+    code, out, err = run(*command, "--set", 'rules=[{"path":"end","quantize":false}]')
+    assert (code, err) == (0, "")
+    body, end = json.loads(out)["layers"]
+    assert (body["pattern"], body["sparsity"], body["format"]) == ("2:4", 0.5, "int8")
+    assert (end["pattern"], end["format"], end["rules"]) == ("2:4", "float", [1])
+    # A compressed model shows what the other recipe would do.
+    code, out, _ = run("preview", folder / "m.keras", "--set", "pattern=2:4")
+    assert code == 0 and "2:4" in out and "4x4" not in out
+    assert (folder / "m.keras").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--set", "pattern"], "--set takes KEY=VALUE"),
+        (["--set", "patern=2:4"], "that is `pattern` here"),
+        (["--set", "sparsity=75"], "Write 0.75 for 75%"),
+        (["--set", 'rules=[{"path":"hea","quantize":false}]'], "matches no layer"),
+        (["--set", "rules=3"], "`rules` must be a list"),
+        (["--recipe", "nowhere.json"], "No such file"),
+    ],
+)
+def test_preview_refuses_in_one_line(words, message, folder):
+    code, out, err = run("preview", folder / "m.keras", *words)
+    assert (code, out) == (2, "") and len(err.splitlines()) == 1
+    assert message in err
+
+
+def test_preview_refuses_what_is_no_recipe(folder, tmp_path):
+    for text, message in (("[1]", "is no JSON object"), ("{", "is no JSON")):
+        (tmp_path / "r.json").write_text(text)
+        words = ["--recipe", tmp_path / "r.json"]
+        code, _, err = run("preview", folder / "m.keras", *words)
+        assert code == 2 and message in err

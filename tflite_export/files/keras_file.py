@@ -118,7 +118,8 @@ def _read_weights(file: h5py.File, configured: dict[str, _Configured]) -> KerasF
     state: h5py.Group | None = None
     ranges: list[np.ndarray] = []
     kept_in_masks = weights_in_masks = 0
-    found: list[tuple[LayerInfo, bool]] = []
+    # With each layer: whether it is compressed, and its plan. Older files have none.
+    found: list[tuple[LayerInfo, bool, Any]] = []
 
     def visit(name: str, item: Any) -> None:
         nonlocal state, kept_in_masks, weights_in_masks
@@ -150,11 +151,12 @@ def _read_weights(file: h5py.File, configured: dict[str, _Configured]) -> KerasF
             sparsity=float(1 - np.mean(kept)),
             int8=False,
         )
-        found.append((info, child is not None))
+        plan = None if child is None else child.get("plan")
+        found.append((info, child is not None, plan))
 
     file.visititems(visit)
     if state is None:
-        return KerasFile([info for info, _ in found], None, None)
+        return KerasFile([info for info, *_ in found], None, None)
     recipe = json.loads(_values(state["recipe"]).tobytes())
     prunes, quantizes = has_parts(recipe)
     progress = Progress(
@@ -165,8 +167,19 @@ def _read_weights(file: h5py.File, configured: dict[str, _Configured]) -> KerasF
         ranges=len(ranges),
         trained=sum(bool(low < high) for low, high in ranges),
     )
-    layers = [replace(info, int8=quantizes and mine) for info, mine in found]
+    layers = [
+        replace(info, int8=quantizes if plan is None else _is_int8(plan))
+        if mine
+        else info
+        for info, mine, plan in found
+    ]
     return KerasFile(layers, recipe, progress.shortfall())
+
+
+def _is_int8(plan: h5py.Dataset) -> bool:
+    """Returns whether a layer's plan rounds its weights to int8."""
+    format = json.loads(_values(plan).tobytes())["weight_format"]
+    return format is not None and format["name"] == "int8"
 
 
 def _positions(layer: _Configured) -> int | None:
