@@ -270,6 +270,37 @@ def trained_variables(optimizer: keras.optimizers.Optimizer) -> list[keras.Varia
     return optimizer._trainable_variables
 
 
+def slots_of(
+    optimizer: keras.optimizers.Optimizer, variable: keras.Variable
+) -> list[tuple[keras.Variable, float]]:
+    """Returns what an optimizer remembers of a variable's past, weight by weight.
+
+    As momentum and velocity are; a moving average of the variable itself is none.
+
+    Args:
+        optimizer: the innermost one, built or not.
+        variable: one that it may train.
+
+    Returns:
+        Variables of the shape of `variable`, and what each begins with.
+    """
+    trained = optimizer._trainable_variables if optimizer.built else []
+    places = [i for i, v in enumerate(trained) if v is variable]
+    if not places:
+        return []
+    found = []
+    for name, values in vars(optimizer).items():
+        if name in ("_trainable_variables", "_model_variables_moving_average"):
+            continue
+        if not isinstance(values, list) or len(values) != len(trained):
+            continue
+        slot = values[places[0]]
+        if isinstance(slot, keras.Variable) and slot.shape == variable.shape:
+            begins = getattr(optimizer, "initial_accumulator_value", 0.0)
+            found.append((slot, begins if "accumulators" in name else 0.0))
+    return found
+
+
 def untrack_optimizer_variable(
     optimizer: keras.optimizers.Optimizer, variable: keras.Variable
 ) -> None:

@@ -1,0 +1,93 @@
+"""What a regrowth is, and what it makes of a mask."""
+
+import math
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from qsparse.methods.registry import Registry
+from qsparse.methods.validate import real
+
+
+class Regrowth(Protocol):
+    """What the compressor asks of a regrowth."""
+
+    needs_gradients: ClassVar[bool]
+    """Whether `score` is given gradients; else it is given None."""
+
+    def fraction(self, progress: float) -> float:
+        """Returns the share of the kept weights that is dropped, in [0, 1).
+
+        Args:
+            progress: how much of the pruning phase is over, in [0, 1].
+        """
+
+    def score(
+        self, gradients: np.ndarray | None, shape: tuple[int, int, int], seed: int
+    ) -> np.ndarray:
+        """Returns how much each weight would be worth if it grew; not negative.
+
+        Args:
+            gradients: float32 `(taps, inputs, outputs)`: of the loss with respect to
+                the dense weights, summed over the steps since the last selection.
+            shape: `(taps, inputs, outputs)`.
+            seed: a number of this layer and this step, for what is random.
+        """
+
+
+REGROWTHS = Registry("regrowth", ("needs_gradients", "fraction", "score"))
+
+
+def regrown(
+    pattern: Any,
+    mask: np.ndarray,
+    scores: np.ndarray,
+    growth: np.ndarray,
+    fraction: float,
+    sparsity: float,
+) -> np.ndarray:
+    """Returns the mask after dropping and growing.
+
+    What survives is what the pattern keeps of the mask at the sparsity that dropping
+    leaves; the rest is filled by growth, and what was dropped may grow at once. So
+    counts are those of the pattern, exactly, and tiles drop and grow as a whole.
+
+    Args:
+        pattern: a pattern whose masks may have any sparsity.
+        mask: bool `(taps, inputs, outputs)`: the mask so far.
+        scores: of the weights, not negative.
+        growth: what `Regrowth.score` returns.
+        fraction: the share of the kept weights that is dropped, in [0, 1).
+        sparsity: of the mask that is returned, above 0.
+    """
+    dropped = 1.0 - (1.0 - sparsity) * (1.0 - fraction)
+    # What is not in the mask scores below anything that is, zeros included.
+    kept_scores = np.where(mask, scores.astype(np.float64) + _least(scores), 0.0)
+    survives = pattern.mask(kept_scores, dropped) & mask
+    growth = growth.astype(np.float64)
+    # More than any tile without a survivor can have.
+    above = growth.sum() + 1.0
+    return pattern.mask(np.where(survives, above, growth), sparsity)
+
+
+def _least(scores: np.ndarray) -> float:
+    """Returns a number above 0 that changes no order of the scores that matters."""
+    largest = float(scores.max(initial=0.0))
+    return largest * 1e-9 if largest > 0 else 1.0
+
+
+def cosine(alpha: float, progress: float) -> float:
+    """Returns `alpha / 2 * (1 + cos(pi * progress))`, the share that is dropped."""
+    return alpha / 2.0 * (1.0 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
+
+
+def check_alpha(alpha: Any) -> float:
+    """Returns the share that is dropped first as a float.
+
+    Raises:
+        ValueError: if it is not above 0 and below 1.
+    """
+    value = real("alpha", alpha)
+    if not 0.0 < value < 1.0:
+        raise ValueError(f"`alpha` must be above 0 and below 1. Received: {alpha}")
+    return value
