@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from qsparse.methods import register
     from qsparse.methods.allocations import Uniform
     from qsparse.methods.criteria import Magnitude, Saliency
-    from qsparse.methods.estimators import SRSTE, STE, Masked
+    from qsparse.methods.estimators import SRSTE, STE, DecayingMask, Masked
     from qsparse.methods.formats import Int8
-    from qsparse.methods.observers import MovingAverage
+    from qsparse.methods.observers import LeastError, MinMax, MovingAverage, Percentile
     from qsparse.methods.patterns import NM, Block, Unstructured
+    from qsparse.methods.regrowth import SET, RigL
     from qsparse.methods.schedules import Constant, Cubic, OneShot
     from qsparse.planning.plan import LayerPlan, resolve
     from qsparse.planning.recipe import Recipe
@@ -38,6 +39,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "RigL",
+    "Percentile",
+    "MinMax",
+    "LeastError",
+    "DecayingMask",
+    "SET",
     "NM",
     "SRSTE",
     "STE",
@@ -71,11 +78,12 @@ __all__ = [
 _MODULES = {
     "engine.compressor": ("attach", "strip"),
     "methods.criteria": ("Magnitude", "Saliency"),
-    "methods.estimators": ("SRSTE", "STE", "Masked"),
+    "methods.estimators": ("SRSTE", "STE", "DecayingMask", "Masked"),
+    "methods.regrowth": ("SET", "RigL"),
     "methods": ("register",),
     "methods.allocations": ("Uniform",),
     "methods.formats": ("Int8",),
-    "methods.observers": ("MovingAverage",),
+    "methods.observers": ("LeastError", "MinMax", "MovingAverage", "Percentile"),
     "methods.patterns": ("NM", "Block", "Unstructured"),
     "engine.phases": ("unfinished",),
     "planning.plan": ("LayerPlan", "resolve"),

@@ -15,6 +15,7 @@ from keras import ops
 
 from qsparse.engine.state import Compression, ModelState
 from qsparse.keras_compat import running_call, tensor_of
+from qsparse.methods.observers import MinMax, sizes_by
 from qsparse.planning.plan import LayerPlan
 
 # A tensor narrower than this is as good as dead. Its range stays what it was: one
@@ -141,7 +142,7 @@ class InputQuantizer(Compression):
 
     def _learned(self, tensors: list[Any], before: Any, seen: Any) -> list[Any]:
         """Returns the sizes of the ranges, those seen in this step, and the outputs."""
-        found = ops.stack([_sizes_of(x) for x in tensors])
+        found = ops.stack([self._sizes_of(x) for x in tensors])
         finite = ops.all(ops.isfinite(found), axis=-1, keepdims=True)
         seen = ops.maximum(seen, ops.where(finite, found, ops.zeros_like(found)))
         new = self._moved(before, seen)
@@ -153,6 +154,18 @@ class InputQuantizer(Compression):
             for i, x in enumerate(tensors)
         ]
         return [new, seen, *outputs]
+
+    def _sizes_of(self, x: Any) -> Any:
+        """Returns the sizes of the range of `x` and 0; zeros for what is no float."""
+        if not _is_float(x):
+            return ops.zeros((2,))
+        values = ops.cast(ops.stop_gradient(x), "float32")
+        return sizes_by(self._looks, values)
+
+    @property
+    def _looks(self) -> Any:
+        """The observer that says how far a tensor reaches."""
+        return self.plan.observer
 
     def _moved(self, before: Any, seen: Any) -> Any:
         """Returns the sizes after a step that began with `before` and saw `seen`."""
@@ -197,6 +210,10 @@ class OutputQuantizer(InputQuantizer):
     def _moved(self, before: Any, seen: Any) -> Any:
         return ops.maximum(super()._moved(before, seen), seen)
 
+    @property
+    def _looks(self) -> Any:
+        return MinMax()  # Clips nothing.
+
     def _rounded(self, x: Any, low: Any, high: Any) -> Any:
         return self.plan.output_format.fake_activations(x, low, high)
 
@@ -218,12 +235,3 @@ def _sizes(limits: Any) -> Any:
 def _limits(sizes: Any) -> Any:
     """Returns (low, high) of (-low, high)."""
     return sizes * np.array([-1.0, 1.0], np.float32)
-
-
-def _sizes_of(x: Any) -> Any:
-    """Returns the sizes of the range of `x` and 0; zeros for what is no float."""
-    if not _is_float(x):
-        return ops.zeros((2,))
-    values = ops.cast(ops.stop_gradient(x), "float32")
-    ends = _limits(ops.stack([ops.min(values), ops.max(values)]))
-    return ops.maximum(ends, 0.0)

@@ -10,6 +10,7 @@ from qsparse.methods.formats import FORMATS
 from qsparse.methods.observers import OBSERVERS
 from qsparse.methods.patterns import PATTERNS
 from qsparse.methods.registry import Registry
+from qsparse.methods.regrowth import REGROWTHS
 from qsparse.methods.schedules import SCHEDULES
 
 REGISTRIES: dict[str, Registry] = {
@@ -22,6 +23,7 @@ REGISTRIES: dict[str, Registry] = {
         ESTIMATORS,
         FORMATS,
         OBSERVERS,
+        REGROWTHS,
     )
 }
 
@@ -37,8 +39,8 @@ def register(kind: str, name: str) -> Callable[[_Class], _Class]:
     `qsparse.methods.estimators.Estimator`.
 
     Args:
-        kind: "pattern", "criterion", "allocation", "schedule", "estimator", "format"
-            or "observer".
+        kind: "pattern", "criterion", "allocation", "schedule", "estimator", "format",
+            "observer" or "regrowth".
         name: what recipes call it.
 
     Raises:

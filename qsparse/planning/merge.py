@@ -17,6 +17,7 @@ _PARTS = {
         "allocation",
         "schedule",
         "estimator",
+        "regrowth",
         "prune_from",
         "prune_until",
         "update_every",

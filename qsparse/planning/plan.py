@@ -26,11 +26,14 @@ _METHODS = {
     "pattern": "pattern",
     "criterion": "criterion",
     "estimator": "estimator",
+    "regrowth": "regrowth",
     "weight_format": "format",
     "input_format": "format",
     "output_format": "format",
     "observer": "observer",
 }
+# Those that plans of older files do not have; they did without.
+_LATER = {"regrowth"}
 
 
 class Matrix(NamedTuple):
@@ -61,6 +64,7 @@ class LayerPlan:
         sparsity: share of zeros at the end of pruning, in [0, 1); 0 if dense.
         criterion: what scores the weights; None if dense.
         estimator: how the gradient meets the mask; None if dense.
+        regrowth: how masks move at one sparsity; None if they are selected anew.
         weight_format: what the kernel is rounded to; None for float.
         input_format: what the layer's inputs are rounded to; None for float.
         output_format: the same for outputs that leave the model; else None.
@@ -82,6 +86,7 @@ class LayerPlan:
     sparsity: float = 0.0
     criterion: Any = None
     estimator: Any = None
+    regrowth: Any = None
     weight_format: Any = None
     input_format: Any = None
     output_format: Any = None
@@ -121,6 +126,7 @@ class LayerPlan:
                 "sparsity",
                 "criterion",
                 "estimator",
+                "regrowth",
                 "reason",
                 "given",
             ]
@@ -151,15 +157,17 @@ class LayerPlan:
             ValueError: if it is not that, names a method that is not registered, or has
                 a pattern or a sparsity that no mask of this layer has.
         """
-        if not isinstance(saved, Mapping) or not _METHODS.keys() <= saved.keys():
+        here = saved.keys() if isinstance(saved, Mapping) else set()
+        if not _METHODS.keys() - _LATER <= here:
             raise ValueError(f"{saved!r} is no plan.")
         sparsity: Any = saved.get("sparsity")
         number = isinstance(sparsity, Real) and not isinstance(sparsity, bool)
         if not number or not 0 <= sparsity < 1:
             raise ValueError(f"its sparsity must be in [0, 1). Received: {sparsity!r}")
         methods: dict[str, Any] = {
-            name: None if saved[name] is None else REGISTRIES[kind].get(saved[name])
+            name: None if method is None else REGISTRIES[kind].get(method)
             for name, kind in _METHODS.items()
+            for method in [saved.get(name)]
         }
         if (methods["pattern"] is None) == self.prunes:
             raise ValueError(f"{saved!r} does not go with the mask beside it.")
@@ -305,6 +313,7 @@ class _Planner:
                 pattern=settings.pattern,
                 criterion=settings.criterion,
                 estimator=settings.estimator,
+                regrowth=settings.regrowth,
             )
             fixed = _fixed(settings, path)
             if fixed is not None:

@@ -21,6 +21,8 @@ from qsparse.planning.rules import Rule, as_rules
 # version; one that is renamed or means something else does, and a line in `_upgraded`.
 VERSION = 1
 ORDERS = ("S->Q", "Q->S")
+# Methods that a recipe may do without.
+_OPTIONAL = ("pattern", "regrowth")
 # Share of zeros where nobody says, and the pattern implies none.
 _USUAL_SPARSITY = 0.75
 Moment = float | int
@@ -77,6 +79,8 @@ class Recipe:
         allocation: how the sparsity is shared out among layers.
         schedule: how sparsity grows from `prune_from` to `prune_until`.
         estimator: how gradients pass the mask.
+        regrowth: how masks move at one sparsity, as `RigL` does; None selects them
+            anew by the criterion.
         quantize: whether to train with fake quantization.
         format: what weights and inputs are rounded to.
         order: `"S->Q"` quantizes the pruned weight, `Q(S(w))`; `"Q->S"` prunes
@@ -103,8 +107,8 @@ class Recipe:
             of reporting it. What is excluded or frozen is left on purpose; embeddings
             and depthwise convolutions have no sums that a pattern could thin out.
 
-    Pattern, criterion, allocation, schedule, estimator, format and observer may be
-    given as an instance or by name; `qsparse.register` adds to what there is.
+    Pattern, criterion, allocation, schedule, estimator, regrowth, format and observer
+    may be given as an instance or by name; `qsparse.register` adds to what there is.
 
     Raises:
         ValueError: on any value outside the ranges above.
@@ -117,6 +121,7 @@ class Recipe:
     allocation: Any = field(default_factory=Uniform)
     schedule: Any = field(default_factory=Cubic)
     estimator: Any = field(default_factory=SRSTE)
+    regrowth: Any = None
     quantize: bool = True
     format: Any = field(default_factory=Int8)
     order: str = "S->Q"
@@ -142,7 +147,7 @@ class Recipe:
             object.__setattr__(self, name, value)
 
         for name, registry in REGISTRIES.items():
-            if getattr(self, name) is not None or name != "pattern":
+            if getattr(self, name) is not None or name not in _OPTIONAL:
                 put(name, registry.get(getattr(self, name)))
         put("exclude", _names(self.exclude))
         put("rules", as_rules(self.rules))

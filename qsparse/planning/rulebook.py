@@ -32,7 +32,8 @@ class Settings:
         dense: why the kernel is left dense; empty if it has a pattern.
         sparsity: the share of zeros that a rule or the pattern sets; None where it is
             allocated.
-        criterion, estimator, quantize, format, observer: as of `qsparse.Recipe`.
+        criterion, estimator, regrowth, quantize, format, observer: as of
+            `qsparse.Recipe`.
         rules: numbers of the rules that speak of the layer, from 1.
         conflicts: where one of them overrules another, a sentence each.
     """
@@ -43,6 +44,7 @@ class Settings:
     sparsity: float | None
     criterion: Any
     estimator: Any
+    regrowth: Any
     quantize: bool
     format: Any
     observer: Any

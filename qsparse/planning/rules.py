@@ -24,6 +24,7 @@ SETTINGS = (
     "sparsity",
     "criterion",
     "estimator",
+    "regrowth",
     "quantize",
     "format",
     "observer",
@@ -55,7 +56,7 @@ class Rule:
         pattern: as of `qsparse.Recipe`; "dense" prunes nothing.
         sparsity: share of zeros in [0, 1) of each of these layers; no allocation
             changes it.
-        criterion, estimator: as of `qsparse.Recipe`.
+        criterion, estimator, regrowth: as of `qsparse.Recipe`.
         quantize: whether these layers train with fake quantization. An int8 file
             holds them in int8 either way: what did not train is calibrated.
         format, observer: as of `qsparse.Recipe`.
@@ -87,6 +88,7 @@ class Rule:
     sparsity: float | None = None
     criterion: Any = None
     estimator: Any = None
+    regrowth: Any = None
     quantize: bool | None = None
     format: Any = None
     observer: Any = None
@@ -121,7 +123,7 @@ class Rule:
                 'Rule("*", ...) is for every layer.'
             )
         self._check_places()
-        for name in ("pattern", "criterion", "estimator", "format", "observer"):
+        for name in REGISTRIES.keys() & SETTINGS:
             value = getattr(self, name)
             if value is not None and not (name == "pattern" and value == DENSE):
                 put(name, REGISTRIES[name].get(value))

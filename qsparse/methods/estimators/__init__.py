@@ -16,6 +16,7 @@ from qsparse.methods.estimators.base import (
     nothing_with_gradient,
     straight_through,
 )
+from qsparse.methods.estimators.decaying_mask import DecayingMask
 from qsparse.methods.estimators.masked import Masked
 from qsparse.methods.estimators.sr_ste import SRSTE
 from qsparse.methods.estimators.ste import STE
@@ -24,6 +25,7 @@ __all__ = [
     "ESTIMATORS",
     "SRSTE",
     "STE",
+    "DecayingMask",
     "Estimator",
     "Masked",
     "nothing_with_gradient",
