@@ -23,7 +23,16 @@ if TYPE_CHECKING:
     from qsparse.engine.phases import unfinished
     from qsparse.methods import register
     from qsparse.methods.allocations import Uniform
-    from qsparse.methods.criteria import Magnitude, Saliency
+    from qsparse.methods.criteria import (
+        SNIP,
+        BlockFisher,
+        Fisher,
+        Magnitude,
+        Movement,
+        Random,
+        Saliency,
+        Wanda,
+    )
     from qsparse.methods.estimators import SRSTE, STE, Masked
     from qsparse.methods.formats import Int8
     from qsparse.methods.observers import MovingAverage
@@ -38,22 +47,28 @@ __version__ = "0.1.0"
 
 __all__ = [
     "NM",
+    "SNIP",
     "SRSTE",
     "STE",
     "Block",
+    "BlockFisher",
     "Constant",
     "Coverage",
     "Cubic",
+    "Fisher",
     "Int8",
     "LayerPlan",
     "Magnitude",
     "Masked",
+    "Movement",
     "MovingAverage",
     "OneShot",
+    "Random",
     "Recipe",
     "Saliency",
     "Uniform",
     "Unstructured",
+    "Wanda",
     "attach",
     "coverage",
     "export",
@@ -67,7 +82,16 @@ __all__ = [
 
 _MODULES = {
     "engine.compressor": ("attach", "strip"),
-    "methods.criteria": ("Magnitude", "Saliency"),
+    "methods.criteria": (
+        "SNIP",
+        "BlockFisher",
+        "Fisher",
+        "Magnitude",
+        "Movement",
+        "Random",
+        "Saliency",
+        "Wanda",
+    ),
     "methods.estimators": ("SRSTE", "STE", "Masked"),
     "methods": ("register",),
     "methods.allocations": ("Uniform",),

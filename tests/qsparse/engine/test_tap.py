@@ -22,7 +22,7 @@ def fit(model, data, callbacks, epochs=1, **settings):
 
 
 def sums_of(model):
-    return [c.gradient_sum.value() for c in compressed_layers(model)]
+    return [c.gradient_sums.values()["gradients"] for c in compressed_layers(model)]
 
 
 def gradients(model, pixels):
@@ -71,7 +71,7 @@ def test_masks_are_selected_by_saliency(pixels):
     class Watch(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
             layer = compressed_layers(self.model)[0]
-            total = layer.gradient_sum.value()
+            total = layer.gradient_sums.values()["gradients"]
             seen[epoch] = (layer.master(), layer.layout.canonical(total))
 
     callback = Prune("unstructured", 0.5, prune_until=15, **recipe)
