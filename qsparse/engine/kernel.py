@@ -408,11 +408,12 @@ class KernelCompression(Compression):
             return getattr(self.pattern, "tile", (1, 1))
         value = None if self.gradient_sums is None else self.gradient_sums.take(name)
         if value is None:
+            data = " Or give score_data." if STATISTICS[name].from_data else ""
             raise ValueError(
                 f"{self.plan.criterion} scores by {name}, but layer "
                 f"'{self.path_in_model}' had none since masks were last selected. Let "
                 "pruning begin after some steps (prune_from), and train with fit, or "
-                "with the optimizer that the model was compiled with."
+                f"with the optimizer that the model was compiled with.{data}"
             )
         return self.layout.canonical(value)
 
