@@ -9,6 +9,7 @@ import keras
 from qsparse.engine.compressor import attach
 from qsparse.engine.coverage import Coverage, coverage
 from qsparse.engine.phases import Phases, report_unfinished
+from qsparse.engine.score_data import ScoreData
 from qsparse.engine.state import state_of
 from qsparse.keras_compat import running_callbacks, sync_variables, walk_layers
 from qsparse.methods.validate import whole
@@ -43,10 +44,16 @@ class Compress(keras.callbacks.Callback):
         total_steps: steps that shares of training are measured over, in this and
             the following calls of `fit` together. None: those of this call.
         total_epochs: the same in epochs, each as long as this call's.
+        score_data: what the criterion sees at every selection of masks, if it asks for
+            data, or may have it of data or of the steps: a tuple of arrays `(x, y)`, in
+            batches of 32, an array `x`, a `tf.data.Dataset` or a
+            `keras.utils.PyDataset` of batches. Some hundreds of rows of the training
+            data are a good choice. The model computes as in a step of training, and is
+            left as it was.
 
     Raises:
         ValueError: if `recipe` is no `Recipe`, a total is not positive, or both are
-            given.
+            given; if `score_data` is none of these, or the recipe does not prune.
     """
 
     def __init__(
@@ -55,6 +62,7 @@ class Compress(keras.callbacks.Callback):
         *,
         total_steps: int | None = None,
         total_epochs: int | None = None,
+        score_data: Any = None,
     ) -> None:
         super().__init__()
         if not isinstance(recipe, Recipe):
@@ -68,7 +76,15 @@ class Compress(keras.callbacks.Callback):
                 raise ValueError(f"`{name}` must be positive. Received: {total}")
         if None not in totals.values():
             raise ValueError("Give either total_steps or total_epochs, not both.")
+        if score_data is not None:
+            if not recipe.prunes:
+                raise ValueError(
+                    "`score_data` is what masks are selected by, and this recipe "
+                    "prunes nothing. Leave it out."
+                )
+            ScoreData(score_data)  # raises now, and not in fit
         self.recipe = recipe
+        self.score_data = score_data
         self.total_steps = total_steps
         self.total_epochs = total_epochs
         self._coverage: Coverage | None = None
@@ -112,7 +128,7 @@ class Compress(keras.callbacks.Callback):
         self._check_alone()
         self._reset()
         if state_of(model) is not None or _is_built(model):
-            attach(model, self.recipe)
+            attach(model, self.recipe, score_data=self.score_data)
 
     def _check_alone(self) -> None:
         running = running_callbacks()
@@ -185,7 +201,7 @@ class Compress(keras.callbacks.Callback):
                 f"{self._first_epoch}, but its layers were built by the first batch, "
                 "too late to restore masks and ranges. Call it on a batch before fit."
             )
-        attach(self.model, self.recipe)
+        attach(self.model, self.recipe, score_data=self.score_data)
         if self._phases is None:
             self._start()
         else:
@@ -210,6 +226,9 @@ class Compress(keras.callbacks.Callback):
 
     def _finish(self) -> None:
         sync_variables(self.model)
+        state = state_of(self.model)
+        if state is not None:
+            state.score_data = None  # A model is kept longer than what it learned from.
         unmoved = self._phases.unmoved() if self._phases else None
         if unmoved is not None:
             _report(unmoved, self.recipe.strict)

@@ -9,7 +9,7 @@
 | `Quantize` | - | 0% | `Q(w)` |
 
 Every keyword of `qsparse.Recipe` may be given to override a setting, and
-`total_steps` or `total_epochs` of `Compress`.
+`total_steps`, `total_epochs` or `score_data` of `Compress`.
 """
 
 from numbers import Real
@@ -18,7 +18,7 @@ from typing import Any
 from qsparse.callbacks.compress import Compress
 from qsparse.planning.recipe import Recipe
 
-_TOTALS = ("total_steps", "total_epochs")
+_OF_COMPRESS = ("total_steps", "total_epochs", "score_data")
 
 
 class _Named(Compress):
@@ -36,8 +36,8 @@ class _Named(Compress):
                 f"The first argument of {name} is the pattern. Give the sparsity by "
                 f"name: {name}(sparsity={pattern})."
             )
-        totals = {key: settings.pop(key) for key in _TOTALS if key in settings}
-        super().__init__(Recipe(pattern=pattern, **settings), **totals)
+        ours = {key: settings.pop(key) for key in _OF_COMPRESS if key in settings}
+        super().__init__(Recipe(pattern=pattern, **settings), **ours)
 
 
 class PruneThenQuantize(_Named):

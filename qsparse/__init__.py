@@ -23,7 +23,16 @@ if TYPE_CHECKING:
     from qsparse.engine.phases import unfinished
     from qsparse.methods import register
     from qsparse.methods.allocations import Uniform
-    from qsparse.methods.criteria import Magnitude, Saliency
+    from qsparse.methods.criteria import (
+        SNIP,
+        BlockFisher,
+        Fisher,
+        Magnitude,
+        Movement,
+        Random,
+        Saliency,
+        Wanda,
+    )
     from qsparse.methods.estimators import SRSTE, STE, DecayingMask, Masked
     from qsparse.methods.formats import Int8
     from qsparse.methods.observers import LeastError, MinMax, MovingAverage, Percentile
@@ -46,23 +55,29 @@ __all__ = [
     "DecayingMask",
     "SET",
     "NM",
+    "SNIP",
     "SRSTE",
     "STE",
     "Block",
+    "BlockFisher",
     "Constant",
     "Coverage",
     "Cubic",
+    "Fisher",
     "Int8",
     "LayerPlan",
     "Magnitude",
     "Masked",
+    "Movement",
     "MovingAverage",
     "OneShot",
+    "Random",
     "Recipe",
     "Rule",
     "Saliency",
     "Uniform",
     "Unstructured",
+    "Wanda",
     "attach",
     "coverage",
     "export",
@@ -77,7 +92,16 @@ __all__ = [
 
 _MODULES = {
     "engine.compressor": ("attach", "strip"),
-    "methods.criteria": ("Magnitude", "Saliency"),
+    "methods.criteria": (
+        "SNIP",
+        "BlockFisher",
+        "Fisher",
+        "Magnitude",
+        "Movement",
+        "Random",
+        "Saliency",
+        "Wanda",
+    ),
     "methods.estimators": ("SRSTE", "STE", "DecayingMask", "Masked"),
     "methods.regrowth": ("SET", "RigL"),
     "methods": ("register",),

@@ -7,6 +7,7 @@ from types import FrameType
 from typing import Any
 
 import keras
+import numpy as np
 from keras.src import api_export
 from keras.src.backend.common.variables import AutocastScope, get_autocast_scope
 from keras.src.models.functional import Functional
@@ -306,6 +307,51 @@ def untrack_optimizer_variable(
 ) -> None:
     """Undoes `optimizer.add_variable`."""
     optimizer._untrack_variable(variable)
+
+
+def keeps_second_moments(optimizer: Any) -> bool:
+    """Returns whether an optimizer, built or not, averages squared gradients."""
+    return isinstance(
+        _innermost(optimizer),
+        keras.optimizers.Adam
+        | keras.optimizers.Nadam
+        | keras.optimizers.Lamb
+        | keras.optimizers.RMSprop,
+    )
+
+
+def second_moment(optimizer: Any, variable: keras.Variable) -> np.ndarray | None:
+    """Returns an optimizer's mean of squared gradients; None if it has none yet."""
+    inner = _innermost(optimizer)
+    trained = inner._trainable_variables if inner.built else []
+    for index, each in enumerate(trained):
+        if each is variable:
+            return inner._velocities[index].numpy()
+    return None
+
+
+def _innermost(optimizer: Any) -> Any:
+    """Returns what a `LossScaleOptimizer` wraps, or the optimizer itself."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def loss_of(model: keras.Model, x: Any, y: Any, weight: Any, compiled: bool) -> Any:
+    """Returns the loss that a step of training would have, a scalar tensor.
+
+    To be called where variables are not changed, as in a `StatelessScope`.
+
+    Args:
+        model: the model; it is called on `x` in any case.
+        x: a batch of inputs.
+        y: its labels, or None.
+        weight: its sample weights, or None.
+        compiled: whether the loss is asked for; else it is 0.
+    """
+    training = {"training": True} if model._call_has_training_arg else {}
+    outputs = model(x, **training)
+    if not compiled:
+        return keras.ops.zeros(())
+    return model._compute_loss(x, y, outputs, weight, training=True)
 
 
 _FUNCTIONS = ("train_function", "test_function", "predict_function")

@@ -19,6 +19,7 @@ from qsparse.engine.coverage import Coverage, coverage
 from qsparse.engine.kernel import KernelCompression, compressed_layers
 from qsparse.engine.norms import FrozenStatistics
 from qsparse.engine.observers import InputQuantizer, OutputQuantizer
+from qsparse.engine.score_data import ScoreData
 from qsparse.engine.state import (
     CHILD,
     SHARED,
@@ -51,7 +52,7 @@ _MANY_ZEROS = 0.25
 __all__ = ["attach", "compressed_layers", "export_mode", "state_of", "strip"]
 
 
-def attach(model: keras.Model, recipe: Recipe) -> Coverage:
+def attach(model: keras.Model, recipe: Recipe, *, score_data: Any = None) -> Coverage:
     """Attaches `recipe` to a built model, in place.
 
     Attaching the recipe that the model already carries changes nothing. One that has
@@ -62,6 +63,9 @@ def attach(model: keras.Model, recipe: Recipe) -> Coverage:
     Args:
         model: any built Keras model.
         recipe: what to do to it.
+        score_data: what the recipe's criterion sees at every selection of masks, if it
+            asks for data: `(x, y)`, `x`, a `tf.data.Dataset` or a
+            `keras.utils.PyDataset` of batches.
 
     Returns:
         The coverage report: what is compressed, what is not, and why.
@@ -70,8 +74,9 @@ def attach(model: keras.Model, recipe: Recipe) -> Coverage:
         ValueError: if the model is not built, carries a recipe that contradicts this
             one, shares layers with a model that does, has no layer that the recipe
             can compress, or (`strict=True`) has a layer that the pattern does
-            not fit. The model is left untouched.
+            not fit; or if `score_data` is none of these. The model is left untouched.
     """
+    data = None if score_data is None else ScoreData(score_data)
     if not model.built:
         raise ValueError(
             f"Model '{model.name}' is not built, so its layers have no weights to "
@@ -81,7 +86,7 @@ def attach(model: keras.Model, recipe: Recipe) -> Coverage:
     if state is not None:
         _check_whole(model)
         if state.begun:
-            return _take_on(model, state, recipe)
+            return _take_on(model, state, recipe, data)
     check_names(model, recipe)
     targets = _to_compress(model, recipe)
     missing = [t for t in targets if compression_of(t.layer) is None]
@@ -91,14 +96,21 @@ def attach(model: keras.Model, recipe: Recipe) -> Coverage:
         else:
             strip(model)
         attach_to(model, recipe, targets, _excluded(model, recipe))
-    _tap(model)
+    _tap(model, data)
     return coverage(model)
 
 
-def _tap(model: keras.Model) -> None:
-    """Sees to it that criteria get the gradients they ask for, of every optimizer."""
-    sums = [layer.gradient_sum for layer in compressed_layers(model)]
-    if tap(model, [each for each in sums if each is not None]):
+def _tap(model: keras.Model, data: ScoreData | None) -> None:
+    """Sees to it that criteria get the gradients they ask for, of every optimizer.
+
+    What data brings is not asked of the optimizer.
+    """
+    layers = compressed_layers(model)
+    for layer in layers:
+        layer.state().score_data = data
+    sums = [layer.gradient_sums for layer in layers]
+    asked = [each for each in sums if each and not (data and each.come_from_data)]
+    if tap(model, asked):
         drop_compiled_functions(model)
 
 
@@ -130,7 +142,9 @@ def attach_to(
     _compress(model, state, targets)
 
 
-def _take_on(model: keras.Model, state: ModelState, recipe: Recipe) -> Coverage:
+def _take_on(
+    model: keras.Model, state: ModelState, recipe: Recipe, data: ScoreData | None
+) -> Coverage:
     """Adds to a recipe that has begun what only `recipe` has."""
     wrong = contradictions(state.recipe, recipe)
     if wrong:
@@ -146,7 +160,7 @@ def _take_on(model: keras.Model, state: ModelState, recipe: Recipe) -> Coverage:
         state.recipe = merged(state.recipe, recipe)
         state.left_out.update(_excluded(model, recipe))
         _compress(model, state, targets)
-    _tap(model)
+    _tap(model, data)
     return coverage(model)
 
 

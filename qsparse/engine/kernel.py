@@ -2,7 +2,7 @@
 
 import json
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -13,12 +13,12 @@ from keras import ops
 
 from qsparse.engine.observers import InputQuantizer, OutputQuantizer
 from qsparse.engine.state import Compression, ModelState, compressions
-from qsparse.engine.tap import GradientSum
+from qsparse.engine.tap import GradientSums
 from qsparse.keras_compat import autocast_dtype, own_kernel, tensor_of
-from qsparse.methods.criteria import needs_gradients
+from qsparse.methods.criteria import STATISTICS, needs_of, ranks_once
 from qsparse.methods.estimators import nothing_with_gradient, straight_through
 from qsparse.methods.formats import Format, Int8
-from qsparse.planning.layouts import KernelLayout
+from qsparse.planning.layouts import KernelLayout, weighted_sums
 from qsparse.planning.plan import LayerPlan
 from qsparse.planning.targets import changed_by_keras
 
@@ -51,6 +51,30 @@ class Selection(NamedTuple):
     flipped: int
 
 
+class Probe:
+    """Finds out how large what the weights of a layer are multiplied by is.
+
+    A layer's sum of products is linear in its kernel: the derivative of its sum by a
+    weight is the sum of what that weight is multiplied by, whatever the layer makes of
+    strides, borders and axes. With the squares of the inputs in the place of the inputs
+    it is their sum of squares. One output is enough, as every output meets the same.
+
+    Args:
+        weights: zeros of the kernel's shape with one output, float32, which a gradient
+            is taken by; it has the sums of squares in it.
+    """
+
+    def __init__(self, weights: Any) -> None:
+        self._weights = weights
+        self.total: Any = 0.0
+
+    def see(self, layer: keras.layers.Layer, inputs: Any) -> None:
+        """Adds a call of a layer; `total` is 0, with the gradient."""
+        squares = ops.square(ops.cast(ops.stop_gradient(inputs), "float32"))
+        products = weighted_sums(layer, squares, self._weights)
+        self.total = self.total + ops.sum(products)
+
+
 class KernelCompression(Compression):
     """Prunes and fake-quantizes the kernel of one layer.
 
@@ -73,8 +97,11 @@ class KernelCompression(Compression):
         self.mask_variable: Any = None
         self.input_quantizer: InputQuantizer | None = None
         self.output_quantizer: OutputQuantizer | None = None
-        self.gradient_sum: GradientSum | None = None
-        self._own_regularizer = self._master.regularizer
+        self.gradient_sums: GradientSums | None = None
+        # Of the next selection, or of all where the criterion ranks once.
+        self._scores: np.ndarray | None = None
+        self.probe: Probe | None = None
+        self._own_regularizer = self.master_variable.regularizer
         self.take_on(plan)
         self.built = True
 
@@ -109,16 +136,18 @@ class KernelCompression(Compression):
                 initializer="ones",
                 trainable=False,
             )
-            self._master.regularizer = self._regularize
-            if needs_gradients(plan.criterion):
-                self.gradient_sum = GradientSum(self._master)
+            self.master_variable.regularizer = self._regularize
+            sums = [n for n in self.needs if STATISTICS[n].from_steps]
+            if sums:
+                self.gradient_sums = GradientSums(self.master_variable, sums)
         if plan.quantizes and self.input_quantizer is None:
             self.input_quantizer = InputQuantizer(1, plan, self.state())
             if plan.output_format is not None:
                 self.output_quantizer = OutputQuantizer(plan, self.state())
 
     @property
-    def _master(self) -> keras.Variable:
+    def master_variable(self) -> keras.Variable:
+        """The kernel's variable: the dense master."""
         return own_kernel(self.owner())
 
     def owner(self) -> keras.layers.Layer:
@@ -128,7 +157,10 @@ class KernelCompression(Compression):
     def quantize_inputs(self, inputs: Any) -> Any:
         """Fake-quantizes what flows into the layer."""
         quantizer = self.input_quantizer
-        return inputs if quantizer is None else quantizer(inputs)
+        found = inputs if quantizer is None else quantizer(inputs)
+        if self.probe is not None:
+            self.probe.see(self.owner(), found)
+        return found
 
     def _regularize(self, weights: Any) -> Any:
         """Adds the estimator's correction to what the user regularizes with."""
@@ -150,7 +182,7 @@ class KernelCompression(Compression):
         elif self.fixed is not None:
             kernel = ops.convert_to_tensor(self.fixed.values)
         else:
-            kernel = self._compressed(tensor_of(self._master), state)
+            kernel = self._compressed(tensor_of(self.master_variable), state)
         dtype = autocast_dtype()
         return kernel if dtype is None else ops.cast(kernel, dtype)
 
@@ -180,7 +212,7 @@ class KernelCompression(Compression):
 
     def values(self) -> np.ndarray:
         """Returns the dense master weights as Keras holds them, in their own dtype."""
-        return self._master.numpy()
+        return self.master_variable.numpy()
 
     def master(self) -> np.ndarray:
         """Returns the dense master weights `(taps, inputs, outputs)`, float32.
@@ -195,7 +227,7 @@ class KernelCompression(Compression):
                 f"Layer '{self.path_in_model}' {changed} after the recipe was "
                 "attached. Do that to a stripped model: qsparse.strip(model)."
             )
-        weights = self._master.numpy().astype(np.float32, copy=False)
+        weights = self.master_variable.numpy().astype(np.float32, copy=False)
         if not np.isfinite(weights).all():
             raise ValueError(
                 f"Layer '{self.path_in_model}' has NaN or infinite weights. "
@@ -296,71 +328,132 @@ class KernelCompression(Compression):
         Raises:
             ValueError: if the layer is not pruned, or as `master` does.
         """
-        state, old = self.state(), self.canonical_mask()
+        old = self.canonical_mask()
         if old is None:
             raise ValueError(f"Layer '{self.path_in_model}' is not pruned.")
-        weights = self.master()
-        if state.recipe.order == "Q->S" and state.fake_quantizes:
-            weights = self._format.decode(*self._format.encode(weights))
-        new = np.ones(weights.shape, bool)
+        new = np.ones(old.shape, bool)
         if sparsity > 0:
-            new = self.pattern.mask(self._scores(weights), sparsity)
+            if self._scores is None:
+                self.score({})
+            new = self.pattern.mask(self._scores, sparsity)
+            if not ranks_once(self.plan.criterion):
+                self._scores = None
         self.mask_variable.assign(self.layout.kernel(new))
         return Selection(int(new.sum()), int((new != old).sum()))
 
-    def _scores(self, weights: np.ndarray) -> np.ndarray:
-        criterion = self.plan.criterion
-        seen = [] if self.gradient_sum is None else [self._gradients()]
-        scores = np.asarray(criterion.score(weights, *seen))
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The statistics that the layer's criterion scores by."""
+        return needs_of(self.plan.criterion)
+
+    @contextmanager
+    def probed(self, zeros: Any) -> Iterator[Probe]:
+        """Has the layer show what its weights are multiplied by, while it is traced.
+
+        Args:
+            zeros: as of `Probe`.
+        """
+        self.probe = Probe(zeros)
+        try:
+            yield self.probe
+        finally:
+            self.probe = None
+
+    def awaits_scores(self, sparsity: float) -> bool:
+        """Returns whether weights are to be scored before any mask changes.
+
+        Statistics are those of the masks so far, of every layer; and a criterion that
+        ranks once does so at the first selection, though that may prune nothing. By the
+        weights alone a layer is scored when its own mask is selected.
+        """
+        once = ranks_once(self.plan.criterion)
+        asks = bool(self.needs) and sparsity > 0
+        return self._scores is None and (once or asks)
+
+    @property
+    def will_be_scored(self) -> bool:
+        """Whether selections to come score the weights anew."""
+        return not ranks_once(self.plan.criterion) or self._scores is None
+
+    def score(self, seen: Mapping[str, np.ndarray]) -> None:
+        """Scores the weights for the next selection of the mask.
+
+        Args:
+            seen: the statistics that come from elsewhere, by name, canonical.
+
+        Raises:
+            ValueError: if a statistic is missing, or if the criterion returns no finite
+                scores of the kernel's shape; or as `master` does.
+        """
+        weights, state = self.master(), self.state()
+        if state.recipe.order == "Q->S" and state.fake_quantizes:
+            weights = self._format.decode(*self._format.encode(weights))
+        given = {name: self._statistic(name, seen) for name in self.needs}
+        scores = np.asarray(self.plan.criterion.score(weights, **given))
         if scores.shape != weights.shape or not np.isfinite(scores).all():
             raise ValueError(
-                f"{type(criterion).__name__}.score must return finite scores of the "
-                f"shape of the weights, {weights.shape} for layer "
+                f"{type(self.plan.criterion).__name__}.score must return finite scores "
+                f"of the shape of the weights, {weights.shape} for layer "
                 f"'{self.path_in_model}'. Received: shape {scores.shape}, from "
                 f"{scores.min(initial=np.inf)} to {scores.max(initial=-np.inf)}"
             )
-        return scores
+        self._scores = scores
 
-    def _gradients(self) -> np.ndarray:
-        gradients = None if self.gradient_sum is None else self.gradient_sum.take()
-        if gradients is None:
+    def _statistic(self, name: str, seen: Mapping[str, np.ndarray]) -> Any:
+        if name in seen:
+            return seen[name]
+        if name == "path":
+            return self.path_in_model
+        if name == "tile":
+            return getattr(self.pattern, "tile", (1, 1))
+        value = None if self.gradient_sums is None else self.gradient_sums.take(name)
+        if value is None:
+            data = " Or give score_data." if STATISTICS[name].from_data else ""
             raise ValueError(
-                f"{self.plan.criterion} scores by gradients, but layer "
+                f"{self.plan.criterion} scores by {name}, but layer "
                 f"'{self.path_in_model}' had none since masks were last selected. Let "
                 "pruning begin after some steps (prune_from), and train with fit, or "
-                "with the optimizer that the model was compiled with."
+                f"with the optimizer that the model was compiled with.{data}"
             )
-        return self.layout.canonical(gradients)
+        return self.layout.canonical(value)
 
     def detach(self) -> None:
         """Bakes the effective kernel into the layer's own variable."""
-        self._master.assign(self._compressed(tensor_of(self._master), self.state()))
-        self._master.regularizer = self._own_regularizer
+        self.master_variable.assign(
+            self._compressed(tensor_of(self.master_variable), self.state())
+        )
+        self.master_variable.regularizer = self._own_regularizer
 
     def save_own_variables(self, store: Any) -> None:
         """Stores the dense master: the layer itself saves its effective kernel.
 
         Layout and methods go with it, so that a file can be read without the model.
         """
-        store["kernel"] = self._master
+        store["kernel"] = self.master_variable
         store["order"] = np.array(self.layout.order)
         store["canonical_shape"] = np.array(self.layout.canonical_shape)
         text = json.dumps(self.plan.to_dict()).encode()
         store["plan"] = np.frombuffer(text, dtype=np.uint8)
         if self.mask_variable is not None:
             store["mask"] = self.mask_variable
-        gradients = None if self.gradient_sum is None else self.gradient_sum.value()
-        if gradients is not None:
-            store["gradients"] = gradients
+        sums = {} if self.gradient_sums is None else self.gradient_sums.values()
+        for name, value in sums.items():
+            store[name] = value
+        if self._scores is not None:
+            store["scores"] = self._scores
 
     def load_own_variables(self, store: Any) -> None:
         """Restores master and mask; a dense checkpoint has neither."""
         if "kernel" in store:
-            self._master.assign(store["kernel"])
+            self.master_variable.assign(store["kernel"])
         if "mask" in store and self.mask_variable is not None:
             self.mask_variable.assign(store["mask"])
-        if "gradients" in store and self.gradient_sum is not None:
-            self.gradient_sum.put(store["gradients"])
+        if self.gradient_sums is not None:
+            for name in self.gradient_sums.variables:
+                if name in store:
+                    self.gradient_sums.put(name, store[name])
+        if "scores" in store and self.mask_variable is not None:
+            self._scores = np.asarray(store["scores"])
 
 
 def compressed_layers(model: keras.Model) -> list[KernelCompression]:

@@ -9,6 +9,7 @@ import keras
 from qsparse.engine.kernel import KernelCompression, compressed_layers
 from qsparse.engine.norms import FrozenStatistics
 from qsparse.engine.observers import InputQuantizer
+from qsparse.engine.scoring import Scoring
 from qsparse.engine.state import ModelState, compressions, state_of
 from qsparse.keras_compat import sync_variables, walk_layers
 from qsparse.planning.clock import Span
@@ -45,6 +46,7 @@ class Phases:
         self.flip_rate = 0.0
         state.callers.add(model)
         self._first_step = state.time().step + 1
+        self._scoring = Scoring(model, state.score_data)
         self._read_layers()
 
     def _read_layers(self) -> None:
@@ -64,6 +66,7 @@ class Phases:
             return
         self._read_layers()
         self._at_start = [_checksum(c) for c in self._layers]
+        self._check_scoring()
         if self._pruned:
             self._prune(self._first_step, self._state.time().step)
 
@@ -78,7 +81,7 @@ class Phases:
 
         Raises:
             ValueError: if a phase would begin after the last step, or pruning end
-                before it begins.
+                before it begins; or if the criterion asks for data and there is none.
         """
         self._state.refresh()
         self._first_step = self._state.time().step + 1
@@ -100,6 +103,12 @@ class Phases:
             self._check_moment("quantize_from", total_steps)
             clock = clock._replace(quantizing=span)
         self._state.set_time(clock)
+        self._check_scoring()
+
+    def _check_scoring(self) -> None:
+        """Raises if a selection to come would miss something that it is to see."""
+        if self._pruned and self._pruning_phase()[1] >= self._first_step:
+            self._scoring.check([c for c in self._pruned if c.will_be_scored])
 
     def _check_moment(self, name: str, total: int) -> None:
         moment = getattr(self._state.recipe, name)
@@ -258,7 +267,10 @@ class Phases:
 
     def _select(self, sparsities: list[float]) -> None:
         """Selects every mask anew at a sparsity of its own, in [0, 1)."""
-        pairs = zip(self._pruned, sparsities, strict=True)
+        pairs = list(zip(self._pruned, sparsities, strict=True))
+        awaiting = [layer for layer, share in pairs if layer.awaits_scores(share)]
+        for layer, seen in self._scoring.seen(awaiting):
+            layer.score(seen)
         selections = [layer.select_mask(sparsity) for layer, sparsity in pairs]
         weights = max(self._weights, 1)
         self.flip_rate = sum(s.flipped for s in selections) / weights

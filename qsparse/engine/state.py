@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from qsparse.engine.score_data import ScoreData
 from qsparse.keras_compat import (
     entry_of_call,
     handed_back,
@@ -62,12 +63,15 @@ class ModelState(keras.layers.Layer):
         left_out: layers that a recipe could compress, and was told to leave.
         callers: models whose functions these layers were traced in.
         seen: layers that were there, and built, when the recipe was attached.
+        score_data: what criteria may see of a user's data; None without. It is not
+            saved.
     """
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(name="state", trainable=False)
         self.recipe = recipe
         self.fitting = False
+        self.score_data: ScoreData | None = None
         self.fake_quantizes = self.statistics_frozen = False
         self.callers: weakref.WeakSet[keras.Model] = weakref.WeakSet()
         self.members: weakref.WeakSet[Compression] = weakref.WeakSet()

@@ -16,68 +16,88 @@ from keras import ops
 
 from qsparse.keras_compat import (
     impersonate,
+    tensor_of,
     trained_variables,
     untrack_optimizer_variable,
 )
+from qsparse.methods.criteria import STATISTICS
 
 TAP = "qsparse_tap"
 
 
-class GradientSum:
-    """The sum of a kernel's gradients since they were last taken.
+class GradientSums:
+    """Sums over a kernel's gradients, as criteria ask for them.
 
     Args:
         kernel: the kernel.
+        names: of `STATISTICS` that steps bring.
     """
 
-    def __init__(self, kernel: keras.Variable) -> None:
+    def __init__(self, kernel: keras.Variable, names: Iterable[str]) -> None:
         self.kernel = kernel
-        # Not on a layer: Keras would take the optimizer's variable for a weight.
-        self.variable: keras.Variable | None = None
-        self._waiting: np.ndarray | None = None
+        # Not on a layer: Keras would take the optimizer's variables for weights.
+        self.variables: dict[str, keras.Variable | None] = dict.fromkeys(names)
+        self._waiting: dict[str, np.ndarray] = {}
+
+    @property
+    def come_from_data(self) -> bool:
+        """Whether a user's data could bring all of them."""
+        return all(STATISTICS[name].from_data for name in self.variables)
 
     def hold(self, optimizer: keras.optimizers.Optimizer) -> None:
-        """Keeps the sum in a variable of this optimizer from here on."""
+        """Keeps the sums in variables of this optimizer from here on."""
         # An optimizer may be built where a step is traced: nothing is read there.
-        waiting = self._waiting
-        self.variable = optimizer.add_variable(
-            shape=self.kernel.shape,
-            initializer="zeros" if waiting is None else lambda *_, **__: waiting,
-            dtype="float32",
-            # Each replica brings its share of the gradient.
-            aggregation="mean",
-            name="gradient_sum",
-        )
-        self._waiting = None
+        for name in self.variables:
+            waiting = self._waiting.pop(name, None)
+            self.variables[name] = optimizer.add_variable(
+                shape=self.kernel.shape,
+                initializer=_as_initializer(waiting),
+                dtype="float32",
+                # Each replica brings its share of the gradient.
+                aggregation="mean",
+                name=f"{name}_sum",
+            )
 
     def let_go(self) -> None:
-        """Keeps the sum here, until an optimizer holds it again."""
-        self._waiting, self.variable = self.value(), None
+        """Keeps the sums here, until an optimizer holds them again."""
+        self._waiting = self.values()
+        self.variables = dict.fromkeys(self.variables)
 
     def add(self, gradient: Any) -> None:
         """Adds a gradient; part of the traced step."""
-        if self.variable is not None:
-            self.variable.assign_add(ops.cast(gradient, "float32"))
+        gradient = ops.cast(gradient, "float32")
+        for name, variable in self.variables.items():
+            term = STATISTICS[name].term
+            if variable is not None and term is not None:
+                weights = ops.cast(tensor_of(self.kernel), "float32")
+                variable.assign_add(term(weights, gradient))
 
-    def value(self) -> np.ndarray | None:
-        """Returns the sum, float32 of the kernel's shape; None if there is none."""
-        return self._waiting if self.variable is None else self.variable.numpy()
+    def values(self) -> dict[str, np.ndarray]:
+        """Returns the sums that there are, float32 of the kernel's shape."""
+        held = {n: v.numpy() for n, v in self.variables.items() if v is not None}
+        return {**self._waiting, **held}
 
-    def put(self, value: Any) -> None:
-        """Sets the sum."""
-        if self.variable is None:
-            self._waiting = np.asarray(value, np.float32)
+    def put(self, name: str, value: Any) -> None:
+        """Sets a sum."""
+        variable = self.variables[name]
+        if variable is None:
+            self._waiting[name] = np.asarray(value, np.float32)
         else:
-            self.variable.assign(value)
+            variable.assign(value)
 
-    def take(self) -> np.ndarray | None:
-        """Returns the sum and begins anew; None if no gradient came."""
-        value = self.value()
+    def take(self, name: str) -> np.ndarray | None:
+        """Returns a sum, which may begin anew; None if no gradient came."""
+        value = self.values().get(name)
         if value is None or not value.any():
             return None
         value = value.copy()
-        self.put(np.zeros_like(value))
+        if STATISTICS[name].restarts:
+            self.put(name, np.zeros_like(value))
         return value
+
+
+def _as_initializer(value: np.ndarray | None) -> Any:
+    return "zeros" if value is None else lambda *_, **__: value
 
 
 class Tap:
@@ -87,14 +107,14 @@ class Tap:
         sums: where they are added up.
     """
 
-    def __init__(self, sums: Iterable[GradientSum]) -> None:
+    def __init__(self, sums: Iterable[GradientSums]) -> None:
         self._sums = {id(each.kernel): weakref.ref(each) for each in sums}
 
-    def _living(self) -> list[GradientSum]:
+    def _living(self) -> list[GradientSums]:
         found = (reference() for reference in self._sums.values())
         return [each for each in found if each is not None]
 
-    def covers(self, sums: Iterable[GradientSum]) -> bool:
+    def covers(self, sums: Iterable[GradientSums]) -> bool:
         """Returns whether gradients reach all of these."""
         mine = self._living()
         return all(any(each is other for other in mine) for each in sums)
@@ -114,17 +134,19 @@ class Tap:
 
     def owns(self, variable: keras.Variable) -> bool:
         """Returns whether an optimizer's variable is one of the sums."""
-        return any(each.variable is variable for each in self._living())
+        living = self._living()
+        return any(v is variable for each in living for v in each.variables.values())
 
     def close(self, optimizer: keras.optimizers.Optimizer) -> None:
         """Takes the sums out of the optimizer."""
         for each in self._living():
-            if each.variable is not None:
-                untrack_optimizer_variable(optimizer, each.variable)
+            for variable in each.variables.values():
+                if variable is not None:
+                    untrack_optimizer_variable(optimizer, variable)
             each.let_go()
 
 
-def tap(model: keras.Model, sums: Sequence[GradientSum]) -> bool:
+def tap(model: keras.Model, sums: Sequence[GradientSums]) -> bool:
     """Has a compiled model's gradients added up.
 
     Args:

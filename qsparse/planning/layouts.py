@@ -15,9 +15,11 @@ the canonical form `(taps, inputs, outputs)`: `inputs` is the reduction axis and
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,12 @@ class KernelLayout:
         return self.taps, self.inputs, self.outputs
 
     @property
+    def shape_of_one_output(self) -> tuple[int, ...]:
+        """The kernel's shape, with every output axis of length 1."""
+        outputs = self.order[-self.output_axes :]
+        return tuple(1 if a in outputs else n for a, n in enumerate(self.shape))
+
+    @property
     def reduced_axes(self) -> tuple[int, ...]:
         """Kernel axes over which one output channel's scale is shared."""
         return tuple(sorted(self.order[: -self.output_axes]))
@@ -64,6 +72,35 @@ class KernelLayout:
     def litert(self, canonical: np.ndarray) -> np.ndarray:
         """Returns a canonical array as it lies in a LiteRT file."""
         return canonical.transpose(self.litert_order).reshape(self.litert_shape)
+
+
+def weighted_sums(layer: keras.layers.Layer, inputs: Any, kernel: Any) -> Any:
+    """Returns what a layer computes before bias and activation, with another kernel.
+
+    Args:
+        layer: one of the classes in the table, but DepthwiseConv2D.
+        inputs: float tensor, as the layer takes them.
+        kernel: of the dtype of `inputs`, of as many axes as the layer's own and equal
+            to it along taps and inputs.
+    """
+    if isinstance(layer, keras.layers.EinsumDense):
+        return ops.einsum(layer.equation, inputs, kernel)
+    if isinstance(layer, keras.layers.Dense):
+        return ops.matmul(inputs, kernel)
+    padding = layer.padding
+    if padding == "causal":
+        reach = layer.dilation_rate[0] * (layer.kernel_size[0] - 1)
+        steps = 1 if layer.data_format == "channels_last" else 2
+        inputs = ops.pad(inputs, [(reach * (axis == steps), 0) for axis in range(3)])
+        padding = "valid"
+    return ops.conv(
+        inputs,
+        kernel,
+        strides=list(layer.strides),
+        padding=padding,
+        dilation_rate=layer.dilation_rate,
+        data_format=layer.data_format,
+    )
 
 
 def _einsum_layout(

@@ -74,9 +74,9 @@ for rows in (slice(0, 50), slice(50, 100)):
     found = jax.grad(loss_of)([v.value for v in trained], rows)
     summed = [a + np.asarray(b) for a, b in zip(summed, found, strict=True)]
 for layer in compressed_layers(tapped):
-    index = next(i for i, v in enumerate(trained) if v is layer.gradient_sum.kernel)
+    index = next(i for i, v in enumerate(trained) if v is layer.master_variable)
     np.testing.assert_allclose(
-        layer.gradient_sum.value(), summed[index], rtol=1e-3, atol=1e-6
+        layer.gradient_sums.values()["gradients"], summed[index], rtol=1e-3, atol=1e-6
     )
 qsparse.strip(tapped)
 tapped.compile("adam", model.loss)

@@ -12,13 +12,17 @@ from qsparse.methods.validate import real
 
 
 class Pattern(Protocol):
-    """What the rest of qsparse needs to know of a pattern."""
+    """What the rest of qsparse needs to know of a pattern.
+
+    One that prunes tiles says so with an attribute `tile`, `(outputs, inputs)`: some
+    criteria score a tile as a whole. Without it tiles are single weights.
+    """
 
     def mask(self, scores: np.ndarray, sparsity: float | None) -> np.ndarray:
         """Returns a mask.
 
         Args:
-            scores: finite float scores `(taps, inputs, outputs)`.
+            scores: finite float scores `(taps, inputs, outputs)`, of either sign.
             sparsity: share of zeros, above 0 and at most the final one. At 0
                 everything is kept, and no pattern is asked.
 

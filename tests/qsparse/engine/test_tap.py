@@ -22,11 +22,14 @@ def fit(model, data, callbacks, epochs=1, **settings):
 
 
 def sums_of(model):
-    return [c.gradient_sum.value() for c in compressed_layers(model)]
+    return [c.gradient_sums.values()["gradients"] for c in compressed_layers(model)]
 
 
-def gradients(model, pixels):
-    """Return the sum of each kernel's gradients, batch by batch, at these weights."""
+def gradients(model, pixels, term=lambda weights, gradient: gradient):
+    """Return the sum of each kernel's gradients, batch by batch, at these weights.
+
+    Or of what `term` makes of them.
+    """
     x, y = pixels
     kernels = [layer.kernel for layer in model.layers]
     total = [0.0 for _ in kernels]
@@ -34,7 +37,10 @@ def gradients(model, pixels):
         with tf.GradientTape() as tape:
             loss = model.loss(y[start : start + 25], model(x[start : start + 25]))
         found = tape.gradient(loss, kernels)
-        total = [t + g.numpy() for t, g in zip(total, found, strict=True)]
+        terms = [
+            term(k.numpy(), g.numpy()) for k, g in zip(kernels, found, strict=True)
+        ]
+        total = [t + each for t, each in zip(total, terms, strict=True)]
     return total
 
 
@@ -62,6 +68,65 @@ def test_gradients_are_added_up(name, built, pixels):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
+TERMS = {
+    "squares": ("fisher", lambda weights, gradient: gradient**2),
+    "movement": ("movement", lambda weights, gradient: -weights * gradient),
+}
+
+
+@pytest.mark.parametrize("statistic", TERMS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_other_sums(statistic, name, pixels):
+    """Of gradients unscaled and not clipped, however an optimizer gets them."""
+    criterion, term = TERMS[statistic]
+    expected = gradients(mlp(), pixels, term)
+    model = mlp(optimizer=OPTIMIZERS[name]())
+    with pytest.warns(UserWarning, match="changed no compressed weight"):
+        fit(model, pixels, [Prune(criterion=criterion, estimator="ste", **LATE)])
+    for layer, theirs in zip(compressed_layers(model), expected, strict=True):
+        ours = layer.gradient_sums.values()
+        assert set(ours) == {statistic}
+        np.testing.assert_allclose(ours[statistic], theirs, rtol=1e-4, atol=1e-7)
+
+
+def test_movement_goes_on_over_selections(pixels):
+    """By the weights of each step, of a training that moves them, by hand."""
+    x, y = pixels
+    by_hand, model = mlp(), mlp(optimizer=keras.optimizers.SGD(0.1))
+    kernels = [layer.kernel for layer in by_hand.layers]
+    total = [0.0 for _ in kernels]
+    for start in range(0, 250, 25):
+        with tf.GradientTape() as tape:
+            logits = by_hand(x[start : start + 25])
+            loss = by_hand.loss(y[start : start + 25], logits)
+        variables = by_hand.trainable_variables
+        found = tape.gradient(loss, variables)
+        named = {id(v): g.numpy() for v, g in zip(variables, found, strict=True)}
+        total = [
+            t - k.numpy() * named[id(k)] for t, k in zip(total, kernels, strict=True)
+        ]
+        for variable, gradient in zip(variables, found, strict=True):
+            variable.assign_sub(0.1 * gradient)
+    # Selections at a sparsity of zero change nothing: the training is a dense one.
+    recipe = {"criterion": "movement", "estimator": "ste", "schedule": "one-shot"}
+    callback = Prune("unstructured", 0.5, prune_from=10, prune_until=15, **recipe)
+    fit(model, pixels, [callback], epochs=2)
+    for layer, moved in zip(compressed_layers(model), total, strict=True):
+        expected = qsparse.Unstructured().mask(moved[np.newaxis], 0.5)
+        assert (layer.canonical_mask() == expected).mean() > 0.99
+        # It was looked at, and goes on with what the second epoch brings.
+        later = layer.gradient_sums.values()["movement"]
+        assert np.corrcoef(later.ravel(), moved.ravel())[0, 1] > 0.3
+        assert not np.allclose(later, moved, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:Training makes .* steps")
+def test_what_data_brings_is_not_asked_of_the_optimizer(pixels):
+    model = mlp()
+    fit(model, pixels, [Prune(criterion="saliency", score_data=pixels)])
+    assert type(model.optimizer) is keras.optimizers.Adam
+
+
 def test_masks_are_selected_by_saliency(pixels):
     """One selection, after the first epoch, by what that epoch has seen."""
     model = mlp()
@@ -71,7 +136,7 @@ def test_masks_are_selected_by_saliency(pixels):
     class Watch(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
             layer = compressed_layers(self.model)[0]
-            total = layer.gradient_sum.value()
+            total = layer.gradient_sums.values()["gradients"]
             seen[epoch] = (layer.master(), layer.layout.canonical(total))
 
     callback = Prune("unstructured", 0.5, prune_until=15, **recipe)
