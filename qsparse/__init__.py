@@ -22,13 +22,29 @@ if TYPE_CHECKING:
     from qsparse.engine.coverage import Coverage, coverage
     from qsparse.engine.phases import unfinished
     from qsparse.methods import register
-    from qsparse.methods.allocations import Uniform
+    from qsparse.methods.allocations import (
+        ERK,
+        LAMP,
+        Global,
+        Sensitivity,
+        Uniform,
+        UniformPlus,
+    )
     from qsparse.methods.criteria import Magnitude, Saliency
     from qsparse.methods.estimators import SRSTE, STE, Masked
     from qsparse.methods.formats import Int8
     from qsparse.methods.observers import MovingAverage
     from qsparse.methods.patterns import NM, Block, Unstructured
-    from qsparse.methods.schedules import Constant, Cubic, OneShot
+    from qsparse.methods.schedules import (
+        Constant,
+        Cosine,
+        Cubic,
+        Linear,
+        OneShot,
+        Sampled,
+        SdGf,
+        Stepwise,
+    )
     from qsparse.planning.plan import LayerPlan, resolve
     from qsparse.planning.recipe import Recipe
     from qsparse.saving import load_model, load_weights
@@ -37,22 +53,32 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "ERK",
+    "LAMP",
     "NM",
     "SRSTE",
     "STE",
     "Block",
     "Constant",
+    "Cosine",
     "Coverage",
     "Cubic",
+    "Global",
     "Int8",
     "LayerPlan",
+    "Linear",
     "Magnitude",
     "Masked",
     "MovingAverage",
     "OneShot",
     "Recipe",
     "Saliency",
+    "Sampled",
+    "SdGf",
+    "Sensitivity",
+    "Stepwise",
     "Uniform",
+    "UniformPlus",
     "Unstructured",
     "attach",
     "coverage",
@@ -70,7 +96,14 @@ _MODULES = {
     "methods.criteria": ("Magnitude", "Saliency"),
     "methods.estimators": ("SRSTE", "STE", "Masked"),
     "methods": ("register",),
-    "methods.allocations": ("Uniform",),
+    "methods.allocations": (
+        "ERK",
+        "LAMP",
+        "Global",
+        "Sensitivity",
+        "Uniform",
+        "UniformPlus",
+    ),
     "methods.formats": ("Int8",),
     "methods.observers": ("MovingAverage",),
     "methods.patterns": ("NM", "Block", "Unstructured"),
@@ -79,7 +112,16 @@ _MODULES = {
     "planning.recipe": ("Recipe",),
     "engine.coverage": ("Coverage", "coverage"),
     "saving": ("load_model", "load_weights"),
-    "methods.schedules": ("Constant", "Cubic", "OneShot"),
+    "methods.schedules": (
+        "Constant",
+        "Cosine",
+        "Cubic",
+        "Linear",
+        "OneShot",
+        "Sampled",
+        "SdGf",
+        "Stepwise",
+    ),
     "tflite_export.export": ("export",),
 }
 _HOMES = {name: home for home, names in _MODULES.items() for name in names}

@@ -38,7 +38,7 @@ from qsparse.keras_compat import (
     variable_scope,
     walk_layers,
 )
-from qsparse.planning.checks import demand
+from qsparse.planning.checks import demand, shortage
 from qsparse.planning.merge import contradictions, merged
 from qsparse.planning.plan import LayerPlan, Planned, planned
 from qsparse.planning.recipe import Recipe
@@ -89,6 +89,9 @@ def attach(model: keras.Model, recipe: Recipe) -> Coverage:
         else:
             strip(model)
         attach_to(model, recipe, targets, _excluded(model, recipe))
+        missing_zeros = shortage(recipe, targets)
+        if missing_zeros is not None:
+            warnings.warn(missing_zeros, stacklevel=2)
     _tap(model)
     return coverage(model)
 

@@ -8,7 +8,7 @@ import keras
 from qsparse.engine.kernel import KernelCompression
 from qsparse.engine.state import compression_of, state_of
 from qsparse.methods.formats import Int8
-from qsparse.planning.plan import LayerPlan, Matrix, planned
+from qsparse.planning.plan import LayerPlan, Matrix, surveyed
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def coverage(model: keras.Model) -> Coverage:
         )
     rows = [
         _row(layer, plan, matrix)
-        for layer, plan in planned(model, state.recipe)
+        for layer, plan in surveyed(model, state.recipe)
         for matrix in plan.matrices
     ]
     return Coverage(tuple(rows))

@@ -290,23 +290,44 @@ class KernelCompression(Compression):
         finally:
             self._stand_in = None
 
-    def select_mask(self, sparsity: float) -> Selection:
+    def select_mask(
+        self,
+        sparsity: float,
+        pattern: Any = None,
+        scores: np.ndarray | None = None,
+    ) -> Selection:
         """Selects the mask anew at `sparsity`, in [0, 1); returns what became of it.
+
+        Args:
+            sparsity: share of zeros; at 0 all is kept, and nothing scored.
+            pattern: what is laid on; None: the plan's.
+            scores: as `scores` returned them; None: those of now.
 
         Raises:
             ValueError: if the layer is not pruned, or as `master` does.
         """
-        state, old = self.state(), self.canonical_mask()
+        old = self.canonical_mask()
         if old is None:
             raise ValueError(f"Layer '{self.path_in_model}' is not pruned.")
-        weights = self.master()
-        if state.recipe.order == "Q->S" and state.fake_quantizes:
-            weights = self._format.decode(*self._format.encode(weights))
-        new = np.ones(weights.shape, bool)
+        new = np.ones(old.shape, bool)
         if sparsity > 0:
-            new = self.pattern.mask(self._scores(weights), sparsity)
+            scores = self.scores() if scores is None else scores
+            new = (pattern or self.pattern).mask(scores, sparsity)
         self.mask_variable.assign(self.layout.kernel(new))
         return Selection(int(new.sum()), int((new != old).sum()))
+
+    def scores(self) -> np.ndarray:
+        """Returns what the criterion scores now, `(taps, inputs, outputs)`.
+
+        Gradients that it has seen are used up.
+
+        Raises:
+            ValueError: as `master` does, or if the scores are no scores.
+        """
+        state, weights = self.state(), self.master()
+        if state.recipe.order == "Q->S" and state.fake_quantizes:
+            weights = self._format.decode(*self._format.encode(weights))
+        return self._scores(weights)
 
     def _scores(self, weights: np.ndarray) -> np.ndarray:
         criterion = self.plan.criterion

@@ -3,14 +3,19 @@
 import math
 import warnings
 import zlib
+from functools import partial
+from typing import Any
 
 import keras
 
-from qsparse.engine.kernel import KernelCompression, compressed_layers
+from qsparse.engine.kernel import KernelCompression, Selection, compressed_layers
 from qsparse.engine.norms import FrozenStatistics
 from qsparse.engine.observers import InputQuantizer
 from qsparse.engine.state import ModelState, compressions, state_of
 from qsparse.keras_compat import sync_variables, walk_layers
+from qsparse.methods.allocations import is_dynamic
+from qsparse.methods.patterns import capacity, unit_scores
+from qsparse.methods.schedules import laid_on
 from qsparse.planning.clock import Span
 from qsparse.planning.progress import Progress
 
@@ -166,15 +171,9 @@ class Phases:
     def _prune(self, first: int, last: int) -> None:
         """Selects masks if any step from `first` to `last` asks for it."""
         if self._selects(first, last):
-            schedule, phase = self._state.recipe.schedule, self._pruning_phase()
             sync_variables(self._model)
-            self._select(
-                [
-                    schedule.sparsity(last, *phase, layer.plan.sparsity)
-                    for layer in self._pruned
-                ]
-            )
-            self._state.progress.assign(_share(last, *phase))
+            self._select(last)
+            self._state.progress.assign(_share(last, *self._pruning_phase()))
             self._state.store_time()
         elif self._pruned and first <= self._pruning_phase()[1] <= last:
             sync_variables(self._model)  # A schedule may be through before its end.
@@ -256,13 +255,55 @@ class Phases:
             "that never learned to live with them."
         )
 
-    def _select(self, sparsities: list[float]) -> None:
-        """Selects every mask anew at a sparsity of its own, in [0, 1)."""
-        pairs = zip(self._pruned, sparsities, strict=True)
-        selections = [layer.select_mask(sparsity) for layer, sparsity in pairs]
+    def _select(self, step: int) -> None:
+        """Selects every mask anew, as schedule and allocation have it at a step."""
+        recipe = self._state.recipe
+        if is_dynamic(recipe.allocation):
+            selections = self._select_by_scores(step)
+        else:
+            shares = [self._scheduled(step, c.plan.sparsity) for c in self._pruned]
+            selections = [
+                layer.select_mask(*self._laid_on(layer, step, share))
+                for layer, share in zip(self._pruned, shares, strict=True)
+            ]
         weights = max(self._weights, 1)
         self.flip_rate = sum(s.flipped for s in selections) / weights
         self.sparsity = 1.0 - sum(s.kept for s in selections) / weights
+
+    def _select_by_scores(self, step: int) -> list[Selection]:
+        """Shares the sparsity of a step out by the scores of now, and selects."""
+        recipe = self._state.recipe
+        total = self._scheduled(step, recipe.sparsity or 0.0)
+        if total == 0:  # There may be no gradients yet to score by.
+            return [layer.select_mask(0.0) for layer in self._pruned]
+        # Once for both: a criterion uses up the gradients that it has seen.
+        scores = [layer.scores() for layer in self._pruned]
+        kernels = []
+        for layer, seen in zip(self._pruned, scores, strict=True):
+            plan, fixed = layer.plan, layer.plan.capacity.fixed
+            if fixed is not None:
+                fixed = self._scheduled(step, plan.sparsity)
+            kernels.append(plan.kernel(fixed, partial(unit_scores, plan.pattern, seen)))
+        shares = recipe.allocation.allocate(kernels, total)
+        return [
+            layer.select_mask(*self._laid_on(layer, step, share), seen)
+            for layer, share, seen in zip(self._pruned, shares, scores, strict=True)
+        ]
+
+    def _scheduled(self, step: int, final: float) -> float:
+        schedule = self._state.recipe.schedule
+        return schedule.sparsity(step, *self._pruning_phase(), final)
+
+    def _laid_on(
+        self, layer: KernelCompression, step: int, share: float
+    ) -> tuple[float, Any]:
+        """Returns the sparsity and the pattern of a layer's mask at a step."""
+        recipe, shape = self._state.recipe, layer.layout.canonical_shape
+        phase, last = self._pruning_phase(), layer.pattern
+        frame = laid_on(recipe.schedule, step, phase, last, shape)
+        if frame != last:
+            share = min(share, capacity(frame, shape).most)
+        return share, frame
 
     def logs(self) -> dict[str, float]:
         """Returns what a progress bar shows.

@@ -12,7 +12,11 @@ from qsparse.methods.validate import real
 
 
 class Pattern(Protocol):
-    """What the rest of qsparse needs to know of a pattern."""
+    """What the rest of qsparse needs to know of a pattern.
+
+    Two more methods are optional, `capacity` and `unit_scores`: see
+    `qsparse.methods.patterns.capacity`.
+    """
 
     def mask(self, scores: np.ndarray, sparsity: float | None) -> np.ndarray:
         """Returns a mask.
