@@ -39,15 +39,17 @@ class Sensitivity:
 
     def __post_init__(self) -> None:
         try:
-            curves = tuple((str(path), _points(path, p)) for path, p in self.curves)
-        except TypeError:
-            curves = ()
-        paths = [path for path, _ in curves]
-        if not curves or len(set(paths)) < len(paths):
+            found = [
+                (path, [(x, y) for x, y in points]) for path, points in self.curves
+            ]
+        except (TypeError, ValueError):
+            found = []
+        if not found or len({path for path, _ in found}) < len(found):
             raise ValueError(
                 "Sensitivity needs `curves`, ((path, ((sparsity, cost), ...)), ...), "
                 f"each path once. Received: curves={self.curves!r}"
             )
+        curves = tuple((str(path), _points(path, points)) for path, points in found)
         object.__setattr__(self, "curves", curves)
 
     def allocate(self, kernels: Sequence[Kernel], sparsity: float) -> list[float]:
@@ -137,7 +139,7 @@ def _known(points: Points, most: float) -> Points:
     return tuple(found)
 
 
-def _points(path: Any, points: Any) -> Points:
+def _points(path: Any, points: list[tuple[Any, Any]]) -> Points:
     """Returns the points of a curve as floats, sorted."""
     name = f"curves of {path!r}"
     found = tuple(sorted((real(name, x), real(name, y)) for x, y in points))

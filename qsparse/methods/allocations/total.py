@@ -63,7 +63,8 @@ def level(
 
     Args:
         slopes: positive.
-        low, high: the limits of each share.
+        low: the least that each share may be.
+        high: the greatest.
         kernels: what has these shares.
         total: how many weights the shares make together.
     """
