@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         SdGf,
         Stepwise,
     )
+    from qsparse.perturbation import SensitivityReport, sensitivity
     from qsparse.planning.plan import LayerPlan, resolve
     from qsparse.planning.recipe import Recipe
     from qsparse.saving import load_model, load_weights
@@ -76,6 +77,7 @@ __all__ = [
     "Sampled",
     "SdGf",
     "Sensitivity",
+    "SensitivityReport",
     "Stepwise",
     "Uniform",
     "UniformPlus",
@@ -87,6 +89,7 @@ __all__ = [
     "load_weights",
     "register",
     "resolve",
+    "sensitivity",
     "strip",
     "unfinished",
 ]
@@ -108,6 +111,7 @@ _MODULES = {
     "methods.observers": ("MovingAverage",),
     "methods.patterns": ("NM", "Block", "Unstructured"),
     "engine.phases": ("unfinished",),
+    "perturbation": ("SensitivityReport", "sensitivity"),
     "planning.plan": ("LayerPlan", "resolve"),
     "planning.recipe": ("Recipe",),
     "engine.coverage": ("Coverage", "coverage"),
