@@ -318,7 +318,7 @@ def _changes(
     for layer, plan in plans:
         kernel: Any = own_kernel(layer)
         if plan.prunes:
-            fixed = plan.capacity.fixed
+            fixed = plan.fixed
             for share in shares if fixed is None else [fixed]:
                 prune = partial(_pruned, plan, share)
                 name = f"{share:.1%}"

@@ -280,7 +280,7 @@ class Phases:
         scores = [layer.scores() for layer in self._pruned]
         kernels = []
         for layer, seen in zip(self._pruned, scores, strict=True):
-            plan, fixed = layer.plan, layer.plan.capacity.fixed
+            plan, fixed = layer.plan, layer.plan.fixed
             if fixed is not None:
                 fixed = self._scheduled(step, plan.sparsity)
             kernels.append(plan.kernel(fixed, partial(unit_scores, plan.pattern, seen)))

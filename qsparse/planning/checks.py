@@ -58,7 +58,7 @@ def demand(model: keras.Model, recipe: Recipe, plans: Sequence[Planned]) -> None
 
 def _check_total(recipe: Recipe, plans: Sequence[Planned]) -> None:
     missed = missed_total(recipe, plans)
-    fixed = [p for _, p in plans if p.prunes and p.capacity.fixed is not None]
+    fixed = [p for _, p in plans if p.prunes and p.fixed is not None]
     if missed > 0:
         listed = ", ".join(f"'{p.path}' ({p.sparsity:.1%})" for p in fixed[:5])
         reached = (recipe.sparsity or 0.0) + missed

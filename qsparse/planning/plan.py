@@ -98,15 +98,18 @@ class LayerPlan:
         layout: Any = self.layout
         return capacity(self.pattern, layout.canonical_shape)
 
+    @property
+    def fixed(self) -> float | None:
+        """The sparsity that it ends with whatever is allocated; None if it is free."""
+        return self.capacity.fixed
+
     def kernel(
-        self,
-        fixed: float | None,
-        scores: Callable[[], np.ndarray] | None = None,
+        self, fixed: float | None, scores: Callable[[], np.ndarray] | None = None
     ) -> Kernel:
         """Returns what an allocation knows of the layer; only of a plan that prunes.
 
         Args:
-            fixed: the sparsity that it has whatever is allocated; None if it is free.
+            fixed: as `fixed`, or what the schedule has come to.
             scores: see `Kernel`.
         """
         layout: Any = self.layout
@@ -201,7 +204,7 @@ def resolve(model: keras.Model, recipe: Recipe) -> tuple[LayerPlan, ...]:
 
 def planned(model: keras.Model, recipe: Recipe) -> list[Planned]:
     """Returns what `resolve` does, with the layers."""
-    return _allocated(surveyed(model, recipe), recipe)
+    return allocated(surveyed(model, recipe), recipe)
 
 
 def surveyed(model: keras.Model, recipe: Recipe) -> list[Planned]:
@@ -239,7 +242,7 @@ def plan_of(
             continue
         plans.append(Planned(layer, plan))
     uniform = replace(recipe, allocation=Uniform())
-    return _allocated([item for item in plans if item.plan.compresses], uniform)
+    return allocated([item for item in plans if item.plan.compresses], uniform)
 
 
 def missed_total(recipe: Recipe, plans: Sequence[Planned]) -> float:
@@ -259,9 +262,9 @@ def missed_total(recipe: Recipe, plans: Sequence[Planned]) -> float:
     return 0.0 if near else missed / sum(weights)
 
 
-def _allocated(plans: Sequence[Planned], recipe: Recipe) -> list[Planned]:
-    """Gives each pruned layer its share of the recipe's sparsity."""
-    kernels = [plan.kernel(plan.capacity.fixed) for _, plan in plans if plan.prunes]
+def allocated(plans: Sequence[Planned], recipe: Recipe) -> list[Planned]:
+    """Returns plans in which each pruned layer has its share of the sparsity."""
+    kernels = [plan.kernel(plan.fixed) for _, plan in plans if plan.prunes]
     if not kernels:
         return list(plans)
     shares = iter(recipe.allocation.allocate(kernels, recipe.sparsity or 0.0))

@@ -51,7 +51,7 @@ def _may_go(scores: np.ndarray, scored: Scores) -> np.ndarray:
     """Returns, in one row, what counts of the units that do not have to stay."""
     goes = np.ones(scores.shape, bool)
     goes[scores.argmax(axis=0), np.arange(scores.shape[1])] = False
-    return scored(scores)[goes].astype(np.float64, copy=False)
+    return scored(scores)[goes]
 
 
 def _counts(rows: list[np.ndarray], units: list[int], zeros: float) -> list[int]:
@@ -77,7 +77,7 @@ def _counts(rows: list[np.ndarray], units: list[int], zeros: float) -> list[int]
     return counts
 
 
-def _border(rows: list[np.ndarray], units: list[int], zeros: float) -> float:
+def _border(rows: list[np.ndarray], units: list[int], zeros: float) -> np.number:
     """Returns the lowest score up to which, with it, more than `zeros` weights lie.
 
     Each round looks at the middle of what is left and drops the half that the border
@@ -94,7 +94,7 @@ def _border(rows: list[np.ndarray], units: list[int], zeros: float) -> float:
             continue
         upto = _weights([row[row <= middle] for row in rows], units)
         if upto > left:
-            return float(middle)
+            return middle
         rows, left = [row[row > middle] for row in rows], left - upto
 
 

@@ -9,12 +9,12 @@ import pytest
 
 import qsparse
 from qsparse import ERK, LAMP, NM, Global, Recipe, SdGf, Sensitivity, Unstructured
-from qsparse.callbacks import Prune, PruneThenQuantize
+from qsparse.callbacks import Prune, PruneThenQuantize, Quantize
 from qsparse.engine.compressor import compressed_layers
 from qsparse.methods import REGISTRIES
 from qsparse.methods.patterns import capacity
 from tests import perceptron
-from tests.conftest import small_cnn
+from tests.conftest import compiled, small_cnn
 from tests.perceptron import mlp
 
 pytestmark = pytest.mark.filterwarnings("ignore:Training makes .* steps from where")
@@ -259,6 +259,62 @@ def test_measured_numbers_share_out_and_need_no_second_look(pixels, tmp_path):
     assert [row.sparsity for row in qsparse.coverage(other).layers] == [hidden, head]
     with pytest.raises(ValueError, match="no numbers of .*it has them of 'hidden', 'h"):
         qsparse.attach(renamed(), callback.recipe)
+
+
+class Late(keras.Model):
+    """Its head is built by the first batch of training."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden = keras.layers.Dense(32, activation="relu", name="hidden")
+        self.head = keras.layers.Dense(12, name="head")
+
+    def build(self, shape):
+        self.hidden.build(shape)
+        self.built = True
+
+    def call(self, x):
+        return self.head(self.hidden(x))
+
+
+@pytest.mark.parametrize("allocation", ["erk", "global"])
+def test_what_the_first_batch_builds_has_its_share(allocation, pixels):
+    """Every layer's share is that of a model in which all were built."""
+    keras.utils.set_random_seed(0)
+    late = compiled(Late())
+    late.build((None, 16))
+    callback = Prune("unstructured", 0.6, allocation=allocation)
+    fit(late, pixels, callback)
+    assert abs(zeros_of(late) - 0.6 * 896) <= 1
+    whole = mlp()
+    qsparse.attach(whole, callback.recipe)
+    shares = {p.split("/")[-1]: s for p, s in plans_of(late).items()}
+    assert shares == plans_of(whole)
+
+
+def plans_of(model):
+    return {c.path_in_model: c.plan.sparsity for c in compressed_layers(model)}
+
+
+def test_layers_left_out_are_not_asked_for_when_training_goes_on(pixels):
+    """What was excluded has no share, and need not have been measured."""
+    curves = (("hidden", ((0.5, 0.1), (0.9, 5.0))),)
+    settings = {"allocation": Sensitivity(curves), "exclude": "head"}
+    model = mlp()
+    for _ in range(2):
+        fit(model, pixels, Prune("unstructured", 0.6, **settings))
+    assert [row.sparsity for row in qsparse.coverage(model).layers] == [
+        pytest.approx(0.6, abs=1 / 512),
+        0.0,
+    ]
+
+
+def test_pruning_that_comes_later_tells_of_a_shortage_too(pixels):
+    model = mlp()
+    fit(model, pixels, Quantize())
+    with pytest.warns(UserWarning, match="they hold 95.1% at most"):
+        recipe = Recipe("unstructured", 0.99, allocation="erk", quantize=False)
+        qsparse.attach(model, recipe)
 
 
 def renamed():
