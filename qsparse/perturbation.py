@@ -199,7 +199,8 @@ def sensitivity(
     Each layer that the recipe would prune is pruned at each sparsity, with the
     recipe's pattern and criterion; the weights of each layer that it would quantize
     are rounded to each format (its inputs are not). Nothing is trained. The model is
-    given back as it was, bit for bit, whatever ends the measurement.
+    given back as it was, bit for bit, whatever ends the measurement; for that, a copy
+    of its weights is held meanwhile.
 
     Args:
         model: a built model that carries no recipe.

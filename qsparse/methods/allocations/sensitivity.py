@@ -20,7 +20,8 @@ class Sensitivity:
     cost at 0, straight lines between, and the convex hull below them. Costs of layers
     are taken to add up. The cheapest stretches of all curves go first; those of equal
     cost go together. Beyond the last sparsity that was measured, where nothing is
-    known, densities shrink in proportion, and only when all layers have come there.
+    known, densities shrink in proportion, and only when all layers have come there. The
+    rule is our own: of shares whose costs are convex and add up, these cost least.
 
     `qsparse.sensitivity(model, data).allocation` makes one.
 

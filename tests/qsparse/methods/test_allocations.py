@@ -269,6 +269,17 @@ def test_lamp_is_the_naive_loop(seed):
         assert count <= (mine <= border * (1 + 1e-9)).sum()
 
 
+def test_lamp_counts_all_that_are_not_smaller():
+    """4 / (3 * 4 + 81) comes before 1 / (1 + 4.6^2); 4 / (4 + 81) would not."""
+    tied = np.array([[2.0], [2.0], [2.0], [9.0]])
+    other = np.array([[1.0], [4.6]])
+    kernels = [
+        Kernel("a", (1, 4, 1), (4, 1), 1, 0.75, scores=lambda: tied),
+        Kernel("b", (1, 2, 1), (2, 1), 1, 0.5, scores=lambda: other),
+    ]
+    assert LAMP().allocate(kernels, 1 / 6) == [0.25, 0.0]
+
+
 def test_lamp_of_a_layer_without_any_weight():
     zero = Kernel("a", (1, 4, 2), (4, 2), 1, 0.75, scores=lambda: np.zeros((4, 2)))
     other = zero._replace(path="b", scores=lambda: np.ones((4, 2)))
