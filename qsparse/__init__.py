@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from qsparse.engine.coverage import Coverage, coverage, preview
     from qsparse.engine.phases import unfinished
     from qsparse.methods import register
-    from qsparse.methods.allocations import Uniform
+    from qsparse.methods.allocations import (
+        ERK,
+        LAMP,
+        Global,
+        Sensitivity,
+        Uniform,
+        UniformPlus,
+    )
     from qsparse.methods.criteria import (
         SNIP,
         BlockFisher,
@@ -38,7 +45,17 @@ if TYPE_CHECKING:
     from qsparse.methods.observers import LeastError, MinMax, MovingAverage, Percentile
     from qsparse.methods.patterns import NM, Block, Unstructured
     from qsparse.methods.regrowth import SET, RigL
-    from qsparse.methods.schedules import Constant, Cubic, OneShot
+    from qsparse.methods.schedules import (
+        Constant,
+        Cosine,
+        Cubic,
+        Linear,
+        OneShot,
+        Sampled,
+        SdGf,
+        Stepwise,
+    )
+    from qsparse.perturbation import SensitivityReport, sensitivity
     from qsparse.planning.plan import LayerPlan, resolve
     from qsparse.planning.recipe import Recipe
     from qsparse.planning.rules import Rule
@@ -48,34 +65,45 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "RigL",
-    "Percentile",
-    "MinMax",
-    "LeastError",
-    "DecayingMask",
-    "SET",
-    "NM",
-    "SNIP",
-    "SRSTE",
-    "STE",
     "Block",
     "BlockFisher",
     "Constant",
+    "Cosine",
     "Coverage",
     "Cubic",
+    "DecayingMask",
+    "ERK",
     "Fisher",
+    "Global",
     "Int8",
+    "LAMP",
     "LayerPlan",
+    "LeastError",
+    "Linear",
     "Magnitude",
     "Masked",
+    "MinMax",
     "Movement",
     "MovingAverage",
+    "NM",
     "OneShot",
+    "Percentile",
     "Random",
     "Recipe",
+    "RigL",
     "Rule",
+    "SET",
+    "SNIP",
+    "SRSTE",
+    "STE",
     "Saliency",
+    "Sampled",
+    "SdGf",
+    "Sensitivity",
+    "SensitivityReport",
+    "Stepwise",
     "Uniform",
+    "UniformPlus",
     "Unstructured",
     "Wanda",
     "attach",
@@ -86,12 +114,16 @@ __all__ = [
     "preview",
     "register",
     "resolve",
+    "sensitivity",
     "strip",
     "unfinished",
 ]
 
 _MODULES = {
-    "engine.compressor": ("attach", "strip"),
+    "engine.compressor": (
+        "attach",
+        "strip",
+    ),
     "methods.criteria": (
         "SNIP",
         "BlockFisher",
@@ -102,21 +134,68 @@ _MODULES = {
         "Saliency",
         "Wanda",
     ),
-    "methods.estimators": ("SRSTE", "STE", "DecayingMask", "Masked"),
-    "methods.regrowth": ("SET", "RigL"),
+    "methods.estimators": (
+        "SRSTE",
+        "STE",
+        "DecayingMask",
+        "Masked",
+    ),
+    "methods.regrowth": (
+        "SET",
+        "RigL",
+    ),
     "methods": ("register",),
-    "methods.allocations": ("Uniform",),
+    "methods.allocations": (
+        "Uniform",
+        "ERK",
+        "LAMP",
+        "Global",
+        "Sensitivity",
+        "UniformPlus",
+    ),
     "methods.formats": ("Int8",),
-    "methods.observers": ("LeastError", "MinMax", "MovingAverage", "Percentile"),
-    "methods.patterns": ("NM", "Block", "Unstructured"),
+    "methods.observers": (
+        "LeastError",
+        "MinMax",
+        "MovingAverage",
+        "Percentile",
+    ),
+    "methods.patterns": (
+        "NM",
+        "Block",
+        "Unstructured",
+    ),
     "engine.phases": ("unfinished",),
-    "planning.plan": ("LayerPlan", "resolve"),
+    "planning.plan": (
+        "LayerPlan",
+        "resolve",
+    ),
     "planning.recipe": ("Recipe",),
     "planning.rules": ("Rule",),
-    "engine.coverage": ("Coverage", "coverage", "preview"),
-    "saving": ("load_model", "load_weights"),
-    "methods.schedules": ("Constant", "Cubic", "OneShot"),
+    "engine.coverage": (
+        "Coverage",
+        "coverage",
+        "preview",
+    ),
+    "saving": (
+        "load_model",
+        "load_weights",
+    ),
+    "methods.schedules": (
+        "Constant",
+        "Cubic",
+        "OneShot",
+        "Cosine",
+        "Linear",
+        "Sampled",
+        "SdGf",
+        "Stepwise",
+    ),
     "tflite_export.export": ("export",),
+    "perturbation": (
+        "SensitivityReport",
+        "sensitivity",
+    ),
 }
 _HOMES = {name: home for home, names in _MODULES.items() for name in names}
 _PACKAGES = ("callbacks", "recipes", "tflite_export")

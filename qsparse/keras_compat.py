@@ -411,3 +411,17 @@ def saved_paths(model: keras.Model) -> list[tuple[str, keras.layers.Layer]]:
 
     visit(model, "", set())
     return found
+
+
+def metric_direction(model: keras.Model, name: str) -> str | None:
+    """Returns "up" where more of a compiled metric is better, "down", or None.
+
+    None where there is no such metric, or Keras does not know.
+    """
+    if name == "loss":
+        return "down"
+    for group in model.metrics:
+        for metric in [group, *getattr(group, "metrics", [])]:
+            if metric.name == name:
+                return getattr(metric, "_direction", None)
+    return None

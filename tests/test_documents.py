@@ -46,6 +46,22 @@ def test_readme_example_runs(tmp_path, monkeypatch):
         assert cli.main(command.split()) == 0, command
 
 
+def test_the_example_of_the_page_on_sparsity_runs(tmp_path):
+    (example,) = _python_blocks(ROOT / "docs/sparsity.md")
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", example],
+        cwd=tmp_path,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "by how much it is worse with one layer" in run.stdout
+    assert "leave alone: (" in run.stdout
+    assert "4x4 blocks" in run.stdout
+
+
 def test_links_of_the_readme_lead_somewhere():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if ":" not in link]

@@ -39,9 +39,9 @@ from qsparse.keras_compat import (
     variable_scope,
     walk_layers,
 )
-from qsparse.planning.checks import check_names, demand
+from qsparse.planning.checks import check_names, demand, shortage
 from qsparse.planning.merge import contradictions, merged
-from qsparse.planning.plan import LayerPlan, Planned, planned
+from qsparse.planning.plan import LayerPlan, Planned, allocated, planned, surveyed
 from qsparse.planning.recipe import Recipe
 from qsparse.planning.rulebook import Rulebook
 from qsparse.planning.targets import NORMS, QUANTIZABLE
@@ -96,6 +96,7 @@ def attach(model: keras.Model, recipe: Recipe, *, score_data: Any = None) -> Cov
         else:
             strip(model)
         attach_to(model, recipe, targets, _excluded(model, recipe))
+        _warn_of_shortage(recipe, targets)
     _tap(model, data)
     return coverage(model)
 
@@ -160,6 +161,7 @@ def _take_on(
         state.recipe = merged(state.recipe, recipe)
         state.left_out.update(_excluded(model, recipe))
         _compress(model, state, targets)
+        _warn_of_shortage(recipe, targets)
     _tap(model, data)
     return coverage(model)
 
@@ -167,11 +169,14 @@ def _take_on(
 def _take_in(model: keras.Model, state: ModelState) -> None:
     """Sees to layers that could not be compressed when the recipe was attached."""
     everything = replace(state.recipe, exclude=(), strict=False)
-    lacking = [
+    plans = surveyed(model, everything)
+    demand(model, everything, plans)
+    covered = [
         target
-        for target in _to_compress(model, everything)
-        if target.layer not in state.left_out and _lacks(target)
+        for target in plans
+        if target.plan.compresses and target.layer not in state.left_out
     ]
+    lacking = [target for target in covered if _lacks(target)]
     new = [target for target in lacking if target.layer not in state.seen]
     if new and state.time().step > 0:
         raise ValueError(
@@ -180,10 +185,14 @@ def _take_in(model: keras.Model, state: ModelState) -> None:
             "(call the model on a batch); a model that has trained needs "
             "qsparse.strip(model) first."
         )
-    if new:  # The first step built them.
-        state.seen.update(target.layer for target in new)
-        _compress(model, state, new)
     old = [target for target in lacking if target not in new]
+    if new:  # The first step built them.
+        late = {target.layer for target in new}
+        state.seen.update(late)
+        shared = allocated([t for t in covered if t not in old], state.recipe)
+        _compress(model, state, [t for t in shared if t.layer in late])
+        _share_anew(shared)
+        _warn_of_shortage(state.recipe, shared)
     if old:
         warnings.warn(
             f"{_listed(old)} could not be pruned when the recipe was attached, as a "
@@ -191,6 +200,20 @@ def _take_in(model: keras.Model, state: ModelState) -> None:
             "too, qsparse.strip(model) and train with a recipe anew.",
             stacklevel=4,
         )
+
+
+def _share_anew(targets: list[Planned]) -> None:
+    """Gives layers that are compressed already their share beside those that came."""
+    for layer, plan in targets:
+        child = compression_of(layer)
+        if isinstance(child, KernelCompression) and child.plan.prunes and plan.prunes:
+            child.plan = replace(child.plan, sparsity=plan.sparsity)
+
+
+def _warn_of_shortage(recipe: Recipe, targets: list[Planned]) -> None:
+    missing = shortage(recipe, targets)
+    if missing is not None:
+        warnings.warn(missing, stacklevel=3)
 
 
 def _lacks(target: Planned) -> bool:

@@ -11,7 +11,7 @@ from qsparse.engine.kernel import KernelCompression
 from qsparse.engine.state import compression_of, state_of
 from qsparse.methods.formats import FORMATS
 from qsparse.planning.checks import check_names
-from qsparse.planning.plan import LayerPlan, Matrix, planned
+from qsparse.planning.plan import LayerPlan, Matrix, planned, surveyed
 from qsparse.planning.recipe import Recipe
 from qsparse.planning.work import count_macs
 
@@ -172,7 +172,7 @@ def coverage(model: keras.Model) -> Coverage:
         )
     rows = [
         _row(layer, plan, matrix)
-        for layer, plan in planned(model, state.recipe)
+        for layer, plan in surveyed(model, state.recipe)
         for matrix in plan.matrices
     ]
     return Coverage(tuple(rows))

@@ -18,6 +18,7 @@ from qsparse.keras_compat import autocast_dtype, own_kernel, tensor_of
 from qsparse.methods.criteria import STATISTICS, needs_of, ranks_once
 from qsparse.methods.estimators import nothing_with_gradient, straight_through
 from qsparse.methods.formats import Format, Int8
+from qsparse.methods.regrowth import regrown
 from qsparse.planning.layouts import KernelLayout, weighted_sums
 from qsparse.planning.plan import LayerPlan
 from qsparse.planning.targets import changed_by_keras
@@ -45,10 +46,13 @@ class Selection(NamedTuple):
     Attributes:
         kept: how many weights it keeps.
         flipped: how many were kept before and are not now, or the other way round.
+        grown: those that grew from zero, bool of the kernel's shape; None if the layer
+            does not regrow.
     """
 
     kept: int
     flipped: int
+    grown: np.ndarray | None = None
 
 
 class Probe:
@@ -100,6 +104,8 @@ class KernelCompression(Compression):
         self.gradient_sums: GradientSums | None = None
         # Of the next selection, or of all where the criterion ranks once.
         self._scores: np.ndarray | None = None
+        # The gradients that pruned weights grow by at the next selection.
+        self._growth: np.ndarray | None = None
         self.probe: Probe | None = None
         self._own_regularizer = self.master_variable.regularizer
         self.take_on(plan)
@@ -322,29 +328,81 @@ class KernelCompression(Compression):
         finally:
             self._stand_in = None
 
-    def select_mask(self, sparsity: float) -> Selection:
+    def select_mask(
+        self,
+        sparsity: float,
+        pattern: Any = None,
+        fraction: float | None = None,
+        seed: int = 0,
+    ) -> Selection:
         """Selects the mask anew at `sparsity`, in [0, 1); returns what became of it.
 
+        Args:
+            sparsity: share of zeros; at 0 all is kept, and nothing scored.
+            pattern: what is laid on; None: the plan's.
+            fraction: the share of the kept weights that the plan's regrowth moves;
+                None selects by the scores alone, and so does a mask that has no zeros.
+            seed: for what is random about that.
+
         Raises:
-            ValueError: if the layer is not pruned, or as `master` does.
+            ValueError: if the layer is not pruned, or as `master` and `score` do.
         """
-        old = self.canonical_mask()
-        if old is None:
-            raise ValueError(f"Layer '{self.path_in_model}' is not pruned.")
-        new = np.ones(old.shape, bool)
+        old, pattern = self._mask_so_far(), pattern or self.pattern
+        new, regrows = np.ones(old.shape, bool), fraction is not None and self.regrows
         if sparsity > 0:
-            if self._scores is None:
-                self.score({})
-            new = self.pattern.mask(self._scores, sparsity)
+            scores = self.scores()
+            if fraction is not None and regrows:
+                growth = self.plan.regrowth.score(self._growth, old.shape, seed)
+                new = regrown(pattern, old, scores, growth, fraction, sparsity)
+            else:
+                new = pattern.mask(scores, sparsity)
+            self._growth = None
             if not ranks_once(self.plan.criterion):
                 self._scores = None
         self.mask_variable.assign(self.layout.kernel(new))
-        return Selection(int(new.sum()), int((new != old).sum()))
+        grown = self.layout.kernel(new & ~old) if regrows else None
+        if grown is not None and grown.any():
+            self.master_variable.assign(np.where(grown, 0, self.values()))
+        return Selection(int(new.sum()), int((new != old).sum()), grown)
+
+    def _mask_so_far(self) -> np.ndarray:
+        mask = self.canonical_mask()
+        if mask is None:
+            raise ValueError(f"Layer '{self.path_in_model}' is not pruned.")
+        return mask
+
+    @property
+    def regrows(self) -> bool:
+        """Whether the mask has zeros that the plan's regrowth could let grow."""
+        return self.plan.regrowth is not None and not self._mask_so_far().all()
+
+    def without_gradient(self) -> np.ndarray | None:
+        """Returns where weights have no gradient, bool of the kernel's shape, or None.
+
+        An optimizer that remembers one would move them.
+        """
+        if getattr(self.plan.estimator, "dense_gradients", True):
+            return None
+        return ~self.mask_variable.numpy()
+
+    def scores(self) -> np.ndarray:
+        """Returns the scores of the next selection, `(taps, inputs, outputs)`.
+
+        Raises:
+            ValueError: as `score` does, where there are none yet.
+        """
+        if self._scores is None:
+            self.score({})
+        scores: Any = self._scores
+        return scores
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The statistics that the layer's criterion scores by."""
-        return needs_of(self.plan.criterion)
+        """The statistics that the layer is scored by, by its criterion and regrowth."""
+        regrowth = self.plan.regrowth
+        grows = regrowth is not None and regrowth.needs_gradients
+        names = (*needs_of(self.plan.criterion), *["gradients"] * grows)
+        return tuple(dict.fromkeys(names))
 
     @contextmanager
     def probed(self, zeros: Any) -> Iterator[Probe]:
@@ -388,7 +446,11 @@ class KernelCompression(Compression):
         weights, state = self.master(), self.state()
         if state.recipe.order == "Q->S" and state.fake_quantizes:
             weights = self._format.decode(*self._format.encode(weights))
-        given = {name: self._statistic(name, seen) for name in self.needs}
+        asked = needs_of(self.plan.criterion)
+        if self.regrows and self.plan.regrowth.needs_gradients:
+            seen = {**seen, "gradients": self._statistic("gradients", seen)}
+            self._growth = seen["gradients"]
+        given = {name: self._statistic(name, seen) for name in asked}
         scores = np.asarray(self.plan.criterion.score(weights, **given))
         if scores.shape != weights.shape or not np.isfinite(scores).all():
             raise ValueError(
@@ -410,12 +472,16 @@ class KernelCompression(Compression):
         if value is None:
             data = " Or give score_data." if STATISTICS[name].from_data else ""
             raise ValueError(
-                f"{self.plan.criterion} scores by {name}, but layer "
+                f"{self._asks_for(name)} scores by {name}, but layer "
                 f"'{self.path_in_model}' had none since masks were last selected. Let "
                 "pruning begin after some steps (prune_from), and train with fit, or "
                 f"with the optimizer that the model was compiled with.{data}"
             )
         return self.layout.canonical(value)
+
+    def _asks_for(self, name: str) -> Any:
+        by_criterion = name in needs_of(self.plan.criterion)
+        return self.plan.criterion if by_criterion else self.plan.regrowth
 
     def detach(self) -> None:
         """Bakes the effective kernel into the layer's own variable."""

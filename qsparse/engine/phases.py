@@ -9,7 +9,7 @@ import keras
 from qsparse.engine.kernel import KernelCompression, compressed_layers
 from qsparse.engine.norms import FrozenStatistics
 from qsparse.engine.observers import InputQuantizer
-from qsparse.engine.scoring import Scoring
+from qsparse.engine.selection import Moment, Selector
 from qsparse.engine.state import ModelState, compressions, state_of
 from qsparse.keras_compat import sync_variables, walk_layers
 from qsparse.planning.clock import Span
@@ -46,7 +46,7 @@ class Phases:
         self.flip_rate = 0.0
         state.callers.add(model)
         self._first_step = state.time().step + 1
-        self._scoring = Scoring(model, state.score_data)
+        self._selector = Selector(model, state)
         self._read_layers()
 
     def _read_layers(self) -> None:
@@ -108,7 +108,7 @@ class Phases:
     def _check_scoring(self) -> None:
         """Raises if a selection to come would miss something that it is to see."""
         if self._pruned and self._pruning_phase()[1] >= self._first_step:
-            self._scoring.check([c for c in self._pruned if c.will_be_scored])
+            self._selector.check(self._pruned)
 
     def _check_moment(self, name: str, total: int) -> None:
         moment = getattr(self._state.recipe, name)
@@ -175,15 +175,10 @@ class Phases:
     def _prune(self, first: int, last: int) -> None:
         """Selects masks if any step from `first` to `last` asks for it."""
         if self._selects(first, last):
-            schedule, phase = self._state.recipe.schedule, self._pruning_phase()
             sync_variables(self._model)
-            self._select(
-                [
-                    schedule.sparsity(last, *phase, layer.plan.sparsity)
-                    for layer in self._pruned
-                ]
-            )
-            self._state.progress.assign(_share(last, *phase))
+            moment = Moment(last, *self._pruning_phase())
+            self._select(moment)
+            self._state.progress.assign(moment.progress)
             self._state.store_time()
         elif self._pruned and first <= self._pruning_phase()[1] <= last:
             sync_variables(self._model)  # A schedule may be through before its end.
@@ -265,13 +260,9 @@ class Phases:
             "that never learned to live with them."
         )
 
-    def _select(self, sparsities: list[float]) -> None:
-        """Selects every mask anew at a sparsity of its own, in [0, 1)."""
-        pairs = list(zip(self._pruned, sparsities, strict=True))
-        awaiting = [layer for layer, share in pairs if layer.awaits_scores(share)]
-        for layer, seen in self._scoring.seen(awaiting):
-            layer.score(seen)
-        selections = [layer.select_mask(sparsity) for layer, sparsity in pairs]
+    def _select(self, moment: Moment) -> None:
+        """Selects every mask anew."""
+        selections = self._selector.select(self._pruned, moment)
         weights = max(self._weights, 1)
         self.flip_rate = sum(s.flipped for s in selections) / weights
         self.sparsity = 1.0 - sum(s.kept for s in selections) / weights
@@ -292,11 +283,6 @@ class Phases:
         masks = (c.mask_variable.numpy() for c in self._pruned)
         kept = sum(int(mask.sum()) for mask in masks)
         return 1.0 - kept / self._weights if self._weights else 0.0
-
-
-def _share(step: int, begin: int, end: int) -> float:
-    """Returns how much of a phase is over at a step, in [0, 1]."""
-    return 1.0 if step >= end else (step - begin) / (end - begin)
 
 
 def _warn_if_hasty(steps: int) -> None:

@@ -4,10 +4,10 @@ One registry per idea (patterns, criteria, schedules and so on) turns a user's
 identifier into an instance, and an instance into JSON and back. Registries are open:
 
 ```python
-@qsparse.register("schedule", "linear")
+@qsparse.register("schedule", "square")
 @dataclass(frozen=True)
-class Linear(qsparse.Cubic):
-    power: float = 1.0
+class Square(qsparse.Cubic):
+    power: float = 2.0
 ```
 """
 

@@ -1,11 +1,13 @@
 """Checks: what a plan has to hold before it is executed."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
 from qsparse.keras_compat import walk_layers
-from qsparse.planning.plan import Planned
+from qsparse.methods.schedules import laid_on
+from qsparse.planning.plan import LayerPlan, Planned, missed_total
 from qsparse.planning.recipe import Recipe
 from qsparse.planning.rulebook import Rulebook
 from qsparse.planning.targets import NO_PRODUCTS, PRUNABLE, QUANTIZABLE, why_frozen
@@ -16,8 +18,9 @@ def demand(model: keras.Model, recipe: Recipe, plans: Sequence[Planned]) -> None
 
     Raises:
         ValueError: if there is nothing to compress, if an exclusion matches no
-            layer, if weights are kept in float16, or (`strict=True`) if a layer
-            that multiplies by weights is not pruned.
+            layer, if weights are kept in float16, if layers of a fixed sparsity
+            exceed the total, if the schedule does not lead to a pattern, or
+            (`strict=True`) if a layer that multiplies by weights is not pruned.
     """
     misfits = _misfits(plans) if recipe.prunes else []
     if misfits and recipe.strict:
@@ -47,6 +50,70 @@ def demand(model: keras.Model, recipe: Recipe, plans: Sequence[Planned]) -> None
                 "with the policy 'mixed_float16', which computes in float16 and keeps "
                 "the weights in float32."
             )
+    pruned = [plan for _, plan in plans if plan.prunes]
+    _check_total(recipe, plans)
+    for plan in pruned:
+        _check_schedule(recipe, plan)
+        _check_regrowth(plan)
+
+
+def _check_total(recipe: Recipe, plans: Sequence[Planned]) -> None:
+    missed = missed_total(recipe, plans)
+    fixed = [p for _, p in plans if p.prunes and p.fixed is not None]
+    if missed > 0:
+        listed = ", ".join(f"'{p.path}' ({p.sparsity:.1%})" for p in fixed[:5])
+        reached = (recipe.sparsity or 0.0) + missed
+        raise ValueError(
+            f"{_total(recipe)}, and layers of a fixed sparsity, {listed}, alone make "
+            f"{reached:.1%}. Ask for at least that, or prune fewer of them."
+        )
+
+
+def shortage(recipe: Recipe, plans: Sequence[Planned]) -> str | None:
+    """Returns what to say if layers cannot hold the total asked for, or None."""
+    missed = missed_total(recipe, plans)
+    if missed >= 0:
+        return None
+    return (
+        f"{_total(recipe)}, and they hold {(recipe.sparsity or 0.0) + missed:.1%} at "
+        "most: every output keeps a weight, or a tile, and what the allocation spares. "
+        "Ask for less, or for a pattern of smaller tiles."
+    )
+
+
+def _total(recipe: Recipe) -> str:
+    return (
+        f"sparsity={recipe.sparsity} is the total over all pruned layers under "
+        f"allocation={type(recipe.allocation).__name__}"
+    )
+
+
+def _check_schedule(recipe: Recipe, plan: LayerPlan) -> None:
+    layout: Any = plan.layout
+    try:
+        laid_on(recipe.schedule, 0, (0, 0), plan.pattern, layout.canonical_shape)
+    except ValueError as error:
+        raise ValueError(f"Layer '{plan.path}': {error}") from error
+
+
+def _check_regrowth(plan: LayerPlan) -> None:
+    """Raises if a layer's masks cannot move as its regrowth has it."""
+    if plan.regrowth is None:
+        return
+    if plan.capacity.fixed is not None:
+        raise ValueError(
+            f"Layer '{plan.path}' has regrowth={plan.regrowth} and the pattern "
+            f"{plan.pattern}, whose groups all keep the same number: nothing can be "
+            'dropped in one place and grow in another. Take estimator="sr-ste" without '
+            "regrowth, by which masks move too, or another pattern."
+        )
+    hidden = not getattr(plan.estimator, "dense_gradients", True)
+    if plan.regrowth.needs_gradients and hidden:
+        raise ValueError(
+            f"Layer '{plan.path}' has regrowth={plan.regrowth}, which looks at the "
+            f"gradients of pruned weights, and estimator={plan.estimator} hides them. "
+            'Take estimator="ste".'
+        )
 
 
 def _misfits(plans: Sequence[Planned]) -> list[str]:

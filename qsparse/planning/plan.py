@@ -6,16 +6,19 @@ Attaching executes the plan, `coverage` prints it, and a file holds what its lay
 were compressed with.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 
 from qsparse.keras_compat import own_kernel
 from qsparse.methods import REGISTRIES
-from qsparse.methods.allocations import Kernel
+from qsparse.methods.allocations import Kernel, Uniform, holds_total
+from qsparse.methods.patterns import Capacity, capacity
 from qsparse.planning.layouts import KernelLayout, kernel_layout
 from qsparse.planning.recipe import Recipe
 from qsparse.planning.rulebook import Settings
@@ -61,7 +64,8 @@ class LayerPlan:
         matrices: its weights that count; see `qsparse.Coverage`.
         layout: how its kernel lies in memory; None if it has no known one.
         pattern: the pattern of its mask; None where the kernel stays dense.
-        sparsity: share of zeros at the end of pruning, in [0, 1); 0 if dense.
+        sparsity: share of zeros at the end of pruning, in [0, 1); 0 if dense. Under an
+            allocation by scores, which are not known before, an equal share.
         criterion: what scores the weights; None if dense.
         estimator: how the gradient meets the mask; None if dense.
         regrowth: how masks move at one sparsity; None if they are selected anew.
@@ -102,6 +106,31 @@ class LayerPlan:
     def prunes(self) -> bool:
         """Whether the kernel gets a mask."""
         return self.pattern is not None
+
+    @property
+    def capacity(self) -> Capacity:
+        """What the pattern can do to the kernel; only of a plan that prunes."""
+        layout: Any = self.layout
+        return capacity(self.pattern, layout.canonical_shape)
+
+    @property
+    def fixed(self) -> float | None:
+        """The sparsity that it ends with whatever is allocated; None if it is free."""
+        return self.sparsity if self.given else self.capacity.fixed
+
+    def kernel(
+        self, fixed: float | None, scores: Callable[[], np.ndarray] | None = None
+    ) -> Kernel:
+        """Returns what an allocation knows of the layer; only of a plan that prunes.
+
+        Args:
+            fixed: as `fixed`, or what the schedule has come to.
+            scores: see `Kernel`.
+        """
+        layout: Any = self.layout
+        unit, most, _ = self.capacity
+        shape = layout.canonical_shape
+        return Kernel(self.path, shape, layout.shape, unit, most, fixed, scores)
 
     @property
     def quantizes(self) -> bool:
@@ -202,19 +231,26 @@ def resolve(model: keras.Model, recipe: Recipe) -> tuple[LayerPlan, ...]:
 
 def planned(model: keras.Model, recipe: Recipe) -> list[Planned]:
     """Returns what `resolve` does, with the layers."""
+    return allocated(surveyed(model, recipe), recipe)
+
+
+def surveyed(model: keras.Model, recipe: Recipe) -> list[Planned]:
+    """Returns what `planned` does before the sparsity is allocated."""
     planner = _Planner(model, recipe)
     plans = [
         Planned(layer, planner.plan(path, layer))
         for path, layer in [(model.name, model), *planner.survey.layers]
     ]
-    plans = [item for item in plans if item.plan.compresses or item.plan.matrices]
-    return _allocated(plans, recipe)
+    return [item for item in plans if item.plan.compresses or item.plan.matrices]
 
 
 def plan_of(
     model: keras.Model, recipe: Recipe, pruned: Mapping[keras.layers.Layer, bool]
 ) -> list[Planned]:
     """Returns the plans of layers that a file holds compressed, whatever fits a recipe.
+
+    Each has the recipe's sparsity, as in files that hold no plans: those were written
+    before there were allocations. What others hold takes its place.
 
     Args:
         model: the model that the file was loaded into.
@@ -232,16 +268,30 @@ def plan_of(
         else:
             continue
         plans.append(Planned(layer, plan))
-    return _allocated([item for item in plans if item.plan.compresses], recipe)
+    uniform = replace(recipe, allocation=Uniform())
+    return allocated([item for item in plans if item.plan.compresses], uniform)
 
 
-def _allocated(plans: Sequence[Planned], recipe: Recipe) -> list[Planned]:
-    """Gives each pruned layer its share of the recipe's sparsity."""
-    kernels = [
-        Kernel(plan.path, plan.layout.canonical_shape)
-        for _, plan in plans
-        if plan.prunes and plan.layout is not None and not plan.given
-    ]
+def missed_total(recipe: Recipe, plans: Sequence[Planned]) -> float:
+    """Returns by how much the zeros of plans miss the recipe's total.
+
+    Returns:
+        The share of zeros that they have above the total, negative if below; 0 if that
+        is within a unit of each layer, or the recipe's sparsity is no total.
+    """
+    pruned = [plan for _, plan in plans if plan.prunes]
+    if not pruned or not holds_total(recipe.allocation):
+        return 0.0
+    weights = [math.prod(m.shape) for p in pruned for m in p.matrices if m.is_kernel]
+    zeros = sum(p.sparsity * n for p, n in zip(pruned, weights, strict=True))
+    missed = zeros - (recipe.sparsity or 0.0) * sum(weights)
+    near = abs(missed) <= sum(plan.capacity.unit for plan in pruned)
+    return 0.0 if near else missed / sum(weights)
+
+
+def allocated(plans: Sequence[Planned], recipe: Recipe) -> list[Planned]:
+    """Returns plans in which each pruned layer has its share of the sparsity."""
+    kernels = [plan.kernel(plan.fixed) for _, plan in plans if plan.prunes]
     if not kernels:
         return list(plans)
     shares = iter(recipe.allocation.allocate(kernels, recipe.sparsity or 0.0))

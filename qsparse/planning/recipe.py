@@ -73,11 +73,14 @@ class Recipe:
         pattern: a pattern, its name, text like "4x4", "16x4", "2:4" or "2:4 of 4x4",
             or None to leave every weight.
         sparsity: share of zeros in [0, 1) per pruned layer; a small one may end
-            with fewer, as every output keeps weights. None means what an `NM` pattern
-            implies, and 0.75 for the others.
+            with fewer, as every output keeps weights. Under every allocation but
+            `Uniform` it is the share of all pruned layers together. None means what an
+            `NM` pattern implies, and 0.75 for the others.
         criterion: what scores the weights; the lowest scores are pruned.
         allocation: how the sparsity is shared out among layers.
-        schedule: how sparsity grows from `prune_from` to `prune_until`.
+        schedule: how sparsity grows from `prune_from` to `prune_until`. A function of
+            the progress, as `lambda progress: progress**2`, is sampled; it returns the
+            share of the final sparsity.
         estimator: how gradients pass the mask.
         regrowth: how masks move at one sparsity, as `RigL` does; None selects them
             anew by the criterion.

@@ -114,6 +114,50 @@ assert state_of(model).time().step == 999
 state_of(model).set_time(time)
 state_of(model).quantizing.assign(True)
 np.testing.assert_array_equal(model.predict(x, verbose=0), expected)
+
+# One layer at a time, in a model that is given back as it was: also after Ctrl-C in the
+# middle of a batch, and after a training that JAX keeps the state of.
+probed = resnet(widths=(16, 32))
+probed.compile("adam", model.loss)
+probed.fit(x[:100], y[:100], verbose=0)
+before = [np.array(v) for v in probed.get_weights()]
+few = {"sparsities": (0.5,), "recipe": qsparse.Recipe("unstructured", 0.5)}
+report = qsparse.sensitivity(probed, (x[:100], y[:100]), **few)
+assert report.metric == "loss" and len(report.rows) > 4, report
+assert max(abs(row.drop) for row in report.rows) > 0
+noise = qsparse.sensitivity(probed, x[:100], **few)
+assert noise.metric == "noise" and min(row.drop for row in noise.rows) > 0
+test_function, calls = probed.test_function, []
+
+
+def interrupted(*args):
+    calls.append(args)
+    if len(calls) == 6:
+        raise KeyboardInterrupt
+    return test_function(*args)
+
+
+probed.test_function = interrupted
+try:
+    qsparse.sensitivity(probed, (x[:100], y[:100]), **few)
+except KeyboardInterrupt:
+    probed.test_function = test_function
+else:
+    raise AssertionError("nobody pressed Ctrl-C")
+for ours, theirs in zip(probed.get_weights(), before, strict=True):
+    np.testing.assert_array_equal(ours, theirs)
+
+# Shares by scores, and by what was measured.
+for allocation in ("lamp", report.allocation):
+    probed.set_weights(before)
+    shared = Prune("unstructured", 0.7, allocation=allocation)
+    history = probed.fit(x, y, batch_size=50, epochs=2, verbose=0, callbacks=[shared])
+    pruned = [c for c in compressed_layers(probed) if c.pattern is not None]
+    weights = sum(c.master().size for c in pruned)
+    zeros = sum(int((~c.canonical_mask()).sum()) for c in pruned)
+    assert abs(zeros - 0.7 * weights) <= len(pruned), (allocation, zeros, weights)
+    qsparse.strip(probed)
+
 model.save(sys.argv[1])
 again = qsparse.load_model(sys.argv[1])
 np.testing.assert_array_equal(again.predict(x, verbose=0), expected)

@@ -10,7 +10,8 @@ from qsparse.methods.registry import Registry
 class Estimator(Protocol):
     """What the compressor asks of an estimator.
 
-    Both methods are traced; they use `keras.ops` only.
+    Both methods are traced; they use `keras.ops` only. One that hides the gradients of
+    pruned weights says so with an attribute `dense_gradients = False`.
     """
 
     def __call__(self, weights: Any, mask: Any, progress: Any) -> Any:

@@ -1,7 +1,7 @@
 """Masked: no gradient reaches a pruned weight."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from qsparse.methods.estimators.base import ESTIMATORS
 
@@ -11,8 +11,11 @@ from qsparse.methods.estimators.base import ESTIMATORS
 class Masked:
     """Pruned weights receive no gradient.
 
-    Momentum and weight decay may still move their master values a little.
+    What an optimizer remembers of them is forgotten when they are pruned, so that no
+    momentum of before moves them; weight decay still shrinks their master values.
     """
+
+    dense_gradients: ClassVar[bool] = False
 
     def __call__(self, weights: Any, mask: Any, progress: Any) -> Any:
         """Returns `weights * mask`; both float tensors of one shape."""

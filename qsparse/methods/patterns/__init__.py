@@ -13,7 +13,18 @@ zeros than asked for, and never with nothing else.
 
 from qsparse.methods.patterns.base import PATTERNS, Pattern, check_sparsity
 from qsparse.methods.patterns.block import Block
+from qsparse.methods.patterns.capacity import Capacity, capacity, unit_scores
 from qsparse.methods.patterns.nm import NM
 from qsparse.methods.patterns.unstructured import Unstructured
 
-__all__ = ["PATTERNS", "NM", "Block", "Pattern", "Unstructured", "check_sparsity"]
+__all__ = [
+    "NM",
+    "PATTERNS",
+    "Block",
+    "Capacity",
+    "Pattern",
+    "Unstructured",
+    "capacity",
+    "check_sparsity",
+    "unit_scores",
+]

@@ -16,6 +16,9 @@ class Pattern(Protocol):
 
     One that prunes tiles says so with an attribute `tile`, `(outputs, inputs)`: some
     criteria score a tile as a whole. Without it tiles are single weights.
+
+    Two more methods are optional, `capacity` and `unit_scores`: see
+    `qsparse.methods.patterns.capacity`.
     """
 
     def mask(self, scores: np.ndarray, sparsity: float | None) -> np.ndarray:

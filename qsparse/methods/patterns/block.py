@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from qsparse.methods.patterns.base import PATTERNS, TILE, check_sparsity
+from qsparse.methods.patterns.capacity import Capacity, tile_capacity
 from qsparse.methods.patterns.tiles import (
     check_block,
     expand_tiles,
@@ -68,6 +69,15 @@ class Block:
     def final_sparsity(self, sparsity: float | None) -> float:
         """Returns the requested sparsity."""
         return check_sparsity(sparsity, str(self))
+
+    def capacity(self, shape: tuple[int, int, int]) -> Capacity:
+        """A block is a unit; every `shape[0]` outputs keep their best one."""
+        return tile_capacity(shape, self.shape)
+
+    def unit_scores(self, scores: np.ndarray) -> np.ndarray:
+        """Returns the sums of the blocks, `(blocks, outputs / shape[0])`."""
+        tiles = tile_scores(scores, self.shape)
+        return tiles.reshape(-1, tiles.shape[2])
 
     def __str__(self) -> str:
         return f"{self.shape[0]}x{self.shape[1]} blocks"

@@ -1,11 +1,13 @@
 """N:M: of every m weights, or tiles of them, n stay."""
 
+import math
 import re
 from dataclasses import dataclass
 
 import numpy as np
 
 from qsparse.methods.patterns.base import PATTERNS, TILE, check_sparsity
+from qsparse.methods.patterns.capacity import Capacity
 from qsparse.methods.patterns.tiles import (
     check_block,
     expand_tiles,
@@ -104,6 +106,11 @@ class NM:
                 f"sparsity={sparsity}. Leave `sparsity` out or choose another n, m."
             )
         return final
+
+    def capacity(self, shape: tuple[int, int, int]) -> Capacity:
+        """A group is a unit, and the sparsity is fixed."""
+        final = self.final_sparsity(None)
+        return Capacity(self.m * math.prod(self.block), final, final)
 
     def __str__(self) -> str:
         tile = "" if self.block == (1, 1) else f" of {self.block[0]}x{self.block[1]}"

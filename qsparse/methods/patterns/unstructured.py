@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qsparse.methods.patterns.base import PATTERNS, check_sparsity
+from qsparse.methods.patterns.capacity import Capacity, tile_capacity
 from qsparse.methods.patterns.tiles import kept_tiles, tile_misfit
 
 
@@ -31,6 +32,14 @@ class Unstructured:
     def final_sparsity(self, sparsity: float | None) -> float:
         """Returns the requested sparsity."""
         return check_sparsity(sparsity, "Unstructured()")
+
+    def capacity(self, shape: tuple[int, int, int]) -> Capacity:
+        """A weight is a unit; every output keeps its best one."""
+        return tile_capacity(shape, (1, 1))
+
+    def unit_scores(self, scores: np.ndarray) -> np.ndarray:
+        """Returns the scores of the weights, `(taps * inputs, outputs)`."""
+        return scores.reshape(-1, scores.shape[2])
 
     def __str__(self) -> str:
         return "unstructured"

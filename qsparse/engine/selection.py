@@ -1,0 +1,129 @@
+"""Selection: the masks of a model at a step, as schedule and allocation have them."""
+
+import zlib
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import keras
+
+from qsparse.engine.kernel import KernelCompression, Selection
+from qsparse.engine.scoring import Scoring
+from qsparse.engine.slots import forget
+from qsparse.engine.state import ModelState
+from qsparse.methods.allocations import is_dynamic
+from qsparse.methods.patterns import capacity, unit_scores
+from qsparse.methods.schedules import laid_on
+
+
+class Moment(NamedTuple):
+    """When masks are selected.
+
+    Attributes:
+        step: the step of training.
+        begin, end: the first and the last step of pruning.
+    """
+
+    step: int
+    begin: int
+    end: int
+
+    @property
+    def progress(self) -> float:
+        """How much of the pruning phase is over, in [0, 1]."""
+        if self.step >= self.end:
+            return 1.0
+        return (self.step - self.begin) / (self.end - self.begin)
+
+    def seed(self, name: str) -> int:
+        """Returns a number for what is random of something at this step."""
+        return zlib.crc32(f"{name}:{self.step}".encode())
+
+
+class Selector:
+    """Selects the masks of a model.
+
+    Args:
+        model: the model, whose optimizer forgets what no longer holds.
+        state: what its layers share.
+    """
+
+    def __init__(self, model: keras.Model, state: ModelState) -> None:
+        self._model = model
+        self._state = state
+        self._scoring = Scoring(model, state.score_data)
+
+    def check(self, layers: Sequence[KernelCompression]) -> None:
+        """Checks that there is what layers are scored by; raises as `Scoring.check`."""
+        self._scoring.check([layer for layer in layers if layer.will_be_scored])
+
+    def select(
+        self, layers: Sequence[KernelCompression], moment: Moment
+    ) -> list[Selection]:
+        """Selects the mask of each layer anew; returns what became of it.
+
+        Args:
+            layers: all that are pruned.
+            moment: now.
+        """
+        recipe = self._state.recipe
+        if is_dynamic(recipe.allocation):
+            total = self._scheduled(moment, recipe.sparsity or 0.0)
+            self._score(layers, [total] * len(layers))
+            shares = self._shared_out(layers, moment, total)
+        else:
+            shares = [self._scheduled(moment, layer.plan.sparsity) for layer in layers]
+            self._score(layers, shares)
+        return [
+            self._select(layer, moment, share)
+            for layer, share in zip(layers, shares, strict=True)
+        ]
+
+    def _score(
+        self, layers: Sequence[KernelCompression], shares: Sequence[float]
+    ) -> None:
+        """Scores what has to be scored before any mask changes."""
+        pairs = zip(layers, shares, strict=True)
+        awaiting = [layer for layer, share in pairs if layer.awaits_scores(share)]
+        for layer, seen in self._scoring.seen(awaiting):
+            layer.score(seen)
+
+    def _shared_out(
+        self, layers: Sequence[KernelCompression], moment: Moment, total: float
+    ) -> list[float]:
+        """Returns the sparsity of each layer, by the scores of now."""
+        if total == 0:  # There may be no gradients yet to score by.
+            return [0.0] * len(layers)
+        kernels = []
+        for layer in layers:
+            plan, fixed = layer.plan, layer.plan.fixed
+            if fixed is not None:
+                fixed = self._scheduled(moment, plan.sparsity)
+            scores = partial(unit_scores, plan.pattern, layer.scores())
+            kernels.append(plan.kernel(fixed, scores))
+        return self._state.recipe.allocation.allocate(kernels, total)
+
+    def _select(
+        self, layer: KernelCompression, moment: Moment, share: float
+    ) -> Selection:
+        pattern = self._laid_on(layer, moment)
+        if pattern != layer.pattern:
+            share = min(share, capacity(pattern, layer.layout.canonical_shape).most)
+        regrowth = layer.plan.regrowth
+        fraction = None if regrowth is None else regrowth.fraction(moment.progress)
+        seed = moment.seed(layer.path_in_model)
+        selection = layer.select_mask(share, pattern, fraction, seed)
+        optimizer = getattr(self._model, "optimizer", None)
+        for where in (selection.grown, layer.without_gradient()):
+            if where is not None:
+                forget(optimizer, layer.master_variable, where)
+        return selection
+
+    def _scheduled(self, moment: Moment, final: float) -> float:
+        return self._state.recipe.schedule.sparsity(*moment, final)
+
+    def _laid_on(self, layer: KernelCompression, moment: Moment) -> Any:
+        """Returns the pattern of a layer's mask at a moment."""
+        step, *phase = moment
+        schedule, shape = self._state.recipe.schedule, layer.layout.canonical_shape
+        return laid_on(schedule, step, tuple(phase), layer.pattern, shape)
