@@ -40,7 +40,15 @@ if TYPE_CHECKING:
         Saliency,
         Wanda,
     )
-    from qsparse.methods.estimators import SRSTE, STE, DecayingMask, Masked
+    from qsparse.methods.estimators import (
+        CAST,
+        SRSTE,
+        STE,
+        DecayingMask,
+        DecoupledSRSTE,
+        Masked,
+        SoftShrinkage,
+    )
     from qsparse.methods.formats import Int8
     from qsparse.methods.observers import LeastError, MinMax, MovingAverage, Percentile
     from qsparse.methods.patterns import NM, Block, Unstructured
@@ -67,11 +75,13 @@ __version__ = "0.1.0"
 __all__ = [
     "Block",
     "BlockFisher",
+    "CAST",
     "Constant",
     "Cosine",
     "Coverage",
     "Cubic",
     "DecayingMask",
+    "DecoupledSRSTE",
     "ERK",
     "Fisher",
     "Global",
@@ -101,6 +111,7 @@ __all__ = [
     "SdGf",
     "Sensitivity",
     "SensitivityReport",
+    "SoftShrinkage",
     "Stepwise",
     "Uniform",
     "UniformPlus",
@@ -139,6 +150,9 @@ _MODULES = {
         "STE",
         "DecayingMask",
         "Masked",
+        "CAST",
+        "DecoupledSRSTE",
+        "SoftShrinkage",
     ),
     "methods.regrowth": (
         "SET",

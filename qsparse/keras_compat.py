@@ -302,6 +302,26 @@ def slots_of(
     return found
 
 
+def trained_variable(
+    optimizer: keras.optimizers.Optimizer, variable: Any
+) -> keras.Variable:
+    """Returns which of an optimizer's variables one of its steps is about."""
+    return optimizer._trainable_variables[optimizer._get_variable_index(variable)]
+
+
+def spread_of(optimizer: keras.optimizers.Optimizer, variable: Any) -> Any:
+    """Returns what Adam and its kin divide a gradient of a weight by; 1 for others.
+
+    To be called within a step, after the variable's own.
+    """
+    if not isinstance(optimizer, keras.optimizers.Adam | keras.optimizers.Nadam):
+        return 1.0
+    second = optimizer._velocities[optimizer._get_variable_index(variable)]
+    step = keras.ops.cast(optimizer.iterations + 1, second.dtype)
+    start = keras.ops.sqrt(1.0 - keras.ops.power(optimizer.beta_2, step))
+    return (keras.ops.sqrt(second) + optimizer.epsilon) / start
+
+
 def untrack_optimizer_variable(
     optimizer: keras.optimizers.Optimizer, variable: keras.Variable
 ) -> None:

@@ -109,8 +109,8 @@ def _tap(model: keras.Model, data: ScoreData | None) -> None:
     layers = compressed_layers(model)
     for layer in layers:
         layer.state().score_data = data
-    sums = [layer.gradient_sums for layer in layers]
-    asked = [each for each in sums if each and not (data and each.come_from_data)]
+    held = [each for layer in layers for each in layer.held_by_optimizer()]
+    asked = [each for each in held if not (data and each.come_from_data)]
     if tap(model, asked):
         drop_compiled_functions(model)
 

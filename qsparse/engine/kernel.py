@@ -13,10 +13,20 @@ from keras import ops
 
 from qsparse.engine.observers import InputQuantizer, OutputQuantizer
 from qsparse.engine.state import Compression, ModelState, compressions
-from qsparse.engine.tap import GradientSums
-from qsparse.keras_compat import autocast_dtype, own_kernel, tensor_of
+from qsparse.engine.tap import GradientSums, SettledMask
+from qsparse.keras_compat import (
+    autocast_dtype,
+    handed_back,
+    own_kernel,
+    tell_of_assignments,
+    tensor_of,
+)
 from qsparse.methods.criteria import STATISTICS, needs_of, ranks_once
-from qsparse.methods.estimators import nothing_with_gradient, straight_through
+from qsparse.methods.estimators import (
+    nothing_with_gradient,
+    settles,
+    straight_through,
+)
 from qsparse.methods.formats import Format, Int8
 from qsparse.methods.regrowth import regrown
 from qsparse.planning.layouts import KernelLayout, weighted_sums
@@ -102,6 +112,7 @@ class KernelCompression(Compression):
         self.input_quantizer: InputQuantizer | None = None
         self.output_quantizer: OutputQuantizer | None = None
         self.gradient_sums: GradientSums | None = None
+        self.settled_mask: SettledMask | None = None
         # Of the next selection, or of all where the criterion ranks once.
         self._scores: np.ndarray | None = None
         # The gradients that pruned weights grow by at the next selection.
@@ -146,6 +157,11 @@ class KernelCompression(Compression):
             sums = [n for n in self.needs if STATISTICS[n].from_steps]
             if sums:
                 self.gradient_sums = GradientSums(self.master_variable, sums)
+            if settles(plan.estimator):
+                self.settled_mask = SettledMask(
+                    self.master_variable, self.mask_variable.numpy(), plan.estimator
+                )
+                tell_of_assignments(self.mask_variable, self._notice_mask)
         if plan.quantizes and self.input_quantizer is None:
             self.input_quantizer = InputQuantizer(1, plan, self.state())
             if plan.output_format is not None:
@@ -364,6 +380,16 @@ class KernelCompression(Compression):
         if grown is not None and grown.any():
             self.master_variable.assign(np.where(grown, 0, self.values()))
         return Selection(int(new.sum()), int((new != old).sum()), grown)
+
+    def _notice_mask(self) -> None:
+        # `fit` on JAX hands back what it was given; the mask is not news then.
+        if self.settled_mask is not None and not handed_back():
+            self.settled_mask.put(self.mask_variable.numpy())
+
+    def held_by_optimizer(self) -> list[GradientSums | SettledMask]:
+        """Returns what an optimizer has to hold for the kernel."""
+        held = (self.gradient_sums, self.settled_mask)
+        return [each for each in held if each is not None]
 
     def _mask_so_far(self) -> np.ndarray:
         mask = self.canonical_mask()

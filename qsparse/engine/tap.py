@@ -1,9 +1,11 @@
 """The tap: gradients are seen in one place, where the optimizer applies them.
 
 The class of the optimizer is swapped, as that of a layer is, for a subclass that
-hands on what it is given and adds it up for the criteria that ask for it. The sums
-are variables of the optimizer: what JAX compiles sees no others there. The optimizer
-saves and loads as if they were not there; a layer's file holds its sum.
+hands on what it is given and adds it up for the criteria that ask for it, and that
+lets estimators settle weights after its steps. What that takes, sums and copies of
+masks, are variables of the optimizer: what JAX compiles sees no others there. The
+optimizer saves and loads as if they were not there; a layer's file holds its sums and
+its mask.
 """
 
 import weakref
@@ -16,7 +18,9 @@ from keras import ops
 
 from qsparse.keras_compat import (
     impersonate,
+    spread_of,
     tensor_of,
+    trained_variable,
     trained_variables,
     untrack_optimizer_variable,
 )
@@ -72,6 +76,10 @@ class GradientSums:
                 weights = ops.cast(tensor_of(self.kernel), "float32")
                 variable.assign_add(term(weights, gradient))
 
+    def held(self) -> list[keras.Variable]:
+        """Returns the optimizer's variables."""
+        return [v for v in self.variables.values() if v is not None]
+
     def values(self) -> dict[str, np.ndarray]:
         """Returns the sums that there are, float32 of the kernel's shape."""
         held = {n: v.numpy() for n, v in self.variables.items() if v is not None}
@@ -100,58 +108,119 @@ def _as_initializer(value: np.ndarray | None) -> Any:
     return "zeros" if value is None else lambda *_, **__: value
 
 
-class Tap:
-    """What a tapped optimizer hands its gradients to.
+class SettledMask:
+    """A copy of a kernel's mask, by which an estimator settles weights after a step.
 
     Args:
-        sums: where they are added up.
+        kernel: the kernel.
+        mask: bool, of its shape.
+        estimator: one that settles.
     """
 
-    def __init__(self, sums: Iterable[GradientSums]) -> None:
-        self._sums = {id(each.kernel): weakref.ref(each) for each in sums}
+    come_from_data = False
 
-    def _living(self) -> list[GradientSums]:
-        found = (reference() for reference in self._sums.values())
+    def __init__(
+        self, kernel: keras.Variable, mask: np.ndarray, estimator: Any
+    ) -> None:
+        self.kernel = kernel
+        self._estimator = estimator
+        self._mask = mask
+        self._variable: keras.Variable | None = None
+
+    def hold(self, optimizer: keras.optimizers.Optimizer) -> None:
+        """Keeps the copy in a variable of this optimizer from here on."""
+        self._variable = optimizer.add_variable(
+            shape=self.kernel.shape,
+            initializer=_as_initializer(self._mask),
+            dtype="bool",
+            name="settled_mask",
+        )
+
+    def let_go(self) -> None:
+        """Keeps the copy here, until an optimizer holds it again."""
+        self._variable = None
+
+    def held(self) -> list[keras.Variable]:
+        """Returns the optimizer's variables."""
+        return [] if self._variable is None else [self._variable]
+
+    def put(self, mask: np.ndarray) -> None:
+        """Sets the copy."""
+        self._mask = mask
+        if self._variable is not None:
+            self._variable.assign(mask)
+
+    def settle(self, optimizer: Any, variable: Any, rate: Any) -> None:
+        """Lets the estimator have its way; part of the traced step."""
+        weights = ops.convert_to_tensor(variable)
+        mask = ops.cast(tensor_of(self._variable), weights.dtype)
+        rate = ops.cast(rate, weights.dtype)
+        step = ops.cast(optimizer.iterations, weights.dtype)
+        spread = spread_of(optimizer, variable)
+        variable.assign(self._estimator.settle(weights, mask, rate, spread, step))
+
+
+Held = GradientSums | SettledMask
+
+
+class Tap:
+    """What a tapped optimizer hands its gradients to, and holds for kernels.
+
+    Args:
+        held: sums of gradients, and masks to settle by.
+    """
+
+    def __init__(self, held: Iterable[Held]) -> None:
+        self._held = [weakref.ref(each) for each in held]
+
+    def _living(self) -> list[Held]:
+        found = (reference() for reference in self._held)
         return [each for each in found if each is not None]
 
-    def covers(self, sums: Iterable[GradientSums]) -> bool:
+    def covers(self, sums: Iterable[Held]) -> bool:
         """Returns whether gradients reach all of these."""
         mine = self._living()
         return all(any(each is other for other in mine) for each in sums)
 
     def build(self, optimizer: keras.optimizers.Optimizer) -> None:
-        """Makes the optimizer hold the sums."""
+        """Makes the optimizer hold it all."""
         for each in self._living():
             each.hold(optimizer)
 
     def see(self, gradients: Sequence[Any], variables: Sequence[Any]) -> None:
         """Adds gradients up; part of the traced step."""
+        living = self._living()
+        sums = {id(e.kernel): e for e in living if isinstance(e, GradientSums)}
         for gradient, variable in zip(gradients, variables, strict=True):
-            reference = self._sums.get(id(variable))
-            each = None if reference is None else reference()
+            each = sums.get(id(variable))
             if each is not None and gradient is not None:
                 each.add(gradient)
 
+    def settle(self, optimizer: Any, variable: Any, rate: Any) -> None:
+        """Settles what a step has made of a variable; part of the traced step."""
+        kernel = trained_variable(optimizer, variable)
+        for each in self._living():
+            if isinstance(each, SettledMask) and each.kernel is kernel:
+                each.settle(optimizer, variable, rate)
+
     def owns(self, variable: keras.Variable) -> bool:
-        """Returns whether an optimizer's variable is one of the sums."""
-        living = self._living()
-        return any(v is variable for each in living for v in each.variables.values())
+        """Returns whether an optimizer's variable is held for a kernel."""
+        return any(v is variable for each in self._living() for v in each.held())
 
     def close(self, optimizer: keras.optimizers.Optimizer) -> None:
-        """Takes the sums out of the optimizer."""
+        """Takes all that is held out of the optimizer."""
         for each in self._living():
-            for variable in each.variables.values():
-                if variable is not None:
-                    untrack_optimizer_variable(optimizer, variable)
+            for variable in each.held():
+                untrack_optimizer_variable(optimizer, variable)
             each.let_go()
 
 
-def tap(model: keras.Model, sums: Sequence[GradientSums]) -> bool:
-    """Has a compiled model's gradients added up.
+def tap(model: keras.Model, sums: Sequence[Held]) -> bool:
+    """Has a compiled model's gradients added up, and its weights settled.
 
     Args:
         model: any model; one without an optimizer is left alone.
-        sums: of the kernels whose gradients are asked for.
+        sums: what is to be held for kernels.
 
     Returns:
         Whether the train function has to be traced anew.
@@ -260,6 +329,12 @@ def _tapped_class(original: Any, innermost: bool) -> type:
             if grads and current is not None:
                 current.see(seen, trainable_variables or trained_variables(self))
             return super().apply(grads, trainable_variables)
+
+        def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> Any:
+            super().update_step(gradient, variable, learning_rate)
+            current = getattr(self, TAP, None)
+            if current is not None:
+                current.settle(self, variable, learning_rate)
 
     cls = impersonate(TappedInnermost if innermost else Tapped, original)
     _CLASSES[original, innermost] = cls

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 from keras import ops
 
 from qsparse.methods.registry import Registry
+from qsparse.methods.validate import real, whole
 
 
 class Estimator(Protocol):
@@ -37,6 +38,20 @@ class Estimator(Protocol):
             weights: float tensor, the dense weights.
             mask: of its shape and dtype: 1 where kept, 0 where pruned.
         """
+
+    # Optional:
+    #
+    # def settle(self, weights, mask, rate, spread, step):
+    #     """Returns what the dense weights become after each step of the optimizer.
+    #
+    #     Args:
+    #         weights: float tensor, the dense weights after the step.
+    #         mask: of its shape and dtype: 1 where kept, 0 where pruned.
+    #         rate: scalar, the learning rate.
+    #         spread: what Adam and its kin divide a gradient by, of the shape of
+    #             `weights`; 1 with other optimizers.
+    #         step: float scalar, the steps that the optimizer has made before.
+    #     """
 
 
 ESTIMATORS = Registry("estimator", ("__call__", "correction"))
@@ -85,3 +100,37 @@ def nothing_with_gradient(inputs: Any, gradient: Any) -> Any:
         return ops.zeros((), "float32"), backward
 
     return nothing(inputs, ops.stop_gradient(gradient))
+
+
+def settles(estimator: Any) -> bool:
+    """Returns whether an estimator changes weights after the optimizer's steps."""
+    return hasattr(estimator, "settle")
+
+
+def dense_until_the_end(weights: Any, mask: Any, progress: Any) -> Any:
+    """Returns all weights before progress 1, and `weights * mask` from there on.
+
+    The gradient passes straight through.
+    """
+    over = ops.cast(progress >= 1.0, weights.dtype)
+    return straight_through(weights, weights * ops.maximum(mask, 1.0 - over))
+
+
+def ramp(value: float, steps: int, step: Any) -> Any:
+    """Returns what has grown linearly from 0 to `value` over so many steps."""
+    return value * ops.minimum((step + 1.0) / steps, 1.0) if steps else value
+
+
+def check_decay(estimator: Any) -> None:
+    """Makes `decay` a float and `steps` an int.
+
+    Raises:
+        ValueError: if one is negative, or no number.
+    """
+    object.__setattr__(estimator, "decay", real("decay", estimator.decay))
+    object.__setattr__(estimator, "steps", whole("steps", estimator.steps))
+    if estimator.decay < 0 or estimator.steps < 0:
+        raise ValueError(
+            f"{type(estimator).__name__} needs decay >= 0 and steps >= 0. Received: "
+            f"decay={estimator.decay}, steps={estimator.steps}"
+        )
