@@ -304,18 +304,17 @@ def _innermost(optimizer: Any) -> Any:
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
-def loss_of(model: keras.Model, x: Any, y: Any, weight: Any, compiled: bool) -> Any:
+def loss_of(model: keras.Model, batch: tuple[Any, Any, Any], compiled: bool) -> Any:
     """Returns the loss that a step of training would have, a scalar tensor.
 
     To be called where variables are not changed, as in a `StatelessScope`.
 
     Args:
         model: the model; it is called on `x` in any case.
-        x: a batch of inputs.
-        y: its labels, or None.
-        weight: its sample weights, or None.
+        batch: `(x, y, sample_weight)`, of which the last two may be None.
         compiled: whether the loss is asked for; else it is 0.
     """
+    x, y, weight = batch
     training = {"training": True} if model._call_has_training_arg else {}
     outputs = model(x, **training)
     if not compiled:

@@ -11,6 +11,8 @@ import nbformat
 from nbclient import NotebookClient
 
 from qsparse import cli
+from qsparse.methods import criteria
+from qsparse.methods.criteria import CRITERIA
 
 ROOT = Path(__file__).parents[1]
 
@@ -44,6 +46,20 @@ def test_readme_example_runs(tmp_path, monkeypatch):
     assert len(commands) >= 4
     for command in commands:
         assert cli.main(command.split()) == 0, command
+
+
+def test_the_exercise_of_contributing_runs(tmp_path, monkeypatch):
+    """A file, a row, and a test: registered under the module that the text names."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (name,) = re.findall(r"`qsparse/methods/criteria/([a-z]+)\.py`", text)
+    file, row, use = _python_blocks(ROOT / "CONTRIBUTING.md")
+    (tmp_path / f"{name}.py").write_text(file, encoding="utf-8")
+    monkeypatch.setattr(CRITERIA, "classes", dict(CRITERIA.classes))
+    monkeypatch.setattr(criteria, "__path__", [*criteria.__path__, str(tmp_path)])
+    monkeypatch.delattr(criteria, name, raising=False)
+    monkeypatch.delitem(sys.modules, f"qsparse.methods.criteria.{name}", raising=False)
+    exec(row + use, {})
+    assert CRITERIA.classes[name].__module__ == f"qsparse.methods.criteria.{name}"
 
 
 def test_links_of_the_readme_lead_somewhere():

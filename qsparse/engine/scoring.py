@@ -182,10 +182,8 @@ class _Collected:
             for name in _of_data(layer)
         }
 
-    def add(
-        self, index: int, gradient: np.ndarray | None, squares: np.ndarray | None
-    ) -> None:
-        """Adds a batch: a canonical gradient, and sums of squared inputs."""
+    def add(self, index: int, gradient: Any, squares: Any) -> None:
+        """Adds a batch: a canonical gradient, sums of squared inputs, as asked for."""
         for name, value in self._values.items():
             term = STATISTICS[name].term
             if name == "activations":
@@ -300,7 +298,7 @@ class _Pass:
                 stack.enter_context(layer.probed(zero))
                 for layer, zero in zip(self._probed, zeros, strict=True)
             ]
-            loss = loss_of(self._model, *batch, bool(self._learned))
+            loss = loss_of(self._model, batch, bool(self._learned))
             total = ops.cast(loss, "float32") * scale
             for probe in probes:
                 total = total + probe.total
