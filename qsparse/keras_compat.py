@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 from keras.src import api_export
+from keras.src.backend import compute_output_spec
 from keras.src.backend.common.variables import AutocastScope, get_autocast_scope
 from keras.src.models.functional import Functional
 from keras.src.saving import object_registration, saving_lib
@@ -302,6 +303,28 @@ def second_moment(optimizer: Any, variable: keras.Variable) -> np.ndarray | None
 def _innermost(optimizer: Any) -> Any:
     """Returns what a `LossScaleOptimizer` wraps, or the optimizer itself."""
     return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def build_loss(model: keras.Model, batch: tuple[Any, Any, Any]) -> None:
+    """Makes the variables of a compiled loss, as the first step of training would.
+
+    A loss of several outputs has some, to show the part of each.
+
+    Args:
+        model: a compiled model.
+        batch: as of `loss_of`.
+    """
+    loss = model._compile_loss
+    if loss is None or loss.built:
+        return
+
+    def symbolic(array: Any) -> Any:
+        return None if array is None else keras.KerasTensor(array.shape, array.dtype)
+
+    x, y, _ = batch
+    outputs = compute_output_spec(model, keras.tree.map_structure(symbolic, x))
+    with variable_scope(model):
+        loss.build(y, outputs)
 
 
 def loss_of(model: keras.Model, batch: tuple[Any, Any, Any], compiled: bool) -> Any:

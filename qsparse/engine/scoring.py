@@ -17,6 +17,7 @@ from qsparse.engine.gradients import with_gradients
 from qsparse.engine.kernel import KernelCompression
 from qsparse.engine.score_data import ScoreData
 from qsparse.keras_compat import (
+    build_loss,
     keeps_second_moments,
     loss_of,
     second_moment,
@@ -250,6 +251,8 @@ class _Pass:
                 f"{self._learned[0].plan.criterion} scores by gradients of the loss, "
                 "which needs labels: give score_data=(x, y)."
             )
+        if self._learned:
+            build_loss(self._model, batch)
         values = [ops.convert_to_tensor(kernel) for kernel in self._kernels]
         values += [
             ops.zeros(layer.layout.shape_of_one_output, "float32")
