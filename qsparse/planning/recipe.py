@@ -70,7 +70,9 @@ class Recipe:
         sparsity: share of zeros in [0, 1) per pruned layer; a small one may end
             with fewer, as every output keeps weights. None means what an `NM` pattern
             implies, and 0.75 for the others.
-        criterion: what scores the weights; the lowest scores are pruned.
+        criterion: what scores the weights; the lowest scores are pruned. Some look at
+            data, which a recipe does not hold: `score_data` of the callbacks and of
+            `qsparse.attach`.
         allocation: how the sparsity is shared out among layers.
         schedule: how sparsity grows from `prune_from` to `prune_until`.
         estimator: how gradients pass the mask.

@@ -418,6 +418,27 @@ def test_resume_is_bit_exact(criterion, pixels, tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_a_file_holds_a_ranking_while_it_is_needed(pixels, tmp_path):
+    """Without the data that it was made of, a training goes on by it."""
+    settings = {"criterion": "snip", "total_epochs": 12, "update_every": 5}
+    model = mlp()
+    first = Prune("unstructured", 0.8, score_data=pixels, **settings)
+    fit(model, pixels, [first], epochs=2)
+    before = [c.canonical_mask() for c in compressed_layers(model)]
+    model.save(tmp_path / "m.keras")
+    with pytest.warns(UserWarning, match="was not carried out"):
+        again = qsparse.load_model(tmp_path / "m.keras")
+    second = Prune("unstructured", 0.8, **settings)
+    fit(again, pixels, [second], epochs=10)
+    assert second.coverage.sparsity == pytest.approx(0.8, abs=0.01)
+    for layer, mask in zip(compressed_layers(again), before, strict=True):
+        assert (mask >= layer.canonical_mask()).all() and not mask.all()
+    for trained, there in ((model, True), (again, False)):
+        stored = {}
+        compressed_layers(trained)[0].save_own_variables(stored)
+        assert ("scores" in stored) == there
+
+
 # --- The optimizer's moments ----------------------------------------------------------
 
 
