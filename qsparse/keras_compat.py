@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 from keras.src import api_export
+from keras.src.backend import compute_output_spec
 from keras.src.backend.common.variables import AutocastScope, get_autocast_scope
 from keras.src.models.functional import Functional
 from keras.src.saving import object_registration, saving_lib
@@ -355,18 +356,39 @@ def _innermost(optimizer: Any) -> Any:
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
-def loss_of(model: keras.Model, x: Any, y: Any, weight: Any, compiled: bool) -> Any:
+def build_loss(model: keras.Model, batch: tuple[Any, Any, Any]) -> None:
+    """Makes the variables of a compiled loss, as the first step of training would.
+
+    A loss of several outputs has some, to show the part of each.
+
+    Args:
+        model: a compiled model.
+        batch: as of `loss_of`.
+    """
+    loss = model._compile_loss
+    if loss is None or loss.built:
+        return
+
+    def symbolic(array: Any) -> Any:
+        return None if array is None else keras.KerasTensor(array.shape, array.dtype)
+
+    x, y, _ = batch
+    outputs = compute_output_spec(model, keras.tree.map_structure(symbolic, x))
+    with variable_scope(model):
+        loss.build(y, outputs)
+
+
+def loss_of(model: keras.Model, batch: tuple[Any, Any, Any], compiled: bool) -> Any:
     """Returns the loss that a step of training would have, a scalar tensor.
 
     To be called where variables are not changed, as in a `StatelessScope`.
 
     Args:
         model: the model; it is called on `x` in any case.
-        x: a batch of inputs.
-        y: its labels, or None.
-        weight: its sample weights, or None.
+        batch: `(x, y, sample_weight)`, of which the last two may be None.
         compiled: whether the loss is asked for; else it is 0.
     """
+    x, y, weight = batch
     training = {"training": True} if model._call_has_training_arg else {}
     outputs = model(x, **training)
     if not compiled:

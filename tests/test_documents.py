@@ -11,6 +11,8 @@ import nbformat
 from nbclient import NotebookClient
 
 from qsparse import cli
+from qsparse.methods import criteria
+from qsparse.methods.criteria import CRITERIA
 
 ROOT = Path(__file__).parents[1]
 
@@ -46,20 +48,46 @@ def test_readme_example_runs(tmp_path, monkeypatch):
         assert cli.main(command.split()) == 0, command
 
 
-def test_the_example_of_the_page_on_sparsity_runs(tmp_path):
-    (example,) = _python_blocks(ROOT / "docs/sparsity.md")
+def _run_example(page, folder):
+    """Run the one example of a page; return what it prints."""
+    (example,) = _python_blocks(ROOT / "docs" / page)
     run = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", example],
-        cwd=tmp_path,
+        cwd=folder,
         check=False,
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert run.returncode == 0, run.stderr
-    assert "by how much it is worse with one layer" in run.stdout
-    assert "leave alone: (" in run.stdout
-    assert "4x4 blocks" in run.stdout
+    return run.stdout
+
+
+def test_the_example_of_the_page_on_sparsity_runs(tmp_path):
+    printed = _run_example("sparsity.md", tmp_path)
+    assert "by how much it is worse with one layer" in printed
+    assert "leave alone: (" in printed
+    assert "4x4 blocks" in printed
+
+
+def test_the_example_of_the_page_on_rules_runs(tmp_path):
+    printed = _run_example("rules.md", tmp_path)
+    assert "dense by rule 3" in printed and "2:4" in printed
+    assert "pattern: rule 2 overrules rule 1 in" in printed
+
+
+def test_the_exercise_of_contributing_runs(tmp_path, monkeypatch):
+    """A file, a row, and a test: registered under the module that the text names."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (name,) = re.findall(r"`qsparse/methods/criteria/([a-z]+)\.py`", text)
+    file, row, use = _python_blocks(ROOT / "CONTRIBUTING.md")
+    (tmp_path / f"{name}.py").write_text(file, encoding="utf-8")
+    monkeypatch.setattr(CRITERIA, "classes", dict(CRITERIA.classes))
+    monkeypatch.setattr(criteria, "__path__", [*criteria.__path__, str(tmp_path)])
+    monkeypatch.delattr(criteria, name, raising=False)
+    monkeypatch.delitem(sys.modules, f"qsparse.methods.criteria.{name}", raising=False)
+    exec(row + use, {})
+    assert CRITERIA.classes[name].__module__ == f"qsparse.methods.criteria.{name}"
 
 
 def test_links_of_the_readme_lead_somewhere():

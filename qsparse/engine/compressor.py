@@ -39,7 +39,7 @@ from qsparse.keras_compat import (
     variable_scope,
     walk_layers,
 )
-from qsparse.planning.checks import check_names, demand, shortage
+from qsparse.planning.checks import check_plans, demand, shortage
 from qsparse.planning.merge import contradictions, merged
 from qsparse.planning.plan import LayerPlan, Planned, allocated, planned, surveyed
 from qsparse.planning.recipe import Recipe
@@ -87,7 +87,6 @@ def attach(model: keras.Model, recipe: Recipe, *, score_data: Any = None) -> Cov
         _check_whole(model)
         if state.begun:
             return _take_on(model, state, recipe, data)
-    check_names(model, recipe)
     targets = _to_compress(model, recipe)
     missing = [t for t in targets if compression_of(t.layer) is None]
     if state is None or state.recipe != recipe or missing:
@@ -156,7 +155,6 @@ def _take_on(
         )
     _take_in(model, state)
     if merged(state.recipe, recipe) != state.recipe:
-        check_names(model, recipe)
         targets = _to_compress(model, recipe)
         state.recipe = merged(state.recipe, recipe)
         state.left_out.update(_excluded(model, recipe))
@@ -170,7 +168,7 @@ def _take_in(model: keras.Model, state: ModelState) -> None:
     """Sees to layers that could not be compressed when the recipe was attached."""
     everything = replace(state.recipe, exclude=(), strict=False)
     plans = surveyed(model, everything)
-    demand(model, everything, plans)
+    check_plans(model, everything, plans)
     covered = [
         target
         for target in plans

@@ -531,7 +531,8 @@ class KernelCompression(Compression):
         sums = {} if self.gradient_sums is None else self.gradient_sums.values()
         for name, value in sums.items():
             store[name] = value
-        if self._scores is not None:
+        selects_again = float(self.state().progress.numpy()) < 1.0
+        if self._scores is not None and selects_again:
             store["scores"] = self._scores
 
     def load_own_variables(self, store: Any) -> None:

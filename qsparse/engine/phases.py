@@ -28,6 +28,7 @@ class Phases:
     A training loop of one's own calls `start` once, `step` before each step, and
     `store_time` before a snapshot of the variables. A `tf.function` of its own follows
     the switch of fake quantization; it has to be traced anew where `step` returns True.
+    Data that a criterion looks at is given to `attach`.
 
     Args:
         model: a model that `attach` was called on.

@@ -17,6 +17,7 @@ from qsparse.engine.gradients import with_gradients
 from qsparse.engine.kernel import KernelCompression
 from qsparse.engine.score_data import ScoreData
 from qsparse.keras_compat import (
+    build_loss,
     keeps_second_moments,
     loss_of,
     second_moment,
@@ -182,10 +183,8 @@ class _Collected:
             for name in _of_data(layer)
         }
 
-    def add(
-        self, index: int, gradient: np.ndarray | None, squares: np.ndarray | None
-    ) -> None:
-        """Adds a batch: a canonical gradient, and sums of squared inputs."""
+    def add(self, index: int, gradient: Any, squares: Any) -> None:
+        """Adds a batch: a canonical gradient, sums of squared inputs, as asked for."""
         for name, value in self._values.items():
             term = STATISTICS[name].term
             if name == "activations":
@@ -252,6 +251,8 @@ class _Pass:
                 f"{self._learned[0].plan.criterion} scores by gradients of the loss, "
                 "which needs labels: give score_data=(x, y)."
             )
+        if self._learned:
+            build_loss(self._model, batch)
         values = [ops.convert_to_tensor(kernel) for kernel in self._kernels]
         values += [
             ops.zeros(layer.layout.shape_of_one_output, "float32")
@@ -300,7 +301,7 @@ class _Pass:
                 stack.enter_context(layer.probed(zero))
                 for layer, zero in zip(self._probed, zeros, strict=True)
             ]
-            loss = loss_of(self._model, *batch, bool(self._learned))
+            loss = loss_of(self._model, batch, bool(self._learned))
             total = ops.cast(loss, "float32") * scale
             for probe in probes:
                 total = total + probe.total

@@ -17,10 +17,20 @@ def demand(model: keras.Model, recipe: Recipe, plans: Sequence[Planned]) -> None
     """Checks that a plan can be executed, before any layer is touched.
 
     Raises:
-        ValueError: if there is nothing to compress, if an exclusion matches no
-            layer, if weights are kept in float16, if layers of a fixed sparsity
+        ValueError: if there is nothing to compress, if an exclusion or a rule matches
+            no layer, if weights are kept in float16, if layers of a fixed sparsity
             exceed the total, if the schedule does not lead to a pattern, or
             (`strict=True`) if a layer that multiplies by weights is not pruned.
+    """
+    check_names(model, recipe)
+    check_plans(model, recipe, plans)
+
+
+def check_plans(model: keras.Model, recipe: Recipe, plans: Sequence[Planned]) -> None:
+    """Checks what `demand` does, but for the names that a recipe gives.
+
+    Those of a file may belong to other layers in this process, where Keras counted
+    them anew.
     """
     misfits = _misfits(plans) if recipe.prunes else []
     if misfits and recipe.strict:

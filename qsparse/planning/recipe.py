@@ -76,7 +76,9 @@ class Recipe:
             with fewer, as every output keeps weights. Under every allocation but
             `Uniform` it is the share of all pruned layers together. None means what an
             `NM` pattern implies, and 0.75 for the others.
-        criterion: what scores the weights; the lowest scores are pruned.
+        criterion: what scores the weights; the lowest scores are pruned. Some look at
+            data, which a recipe does not hold: `score_data` of the callbacks and of
+            `qsparse.attach`.
         allocation: how the sparsity is shared out among layers.
         schedule: how sparsity grows from `prune_from` to `prune_until`. A function of
             the progress, as `lambda progress: progress**2`, is sampled; it returns the

@@ -27,14 +27,18 @@ def test_training_on_jax(tmp_path):
 
 
 def test_criteria_select_the_same_masks_on_both_backends(tmp_path):
-    """Gradients differ in their last bits, and so may ranks of weights that tie."""
+    """Gradients differ in their last bits, where two weights may change places."""
     found = {}
     for backend in ("tensorflow", "jax"):
         run_worker("criteria_worker", tmp_path / f"{backend}.npz", backend)
         found[backend] = np.load(tmp_path / f"{backend}.npz")
     ours, theirs = found["tensorflow"], found["jax"]
-    assert sorted(ours.files) == sorted(theirs.files) and len(ours.files) > 100
+    assert sorted(ours.files) == sorted(theirs.files) and len(ours.files) == 46
     for key in ours.files:
-        name, _, policy, _ = key.split("|")
-        same = (ours[key] == theirs[key]).mean()
-        print(key, same, ours[key].size)
+        _, name, policy, _ = key.split("|")
+        differing = int((ours[key] != theirs[key]).sum())
+        allowed = 0 if name in ("magnitude", "random") else 2
+        if policy == "mixed_float16":  # 11 bits of every gradient
+            allowed = max(allowed, 0.03 * ours[key].size)
+        assert differing <= allowed, key
+        assert ours[key].mean() == theirs[key].mean() < 0.6, key

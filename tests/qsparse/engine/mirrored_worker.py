@@ -1,5 +1,8 @@
 """Trains on two logical CPUs; run by `test_compressor`."""
 
+from contextlib import nullcontext
+
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -34,3 +37,15 @@ callback = PruneThenQuantize("unstructured", criterion="saliency", prune_from=0.
 history = model.fit(data, epochs=2, verbose=0, callbacks=[callback]).history
 assert abs(history["sparsity"][-1] - 0.75) < 1e-2, history
 print("gradients are summed by two replicas")
+masks = []
+for scope in (strategy.scope, nullcontext):
+    keras.utils.set_random_seed(1)
+    with scope():
+        model = mlp()
+    settings = {"criterion": "snip", "score_data": (x, y), "schedule": "constant"}
+    callback = PruneThenQuantize("unstructured", **settings)
+    model.fit(data, epochs=2, verbose=0, callbacks=[callback])
+    masks.append([c.canonical_mask() for c in compressed_layers(model)])
+for ours, theirs in zip(*masks, strict=True):
+    np.testing.assert_array_equal(ours, theirs)
+print("data is gone through once for two replicas")

@@ -210,3 +210,4 @@ def test_mirrored_strategy():
     assert run.returncode == 0, run.stderr
     assert "shared by two replicas" in run.stdout
     assert "summed by two replicas" in run.stdout
+    assert "gone through once for two replicas" in run.stdout

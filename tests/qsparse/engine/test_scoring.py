@@ -196,7 +196,6 @@ def test_scoring_leaves_the_model_as_it_was():
         assert len(seen) == len(pruned) == 5
         assert all(value.any() for _, each in seen for value in each.values())
         assert everything(model) == before
-    assert model.losses is not None and not model._losses_override
 
 
 @HASTY
@@ -252,6 +251,35 @@ def test_data_of_every_kind_gives_the_same_masks(kind, pixels):
                 np.testing.assert_array_equal(ours, theirs)
         expected = masks
         assert sum((~mask).sum() for mask in masks) == sum(m.size for m in masks) // 2
+
+
+@HASTY
+def test_a_loss_of_several_outputs(pixels):
+    """Keras makes metrics of them where the loss is built: not where we trace it."""
+    x, _ = pixels
+    y = {"one": x[:, :2], "two": x[:, 2:6] ** 2}
+    inputs = keras.Input((16,))
+    keras.utils.set_random_seed(1)
+    hidden = layers.Dense(8, name="hidden")(inputs)
+    outputs = {n: layers.Dense(v.shape[1], name=n)(hidden) for n, v in y.items()}
+    model = keras.Model(inputs, outputs)
+    model.compile("adam", {"one": "mse", "two": "mae"})
+    with tf.GradientTape() as tape:
+        losses = []
+        for start in range(0, 250, 32):
+            found = model(x[start : start + 32])
+            one, two = (found[n] - y[n][start : start + 32] for n in y)
+            losses.append(tf.reduce_mean(one**2) + tf.reduce_mean(tf.abs(two)))
+        loss = sum(losses)
+    (gradient,) = tape.gradient(loss, [model.layers[1].kernel.value])
+    scores = np.abs(model.layers[1].kernel.numpy() * gradient.numpy())[np.newaxis]
+    callback = Prune(
+        "unstructured", 0.5, criterion="snip", score_data=(x, y), **AT_ONCE
+    )
+    history = fit(model, (x, y), [callback], epochs=1).history
+    assert {"one_loss", "two_loss"} <= history.keys()
+    mask = compressed_layers(model)[0].canonical_mask()
+    assert (mask == qsparse.Unstructured().mask(scores, 0.5)).mean() > 0.98
 
 
 def test_a_loss_of_no_labels(pixels):
@@ -388,6 +416,27 @@ def test_resume_is_bit_exact(criterion, pixels, tmp_path):
     resumed = train(tmp_path / "b", renamed=criterion == "random")
     for ours, theirs in zip(straight, resumed, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_file_holds_a_ranking_while_it_is_needed(pixels, tmp_path):
+    """Without the data that it was made of, a training goes on by it."""
+    settings = {"criterion": "snip", "total_epochs": 12, "update_every": 5}
+    model = mlp()
+    first = Prune("unstructured", 0.8, score_data=pixels, **settings)
+    fit(model, pixels, [first], epochs=2)
+    before = [c.canonical_mask() for c in compressed_layers(model)]
+    model.save(tmp_path / "m.keras")
+    with pytest.warns(UserWarning, match="was not carried out"):
+        again = qsparse.load_model(tmp_path / "m.keras")
+    second = Prune("unstructured", 0.8, **settings)
+    fit(again, pixels, [second], epochs=10)
+    assert second.coverage.sparsity == pytest.approx(0.8, abs=0.01)
+    for layer, mask in zip(compressed_layers(again), before, strict=True):
+        assert (mask >= layer.canonical_mask()).all() and not mask.all()
+    for trained, there in ((model, True), (again, False)):
+        stored = {}
+        compressed_layers(trained)[0].save_own_variables(stored)
+        assert ("scores" in stored) == there
 
 
 # --- The optimizer's moments ----------------------------------------------------------
