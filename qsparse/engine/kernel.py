@@ -2,7 +2,7 @@
 
 import json
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -58,6 +58,10 @@ class KernelCompression(Compression):
         layer: the built layer that is compressed; its kernel is the dense master.
         plan: what becomes of it.
         state: the model's shared state.
+
+    Attributes:
+        watcher: gets what flows into the layer, before it is quantized, at every
+            call; None where nobody looks.
     """
 
     def __init__(
@@ -70,6 +74,7 @@ class KernelCompression(Compression):
         self._owner: Any = weakref.ref(layer)
         self.fixed: FixedKernel | None = None
         self._stand_in: Any = None
+        self.watcher: Callable[[Any], None] | None = None
         self.mask_variable: Any = None
         self.input_quantizer: InputQuantizer | None = None
         self.output_quantizer: OutputQuantizer | None = None
@@ -127,6 +132,8 @@ class KernelCompression(Compression):
 
     def quantize_inputs(self, inputs: Any) -> Any:
         """Fake-quantizes what flows into the layer."""
+        if self.watcher is not None:
+            self.watcher(inputs)
         quantizer = self.input_quantizer
         return inputs if quantizer is None else quantizer(inputs)
 
@@ -331,6 +338,17 @@ class KernelCompression(Compression):
                 "with the optimizer that the model was compiled with."
             )
         return self.layout.canonical(gradients)
+
+    def put(self, canonical: np.ndarray, mask: np.ndarray | None) -> None:
+        """Takes on weights and a mask that were found without training.
+
+        Args:
+            canonical: the dense weights `(taps, inputs, outputs)`, finite.
+            mask: bool of the same shape, True where kept; None if not pruned.
+        """
+        self._master.assign(self.layout.kernel(canonical))
+        if mask is not None:
+            self.mask_variable.assign(self.layout.kernel(mask))
 
     def detach(self) -> None:
         """Bakes the effective kernel into the layer's own variable."""

@@ -58,6 +58,9 @@ class ModelState(keras.layers.Layer):
         statistics_frozen: whether normalizations train with moving statistics.
         fitting: whether a step of `fit` runs now. It is read where a model is called
             that hands no `training` on to its layers, when that call is traced.
+        calibrating: whether ranges follow what a model is called with, though it does
+            not train.
+        estimating: whether normalizations follow it.
         members: the compressions that share this state, as far as they exist.
         left_out: layers that a recipe could compress, and was told to leave.
         callers: models whose functions these layers were traced in.
@@ -67,7 +70,7 @@ class ModelState(keras.layers.Layer):
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(name="state", trainable=False)
         self.recipe = recipe
-        self.fitting = False
+        self.fitting = self.calibrating = self.estimating = False
         self.fake_quantizes = self.statistics_frozen = False
         self.callers: weakref.WeakSet[keras.Model] = weakref.WeakSet()
         self.members: weakref.WeakSet[Compression] = weakref.WeakSet()

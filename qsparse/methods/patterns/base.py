@@ -12,7 +12,12 @@ from qsparse.methods.validate import real
 
 
 class Pattern(Protocol):
-    """What the rest of qsparse needs to know of a pattern."""
+    """What the rest of qsparse needs to know of a pattern.
+
+    One whose tiles are pruned whole says so in an attribute `tile`, `(outputs,
+    inputs)`, and one that keeps `n` of every `m` of them has these. One-shot methods
+    then eliminate tile by tile; without, they score every weight once.
+    """
 
     def mask(self, scores: np.ndarray, sparsity: float | None) -> np.ndarray:
         """Returns a mask.

@@ -39,6 +39,11 @@ class Block:
             )
         object.__setattr__(self, "shape", check_block(self.shape, "shape"))
 
+    @property
+    def tile(self) -> tuple[int, int]:
+        """`(outputs, inputs)` of what is pruned together."""
+        return self.shape
+
     @classmethod
     def from_text(cls, text: str) -> "Block | None":
         """Returns the pattern of text like "16x4" or "16x4 blocks", or None."""

@@ -53,6 +53,11 @@ class NM:
         object.__setattr__(self, "m", m)
         object.__setattr__(self, "block", check_block(self.block, "block"))
 
+    @property
+    def tile(self) -> tuple[int, int]:
+        """`(outputs, inputs)` of what is pruned together."""
+        return self.block
+
     @classmethod
     def from_text(cls, text: str) -> "NM | None":
         """Returns the pattern of text like "2:4" or "1:4 of 4x4", or None.
