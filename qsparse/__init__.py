@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from qsparse.methods.observers import MovingAverage
     from qsparse.methods.patterns import NM, Block, Unstructured
     from qsparse.methods.schedules import Constant, Cubic, OneShot
+    from qsparse.oneshot import OneShotReport, one_shot
     from qsparse.planning.plan import LayerPlan, resolve
     from qsparse.planning.recipe import Recipe
     from qsparse.saving import load_model, load_weights
@@ -50,6 +51,7 @@ __all__ = [
     "Masked",
     "MovingAverage",
     "OneShot",
+    "OneShotReport",
     "Recipe",
     "Saliency",
     "Uniform",
@@ -59,6 +61,7 @@ __all__ = [
     "export",
     "load_model",
     "load_weights",
+    "one_shot",
     "register",
     "resolve",
     "strip",
@@ -75,6 +78,7 @@ _MODULES = {
     "methods.observers": ("MovingAverage",),
     "methods.patterns": ("NM", "Block", "Unstructured"),
     "engine.phases": ("unfinished",),
+    "oneshot": ("OneShotReport", "one_shot"),
     "planning.plan": ("LayerPlan", "resolve"),
     "planning.recipe": ("Recipe",),
     "engine.coverage": ("Coverage", "coverage"),
