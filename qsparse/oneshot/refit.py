@@ -116,9 +116,13 @@ def _factored(
     pulled = weights @ problem.damped
     system = np.zeros((groups, count + together, count + together))
     there = columns >= 0
-    system[:, :count, :count] = problem.damped[columns[:, :, None], columns[:, None]]
-    system[:, :count, :count] *= there[:, :, None] & there[:, None]
     steps = np.arange(count)
+    for own, kept, at in zip(system, there, columns, strict=True):
+        # Rows first, which lie in one piece each: half the time of both at once.
+        at = at[kept]
+        own[count - len(at) : count, count - len(at) : count] = problem.damped[at][
+            :, at
+        ]
     system[:, steps, steps] += ~there
     right = np.take_along_axis(pulled, np.maximum(columns, 0)[:, None], axis=2)
     system[:, count:, :count] = right * there[:, None]
