@@ -45,16 +45,12 @@ def _contracted_last(
     before, _, after = labels.partition("...")
     places = {label: axis for axis, label in enumerate(before)}
     places |= {label: axis - len(after) for axis, label in enumerate(after)}
+    # Axes that only the inputs have are summed over, before or after the product.
+    gone = [c for c in before + after if c not in output and c not in kernel]
+    inputs = inputs.sum(axis=tuple(places[c] for c in gone), keepdims=True)
     contracted = [kernel[axis] for axis in layout.order[: -layout.output_axes]]
     last = range(-len(contracted), 0)
-    inputs = np.moveaxis(inputs, [places[label] for label in contracted], last)
-    gone = [c for c in before + after if c not in output and c not in kernel]
-    # Axes that only the inputs have are summed over, before or after the product.
-    kept = [c for c in before + "." * ("..." in labels) + after if c not in contracted]
-    if gone:
-        kept_places = {c: i for i, c in enumerate(before) if c in kept}
-        inputs = inputs.sum(axis=tuple(kept_places[c] for c in gone))
-    return inputs
+    return np.moveaxis(inputs, [places[label] for label in contracted], last)
 
 
 def _windows(layer: Any, inputs: np.ndarray) -> Iterator[np.ndarray]:

@@ -98,6 +98,7 @@ def one_shot(
     with _all_or_nothing(model):
         attach(model, recipe)
         layers = compressed_layers(model)
+        layers[0].state().untraced = True
         solved = [layer for layer in layers if _is_solved(layer)]
         way = stops(model, feed, solved, memory)
         rows = []
@@ -109,6 +110,7 @@ def one_shot(
                     _show(rows[-1], len(rows), len(solved))
         count = estimate_statistics(model, feed, batch_size) if renormalize else 0
         complete(model, feed, batch_size)
+        layers[0].state().untraced = False
     rounded = [x for x in layers if x not in solved and x.plan.weight_format]
     return OneShotReport(
         method=_name(chosen),

@@ -7,8 +7,9 @@ from pathlib import Path
 
 
 def test_one_shot_on_jax(tmp_path):
+    worker = "tests.qsparse.oneshot.jax_worker"
     run = subprocess.run(
-        [sys.executable, "-m", "tests.qsparse.oneshot.jax_worker", tmp_path / "m.keras"],
+        [sys.executable, "-m", worker, str(tmp_path / "m.keras")],
         cwd=Path(__file__).parents[3],
         env=os.environ | {"KERAS_BACKEND": "jax"},
         check=False,
