@@ -63,6 +63,7 @@ if TYPE_CHECKING:
         SdGf,
         Stepwise,
     )
+    from qsparse.oneshot import OneShotReport, one_shot
     from qsparse.perturbation import SensitivityReport, sensitivity
     from qsparse.planning.plan import LayerPlan, resolve
     from qsparse.planning.recipe import Recipe
@@ -97,6 +98,7 @@ __all__ = [
     "MovingAverage",
     "NM",
     "OneShot",
+    "OneShotReport",
     "Percentile",
     "Random",
     "Recipe",
@@ -122,6 +124,7 @@ __all__ = [
     "export",
     "load_model",
     "load_weights",
+    "one_shot",
     "preview",
     "register",
     "resolve",
@@ -131,10 +134,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "engine.compressor": (
-        "attach",
-        "strip",
-    ),
+    "engine.compressor": ("attach", "strip"),
     "methods.criteria": (
         "SNIP",
         "BlockFisher",
@@ -154,10 +154,7 @@ _MODULES = {
         "DecoupledSRSTE",
         "SoftShrinkage",
     ),
-    "methods.regrowth": (
-        "SET",
-        "RigL",
-    ),
+    "methods.regrowth": ("SET", "RigL"),
     "methods": ("register",),
     "methods.allocations": (
         "Uniform",
@@ -168,33 +165,14 @@ _MODULES = {
         "UniformPlus",
     ),
     "methods.formats": ("Int8",),
-    "methods.observers": (
-        "LeastError",
-        "MinMax",
-        "MovingAverage",
-        "Percentile",
-    ),
-    "methods.patterns": (
-        "NM",
-        "Block",
-        "Unstructured",
-    ),
+    "methods.observers": ("LeastError", "MinMax", "MovingAverage", "Percentile"),
+    "methods.patterns": ("NM", "Block", "Unstructured"),
     "engine.phases": ("unfinished",),
-    "planning.plan": (
-        "LayerPlan",
-        "resolve",
-    ),
+    "planning.plan": ("LayerPlan", "resolve"),
     "planning.recipe": ("Recipe",),
     "planning.rules": ("Rule",),
-    "engine.coverage": (
-        "Coverage",
-        "coverage",
-        "preview",
-    ),
-    "saving": (
-        "load_model",
-        "load_weights",
-    ),
+    "engine.coverage": ("Coverage", "coverage", "preview"),
+    "saving": ("load_model", "load_weights"),
     "methods.schedules": (
         "Constant",
         "Cubic",
@@ -206,10 +184,8 @@ _MODULES = {
         "Stepwise",
     ),
     "tflite_export.export": ("export",),
-    "perturbation": (
-        "SensitivityReport",
-        "sensitivity",
-    ),
+    "perturbation": ("SensitivityReport", "sensitivity"),
+    "oneshot": ("OneShotReport", "one_shot"),
 }
 _HOMES = {name: home for home, names in _MODULES.items() for name in names}
 _PACKAGES = ("callbacks", "recipes", "tflite_export")

@@ -21,7 +21,6 @@ import numpy as np
 from qsparse.engine.state import state_of
 from qsparse.keras_compat import metric_direction, own_kernel, sync_variables
 from qsparse.methods.allocations import Sensitivity
-from qsparse.methods.criteria import needs_of
 from qsparse.methods.formats import FORMATS, Format
 from qsparse.methods.patterns import check_sparsity
 from qsparse.methods.validate import real, whole
@@ -314,7 +313,7 @@ def _changes(
     for layer, plan in plans:
         kernel: Any = own_kernel(layer)
         if plan.prunes:
-            _statistics(plan)
+            plan.statistics()
             fixed = plan.fixed
             for share in shares if fixed is None else [fixed]:
                 prune = partial(_pruned, plan, share)
@@ -327,29 +326,12 @@ def _changes(
     return found
 
 
-def _statistics(plan: LayerPlan) -> dict[str, Any]:
-    """Returns what a layer's criterion needs, by name.
-
-    Raises:
-        ValueError: if that is more than the layer itself tells.
-    """
-    known = {"path": plan.path, "tile": getattr(plan.pattern, "tile", (1, 1))}
-    needs = needs_of(plan.criterion)
-    missing = [name for name in needs if name not in known]
-    if missing:
-        raise ValueError(
-            f"{plan.criterion}, of layer '{plan.path}', scores by {missing[0]}, and "
-            'nothing is trained here. Measure with criterion="magnitude".'
-        )
-    return {name: known[name] for name in needs}
-
-
 def _pruned(
     plan: LayerPlan, share: float, weights: np.ndarray
 ) -> tuple[np.ndarray, float]:
     if share == 0:
         return weights, 0.0
-    scores = plan.criterion.score(weights, **_statistics(plan))
+    scores = plan.criterion.score(weights, **plan.statistics())
     mask = plan.pattern.mask(np.asarray(scores), share)
     return weights * mask, 1.0 - np.count_nonzero(mask) / mask.size
 

@@ -90,6 +90,14 @@ def test_the_exercise_of_contributing_runs(tmp_path, monkeypatch):
     assert CRITERIA.classes[name].__module__ == f"qsparse.methods.criteria.{name}"
 
 
+def test_one_shot_example_runs(tmp_path, monkeypatch, capsys):
+    (example,) = _python_blocks(ROOT / "docs/oneshot.md")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, "docs/oneshot.md", "exec"), {})
+    assert "sparsegpt on 128 samples" in capsys.readouterr().out
+    assert (tmp_path / "model.tflite").stat().st_size > 10_000
+
+
 def test_links_of_the_readme_lead_somewhere():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if ":" not in link]

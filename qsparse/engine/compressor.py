@@ -311,6 +311,43 @@ def strip(model: keras.Model) -> keras.Model:
 
 
 @contextmanager
+def estimated_statistics(model: keras.Model) -> Iterator[list[layers.Layer]]:
+    """Lets every BatchNormalization follow what the model is called with.
+
+    Inside, calls with `training=False` train statistics and nothing else. Frozen
+    layers keep theirs. To be used with calls that nothing traces.
+
+    Args:
+        model: a compressed model.
+
+    Yields:
+        The layers that follow.
+    """
+    state = state_of(model)
+    if state is None:
+        raise ValueError(f"Model '{model.name}' carries no recipe: attach one.")
+    norms = [
+        (path, layer)
+        for path, layer in walk_layers(model)
+        if isinstance(layer, NORMS) and layer.trainable and layer.built
+    ]
+    bare = [(path, norm) for path, norm in norms if compression_of(norm) is None]
+    try:
+        for path, norm in bare:
+            plan = LayerPlan(path, type(norm).__name__, freezes_statistics=True)
+            add_child(norm, CHILD, FrozenStatistics(plan, state))
+            norm.__class__ = _compressed_class(type(norm))
+        state.estimating = True
+        yield [norm for _, norm in norms]
+    finally:
+        state.estimating = False
+        for _, norm in bare:
+            if compression_of(norm) is not None:
+                norm.__class__ = type(norm).original_class
+                remove_child(norm, CHILD)
+
+
+@contextmanager
 def export_mode(model: keras.Model, on_grid: bool = True) -> Iterator[None]:
     """Traces constants: pruned, baked kernels and fixed activation ranges.
 
@@ -401,7 +438,7 @@ def _compressed_class(original: Any) -> type:
         def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
             child = getattr(self, CHILD)
             child.note_caller()
-            training = training and not child.state().statistics_frozen
+            training = child.trains(training)
             return original.call(self, inputs, training=training, mask=mask)
 
     class CompressedKernel(Compressed):

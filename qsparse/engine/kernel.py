@@ -2,7 +2,7 @@
 
 import json
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -96,6 +96,10 @@ class KernelCompression(Compression):
         layer: the built layer that is compressed; its kernel is the dense master.
         plan: what becomes of it.
         state: the model's shared state.
+
+    Attributes:
+        watcher: gets what flows into the layer, before it is quantized, at every
+            call; None where nobody looks.
     """
 
     def __init__(
@@ -108,6 +112,7 @@ class KernelCompression(Compression):
         self._owner: Any = weakref.ref(layer)
         self.fixed: FixedKernel | None = None
         self._stand_in: Any = None
+        self.watcher: Callable[[Any], None] | None = None
         self.mask_variable: Any = None
         self.input_quantizer: InputQuantizer | None = None
         self.output_quantizer: OutputQuantizer | None = None
@@ -178,6 +183,8 @@ class KernelCompression(Compression):
 
     def quantize_inputs(self, inputs: Any) -> Any:
         """Fake-quantizes what flows into the layer."""
+        if self.watcher is not None:
+            self.watcher(inputs)
         quantizer = self.input_quantizer
         found = inputs if quantizer is None else quantizer(inputs)
         if self.probe is not None:
@@ -476,7 +483,9 @@ class KernelCompression(Compression):
         if self.regrows and self.plan.regrowth.needs_gradients:
             seen = {**seen, "gradients": self._statistic("gradients", seen)}
             self._growth = seen["gradients"]
-        given = {name: self._statistic(name, seen) for name in asked}
+        given = self.plan.statistics(
+            **{n: self._statistic(n, seen) for n in asked if n not in ("path", "tile")}
+        )
         scores = np.asarray(self.plan.criterion.score(weights, **given))
         if scores.shape != weights.shape or not np.isfinite(scores).all():
             raise ValueError(
@@ -490,10 +499,6 @@ class KernelCompression(Compression):
     def _statistic(self, name: str, seen: Mapping[str, np.ndarray]) -> Any:
         if name in seen:
             return seen[name]
-        if name == "path":
-            return self.path_in_model
-        if name == "tile":
-            return getattr(self.pattern, "tile", (1, 1))
         value = None if self.gradient_sums is None else self.gradient_sums.take(name)
         if value is None:
             data = " Or give score_data." if STATISTICS[name].from_data else ""
@@ -508,6 +513,17 @@ class KernelCompression(Compression):
     def _asks_for(self, name: str) -> Any:
         by_criterion = name in needs_of(self.plan.criterion)
         return self.plan.criterion if by_criterion else self.plan.regrowth
+
+    def put(self, canonical: np.ndarray, mask: np.ndarray | None) -> None:
+        """Takes on weights and a mask that were found without training.
+
+        Args:
+            canonical: the dense weights `(taps, inputs, outputs)`, finite.
+            mask: bool of the same shape, True where kept; None if not pruned.
+        """
+        self.master_variable.assign(self.layout.kernel(canonical))
+        if mask is not None:
+            self.mask_variable.assign(self.layout.kernel(mask))
 
     def detach(self) -> None:
         """Bakes the effective kernel into the layer's own variable."""

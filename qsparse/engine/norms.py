@@ -31,6 +31,16 @@ class FrozenStatistics(Compression):
         """Returns the inputs: they are folded away, and quantized elsewhere."""
         return inputs
 
+    def trains(self, training: Any) -> Any:
+        """Returns whether the layer follows its batch, where the call says `training`.
+
+        While statistics are estimated it does, though nothing else trains.
+        """
+        state = self.state()
+        if state.estimating:
+            return True
+        return training and not state.statistics_frozen
+
     def fix(self, on_grid: bool = True) -> None:
         """A traced graph predicts, and holds the moving statistics anyway."""
 

@@ -80,7 +80,9 @@ class InputQuantizer(Compression):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Returns inputs of the same structure, shapes and dtypes."""
-        if training is None:
+        if self.state().calibrating:
+            training = True
+        elif training is None:
             # A model whose `call` takes no `training` learns its ranges in `fit`.
             training = self.state().fitting
         several = isinstance(inputs, list | tuple)

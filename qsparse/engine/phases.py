@@ -12,7 +12,7 @@ from qsparse.engine.observers import InputQuantizer
 from qsparse.engine.selection import Moment, Selector
 from qsparse.engine.state import ModelState, compressions, state_of
 from qsparse.keras_compat import sync_variables, walk_layers
-from qsparse.planning.clock import Span
+from qsparse.planning.clock import Clock, Span
 from qsparse.planning.progress import Progress
 
 # Fewest steps from where pruning begins to the end of training: half of them, where
@@ -119,6 +119,23 @@ class Phases:
                 "steps. Train longer, give a share of training as a float in [0, 1], "
                 "or, if more calls of fit follow, give the callback total_epochs."
             )
+
+    def complete(self) -> None:
+        """Brings clock and switches to where a carried out recipe leaves them.
+
+        As after the shortest training that passes every moment of the recipe; masks
+        stay what they are.
+        """
+        state, recipe = self._state, self._state.recipe
+        moments = recipe.prune_until, recipe.quantize_from
+        total = 1 + max((m for m in moments if isinstance(m, int)), default=0)
+        span, none = Span(0, total), Span()
+        prunes, quantizes = recipe.pattern is not None, recipe.quantize
+        state.set_time(
+            Clock(total - 1, span if prunes else none, span if quantizes else none)
+        )
+        state.progress.assign(1.0)
+        state.turn(*self._wanted(total - 1))
 
     def step(self, done: int) -> bool:
         """Brings masks and switches up to the step that comes now.

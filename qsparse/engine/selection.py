@@ -124,6 +124,6 @@ class Selector:
 
     def _laid_on(self, layer: KernelCompression, moment: Moment) -> Any:
         """Returns the pattern of a layer's mask at a moment."""
-        step, *phase = moment
         schedule, shape = self._state.recipe.schedule, layer.layout.canonical_shape
-        return laid_on(schedule, step, tuple(phase), layer.pattern, shape)
+        phase = moment.begin, moment.end
+        return laid_on(schedule, moment.step, phase, layer.pattern, shape)

@@ -59,6 +59,11 @@ class ModelState(keras.layers.Layer):
         statistics_frozen: whether normalizations train with moving statistics.
         fitting: whether a step of `fit` runs now. It is read where a model is called
             that hands no `training` on to its layers, when that call is traced.
+        calibrating: whether ranges follow what a model is called with, though it does
+            not train.
+        estimating: whether normalizations follow it.
+        untraced: whether nothing traces the calls that run: then they branch on the
+            host, which in JAX saves a compilation for each branch of each call.
         members: the compressions that share this state, as far as they exist.
         left_out: layers that a recipe could compress, and was told to leave.
         callers: models whose functions these layers were traced in.
@@ -70,8 +75,8 @@ class ModelState(keras.layers.Layer):
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(name="state", trainable=False)
         self.recipe = recipe
-        self.fitting = False
         self.score_data: ScoreData | None = None
+        self.fitting = self.calibrating = self.estimating = self.untraced = False
         self.fake_quantizes = self.statistics_frozen = False
         self.callers: weakref.WeakSet[keras.Model] = weakref.WeakSet()
         self.members: weakref.WeakSet[Compression] = weakref.WeakSet()
@@ -131,6 +136,8 @@ class ModelState(keras.layers.Layer):
         A bool in a function that is traced anew when the switch turns; else a bool
         scalar, the value of the variable.
         """
+        if self.untraced:
+            return self.fake_quantizes
         owner = model_of_step()
         if owner is None:
             return tensor_of(self.quantizing)

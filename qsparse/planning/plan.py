@@ -18,6 +18,7 @@ import numpy as np
 from qsparse.keras_compat import own_kernel
 from qsparse.methods import REGISTRIES
 from qsparse.methods.allocations import Kernel, Uniform, holds_total
+from qsparse.methods.criteria import needs_of
 from qsparse.methods.patterns import Capacity, capacity
 from qsparse.planning.layouts import KernelLayout, kernel_layout
 from qsparse.planning.recipe import Recipe
@@ -117,6 +118,26 @@ class LayerPlan:
     def fixed(self) -> float | None:
         """The sparsity that it ends with whatever is allocated; None if it is free."""
         return self.sparsity if self.given else self.capacity.fixed
+
+    def statistics(self, **others: Any) -> dict[str, Any]:
+        """Returns what the criterion needs, by name, where the layer itself tells.
+
+        Args:
+            **others: what else there is.
+
+        Raises:
+            ValueError: if it needs more.
+        """
+        known = {"path": self.path, "tile": getattr(self.pattern, "tile", (1, 1))}
+        known |= others
+        needs = needs_of(self.criterion)
+        missing = [name for name in needs if name not in known]
+        if missing:
+            raise ValueError(
+                f"{self.criterion}, of layer '{self.path}', scores by {missing[0]}, "
+                'and nothing is trained here. Take criterion="magnitude".'
+            )
+        return {name: known[name] for name in needs}
 
     def kernel(
         self, fixed: float | None, scores: Callable[[], np.ndarray] | None = None

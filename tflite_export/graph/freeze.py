@@ -12,13 +12,13 @@ from tensorflow.python.framework.convert_to_constants import (
     convert_variables_to_constants_v2_as_graph,
 )
 
+from qsparse.engine.feed import identifiers
 from qsparse.engine.kernel import FixedKernel, KernelCompression, compressed_layers
 from qsparse.keras_compat import walk_layers
 from qsparse.tflite_export.graph.fold import fold_constants
 from qsparse.tflite_export.graph.graph import LARGE, Graph, LayerKernel
 from qsparse.tflite_export.graph.layer_calls import noted
 from qsparse.tflite_export.graph.run import free_copies
-from qsparse.tflite_export.graph.samples import identifiers
 
 _LOOKUPS = (
     keras.layers.IntegerLookup,

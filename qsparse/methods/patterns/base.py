@@ -14,8 +14,9 @@ from qsparse.methods.validate import real
 class Pattern(Protocol):
     """What the rest of qsparse needs to know of a pattern.
 
-    One that prunes tiles says so with an attribute `tile`, `(outputs, inputs)`: some
-    criteria score a tile as a whole. Without it tiles are single weights.
+    One whose tiles are pruned whole says so in an attribute `tile`, `(outputs,
+    inputs)`, and one that keeps `n` of every `m` of them has these: some criteria and
+    the one-shot methods go by tiles. Without it tiles are single weights.
 
     Two more methods are optional, `capacity` and `unit_scores`: see
     `qsparse.methods.patterns.capacity`.

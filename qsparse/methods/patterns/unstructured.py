@@ -18,6 +18,11 @@ class Unstructured:
     patterns.
     """
 
+    @property
+    def tile(self) -> tuple[int, int]:
+        """`(outputs, inputs)` of what is pruned together: one weight."""
+        return 1, 1
+
     def mask(self, scores: np.ndarray, sparsity: float | None) -> np.ndarray:
         """Zeros exactly `floor(sparsity * size + 0.5)` lowest scores.
 

@@ -6,8 +6,8 @@ import pytest
 from keras import layers
 
 import qsparse
+from qsparse.engine.feed import identifiers
 from qsparse.tflite_export.files.model_file import ModelFile
-from qsparse.tflite_export.graph.samples import identifiers
 from qsparse.tflite_export.runtime.interpreter import plain_interpreter
 
 WIDTHS = range(1, 12)
