@@ -390,7 +390,7 @@ def test_what_cannot_be_is_said_before_anything_is_done(pixels):
             quiet(model, qsparse.Recipe("2:4"), x, **{name: 0})
     with pytest.raises(ValueError, match="'hidden' sums over 16 weights"):
         quiet(model, qsparse.Recipe("2:4"), x, memory=100)
-    with pytest.raises(ValueError, match="needs the gradients"):
+    with pytest.raises(ValueError, match="scores by gradients, and nothing is trained"):
         quiet(model, qsparse.Recipe("2:4", criterion="saliency"), x, "magnitude")
     with pytest.raises(ValueError, match="no layer to compress"):
         quiet(model, qsparse.Recipe("7:9"), x)
