@@ -1,16 +1,22 @@
-"""`make bench-training`: what a step of `fit` costs with each callback.
+"""`make bench-training`: what a step of `fit`, and its memory, cost with each callback.
 
 All models of a network are alive at once and train in turns, a few steps each, so
 that a busy moment of the machine meets all of them. A turn is timed from the begin of
 its second step to its end, when the device has done all of them, with everything that
-happens in `fit` meanwhile.
+happens in `fit` meanwhile. After each turn all masks are selected once more, at half of
+the pruning phase, and that is timed by itself.
+
+Memory is the peak of a process that trains one model, with all that it has loaded,
+against that of a process with the plain model.
 """
 
 import argparse
 import json
 import os
 import platform
+import resource
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -22,7 +28,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 
-from qsparse.callbacks import Compress, Joint, Prune, Quantize
+from qsparse.callbacks import Compress, Joint, Prune, PruneThenQuantize, Quantize
+from qsparse.engine.compressor import compressed_layers, state_of
+from qsparse.engine.selection import Moment, Selector
 from qsparse.recipes import fashion_mnist
 from qsparse.recipes.resnet import resnet
 
@@ -32,9 +40,23 @@ _TRAINING = 100_000
 _PRUNES = {"prune_from": 0, "prune_until": _TRAINING // 2, "update_every": 50}
 METHODS: dict[str, Callable[[], Compress | None]] = {
     PLAIN: lambda: None,
-    "pruning": lambda: Prune(**_PRUNES, total_steps=_TRAINING),
-    "qat": lambda: Quantize(quantize_from=0, total_steps=_TRAINING),
-    "pruning+qat": lambda: Joint(**_PRUNES, quantize_from=0, total_steps=_TRAINING),
+    "prune 2:4 sr-ste": lambda: Prune("2:4", **_PRUNES, total_steps=_TRAINING),
+    "prune 4x4 cubic": lambda: Prune("4x4", **_PRUNES, total_steps=_TRAINING),
+    "quantize": lambda: Quantize(quantize_from=0, total_steps=_TRAINING),
+    # Its second phase: sparse, masks at rest, quantized.
+    "prune, then quantize": lambda: PruneThenQuantize(
+        "4x4", prune_from=0, prune_until=1, quantize_from=2, total_steps=_TRAINING
+    ),
+    "joint": lambda: Joint("4x4", **_PRUNES, total_steps=_TRAINING),
+    "rigl": lambda: Prune(
+        "unstructured",
+        0.9,
+        schedule="constant",
+        estimator="ste",
+        regrowth="rigl",
+        **_PRUNES,
+        total_steps=_TRAINING,
+    ),
 }
 _TOKENS = 32
 
@@ -79,8 +101,9 @@ class Trainee:
         self._model, self._data, self._batch = make(), data, batch
         self._steps = steps
         self._callbacks = [] if callback is None else [callback]
-        # Of one step, by turn.
+        # Of one step, and of selecting all masks, by turn.
         self.seconds: list[float] = []
+        self.selections: list[float] = []
 
     def turn(self, measured: bool) -> None:
         """Trains on all batches; the first step warms the caches and is left out."""
@@ -92,8 +115,26 @@ class Trainee:
             verbose=0,
             callbacks=[clock, *self._callbacks],
         )
+        selection = self._select()
         if measured:
             self.seconds.append((clock.end - clock.begin) / self._steps)
+            self.selections.append(selection)
+
+    def pruned_weights(self) -> int:
+        """Returns how many weights lie in layers with a mask."""
+        layers = [c for c in compressed_layers(self._model) if c.pattern is not None]
+        return sum(int(np.prod(layer.layout.shape)) for layer in layers)
+
+    def _select(self) -> float:
+        """Selects all masks; returns the seconds that takes, 0 without masks."""
+        state = state_of(self._model)
+        layers = [c for c in compressed_layers(self._model) if c.pattern is not None]
+        if state is None or not layers:
+            return 0.0
+        moment = Moment(_TRAINING // 4, 0, _TRAINING // 2)
+        start = time.perf_counter()
+        Selector(self._model, state).select(layers, moment)
+        return time.perf_counter() - start
 
 
 def demo(steps: int) -> tuple[Callable[[], keras.Model], Any, int]:
@@ -150,7 +191,38 @@ def minilm(steps: int) -> tuple[Callable[[], keras.Model], Any, int]:
     return make, (x, random.integers(0, 2, rows)), batch
 
 
-NETWORKS = {"demo": demo, "minilm": minilm}
+def vit_tiny(steps: int) -> tuple[Callable[[], keras.Model], Any, int]:
+    """Returns a ViT of 1.8 million weights and batches of Fashion-MNIST.
+
+    Needs keras-hub.
+    """
+    import keras_hub
+
+    batch = 32
+
+    def make() -> keras.Model:
+        backbone = keras_hub.models.ViTBackbone(
+            image_shape=(28, 28, 1),
+            patch_size=4,
+            num_layers=4,
+            num_heads=3,
+            hidden_dim=192,
+            mlp_dim=768,
+        )
+        inputs = keras.Input((28, 28, 1))
+        first = backbone(inputs)[:, 0]
+        model = keras.Model(inputs, keras.layers.Dense(12, name="head")(first))
+        model.compile(
+            keras.optimizers.AdamW(1e-3, weight_decay=1e-2),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
+        return model
+
+    (x, y), _ = fashion_mnist.load_normalized()
+    return make, (x[: batch * steps], y[: batch * steps]), batch
+
+
+NETWORKS = {"demo": demo, "vit-tiny": vit_tiny, "minilm": minilm}
 
 
 def measure(network: str, turns: int, steps: int, warm_up: int) -> list[dict]:
@@ -166,6 +238,8 @@ def measure(network: str, turns: int, steps: int, warm_up: int) -> list[dict]:
         One row a method. `step_ratio` is the median, over turns, of the step against
         the plain model's in the same turn; `min_ratio` compares the shortest turns,
         `mean_ratio` all of them together, mask selections among them.
+        `mask_update_ms_per_mweight` is the shortest selection of all masks, in
+        milliseconds for a million pruned weights.
     """
     make, data, batch = NETWORKS[network](steps + 1)
     trainees = {
@@ -188,6 +262,7 @@ def measure(network: str, turns: int, steps: int, warm_up: int) -> list[dict]:
             "mean_ratio": sum(trainee.seconds) / sum(plain.seconds),
             "seconds": statistics.median(trainee.seconds),
             "min_seconds": min(trainee.seconds),
+            "mask_update_ms_per_mweight": _selection_cost(trainee),
             "steps": steps * turns,
             "backend": keras.backend.backend(),
             "cpu": cpu_name(),
@@ -195,6 +270,31 @@ def measure(network: str, turns: int, steps: int, warm_up: int) -> list[dict]:
         }
         for method, trainee in trainees.items()
     ]
+
+
+def _selection_cost(trainee: Trainee) -> float | None:
+    weights = trainee.pruned_weights()
+    return 1e9 * min(trainee.selections) / weights if weights else None
+
+
+def peak_memory(network: str, method: str, steps: int) -> int:
+    """Returns the peak of a process that trains a network for two turns, in kB."""
+    arguments = ["--peak", network, method, "--steps", str(steps)]
+    run = subprocess.run(
+        [sys.executable, "-m", "benchmarks.training", *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return int(run.stdout.splitlines()[-1])
+
+
+def _train_and_tell(network: str, method: str, steps: int) -> None:
+    make, data, batch = NETWORKS[network](steps + 1)
+    trainee = Trainee(make, data, batch, steps, METHODS[method]())
+    for _ in range(2):
+        trainee.turn(measured=False)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def _ratio(trainee: Trainee, plain: Trainee) -> float:
@@ -220,18 +320,29 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--turns", type=int, default=20)
     parser.add_argument("--steps", type=int, default=10, help="measured, per turn")
     parser.add_argument("--warm-up", type=int, default=3, help="turns")
+    parser.add_argument("--no-memory", action="store_true", help="steps only")
+    parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
+    if options.peak:
+        _train_and_tell(*options.peak, options.steps)
+        return 0
     rows: list[dict] = []
     for network in options.networks:
         rows += measure(network, options.turns, options.steps, options.warm_up)
         keras.backend.clear_session()
+    for row in [] if options.no_memory else rows:
+        row["peak_kb"] = peak_memory(row["network"], row["method"], options.steps)
+        plain = next(r for r in rows if r["network"] == row["network"])
+        row["peak_memory_ratio"] = row["peak_kb"] / plain["peak_kb"]
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(rows, indent=2) + "\n")
     for row in rows:
         print(
-            f"{row['network']:8} {row['method']:12} {row['step_ratio']:6.3f}x median "
+            f"{row['network']:8} {row['method']:20} {row['step_ratio']:6.3f}x median "
             f"{row['min_ratio']:6.3f}x min {row['mean_ratio']:6.3f}x mean "
-            f"{1e3 * row['seconds']:8.1f} ms"
+            f"{1e3 * row['seconds']:8.1f} ms  masks "
+            f"{row['mask_update_ms_per_mweight'] or 0:6.1f} ms/M  memory "
+            f"{row.get('peak_memory_ratio', 0):6.3f}x"
         )
     return 0
 

@@ -37,11 +37,20 @@ def lowest(scores: np.ndarray, count: int) -> np.ndarray:
     chosen = np.zeros(flat.size, dtype=bool)
     if count == 0:
         return chosen
-    threshold = np.partition(flat, count - 1)[count - 1]
+    threshold = _threshold(flat, count)
     chosen[flat < threshold] = True
     ties = np.flatnonzero(flat == threshold)
     chosen[ties[ties.size - (count - int(chosen.sum())) :]] = True
     return chosen
+
+
+def _threshold(flat: np.ndarray, count: int) -> Any:
+    """Returns the `count`-th lowest score."""
+    # A partition is slow where most are equal, as all that is pruned already may be.
+    least = flat.min()
+    above = flat[flat > least]
+    count -= flat.size - above.size
+    return least if count <= 0 else np.partition(above, count - 1)[count - 1]
 
 
 def tile_scores(scores: np.ndarray, block: tuple[int, int]) -> np.ndarray:

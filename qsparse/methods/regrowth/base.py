@@ -55,25 +55,18 @@ def regrown(
     Args:
         pattern: a pattern whose masks may have any sparsity.
         mask: bool `(taps, inputs, outputs)`: the mask so far.
-        scores: of the weights, not negative.
+        scores: of the weights, finite.
         growth: what `Regrowth.score` returns.
         fraction: the share of the kept weights that is dropped, in [0, 1).
         sparsity: of the mask that is returned, above 0.
     """
     dropped = 1.0 - (1.0 - sparsity) * (1.0 - fraction)
-    # What is not in the mask scores below anything that is, zeros included.
-    kept_scores = np.where(mask, scores.astype(np.float64) + _least(scores), 0.0)
-    survives = pattern.mask(kept_scores, dropped) & mask
-    growth = growth.astype(np.float64)
-    # More than any tile without a survivor can have.
-    above = growth.sum() + 1.0
+    # What is not in the mask scores below all that is, weight by weight and so tile by
+    # tile; what survives scores above all that could grow.
+    below = scores.min() - scores.dtype.type(1) - abs(scores.min())
+    survives = pattern.mask(np.where(mask, scores, below), dropped) & mask
+    above = 2 * growth.max() + growth.dtype.type(1)
     return pattern.mask(np.where(survives, above, growth), sparsity)
-
-
-def _least(scores: np.ndarray) -> float:
-    """Returns a number above 0 that changes no order of the scores that matters."""
-    largest = float(scores.max(initial=0.0))
-    return largest * 1e-9 if largest > 0 else 1.0
 
 
 def cosine(alpha: float, progress: float) -> float:
