@@ -49,7 +49,7 @@ if TYPE_CHECKING:
         Masked,
         SoftShrinkage,
     )
-    from qsparse.methods.formats import Int8
+    from qsparse.methods.formats import Int8, IntN
     from qsparse.methods.observers import LeastError, MinMax, MovingAverage, Percentile
     from qsparse.methods.patterns import NM, Block, Unstructured
     from qsparse.methods.regrowth import SET, RigL
@@ -87,6 +87,7 @@ __all__ = [
     "Fisher",
     "Global",
     "Int8",
+    "IntN",
     "LAMP",
     "LayerPlan",
     "LeastError",
@@ -164,7 +165,7 @@ _MODULES = {
         "Sensitivity",
         "UniformPlus",
     ),
-    "methods.formats": ("Int8",),
+    "methods.formats": ("Int8", "IntN"),
     "methods.observers": ("LeastError", "MinMax", "MovingAverage", "Percentile"),
     "methods.patterns": ("NM", "Block", "Unstructured"),
     "engine.phases": ("unfinished",),

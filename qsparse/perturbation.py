@@ -21,7 +21,7 @@ import numpy as np
 from qsparse.engine.state import state_of
 from qsparse.keras_compat import metric_direction, own_kernel, sync_variables
 from qsparse.methods.allocations import Sensitivity
-from qsparse.methods.formats import FORMATS, Format
+from qsparse.methods.formats import FORMATS, Format, name_of
 from qsparse.methods.patterns import check_sparsity
 from qsparse.methods.validate import real, whole
 from qsparse.planning.checks import demand
@@ -321,7 +321,7 @@ def _changes(
                 found.append(_Change(plan.path, name, share, kernel, prune, plan))
         if plan.weight_format is not None:
             for each in rounded:
-                round_to, name = partial(_rounded, each), FORMATS.to_dict(each)["name"]
+                round_to, name = partial(_rounded, each), name_of(each)
                 found.append(_Change(plan.path, name, 0.0, kernel, round_to, plan))
     return found
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from qsparse.engine.kernel import KernelCompression
 from qsparse.engine.state import compression_of, state_of
-from qsparse.methods.formats import FORMATS
+from qsparse.methods.formats import name_of
 from qsparse.planning.checks import check_names
 from qsparse.planning.plan import LayerPlan, Matrix, planned, surveyed
 from qsparse.planning.recipe import Recipe
@@ -32,8 +32,7 @@ class LayerCoverage:
         sparsity: share of zeros in the mask, in [0, 1]; in a preview, at the end.
         macs: multiply-accumulates for one sample, zeros included; dimensions that
             the model leaves open count once. None where they are unknown.
-        format: what it trains in: "float", or the name of the format it is rounded
-            to, like "int8".
+        format: what it trains in: "float", or the format it is rounded to, like "int8".
         reason: why it is not pruned; empty if it is.
         rules: numbers of the recipe's rules that speak of the layer, from 1.
         conflicts: where one of them overrules another, a sentence each.
@@ -268,7 +267,7 @@ def _described(
         pattern="dense" if carried is None else str(carried.pattern or "dense"),
         sparsity=0.0 if mask is None else 1.0 - int(np.count_nonzero(mask)) / mask.size,
         macs=count_macs(layer, plan.layout) if matrix.is_kernel else None,
-        format="float" if format is None else FORMATS.to_dict(format)["name"],
+        format="float" if format is None else name_of(format),
         reason=reason,
         rules=plan.rules,
         conflicts=plan.conflicts,

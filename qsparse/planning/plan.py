@@ -318,7 +318,7 @@ def allocated(plans: Sequence[Planned], recipe: Recipe) -> list[Planned]:
     shares = iter(recipe.allocation.allocate(kernels, recipe.sparsity or 0.0))
     return [
         item._replace(plan=replace(item.plan, sparsity=_final(item.plan, next(shares))))
-        if item.plan.prunes and not item.plan.given
+        if item.plan.prunes
         else item
         for item in plans
     ]

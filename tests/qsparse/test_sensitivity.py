@@ -307,7 +307,7 @@ def test_nothing_was_pruned(trained):
         ({"data": np.ones((9, 16)), "metric": "loss"}, "There are no labels to meas"),
         ({"batches": 0}, "must be positive.*batches=0"),
         ({"sparsities": (75,)}, "Write 0.75 for 75%"),
-        ({"formats": ("int7",)}, "Unknown format"),
+        ({"formats": ("int9",)}, "`bits` must be 2 to 8"),
         ({"recipe": Recipe(criterion="saliency")}, "scores by gradients"),
         ({"recipe": Recipe(exclude="hiden")}, "'hiden' matches no layer"),
         ({"recipe": Recipe(exclude="*")}, "no layer to compress"),

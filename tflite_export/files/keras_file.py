@@ -177,9 +177,9 @@ def _read_weights(file: h5py.File, configured: dict[str, _Configured]) -> KerasF
 
 
 def _is_int8(plan: h5py.Dataset) -> bool:
-    """Returns whether a layer's plan rounds its weights to int8."""
+    """Returns whether a layer's plan rounds its weights to int8, or fewer bits."""
     format = json.loads(_values(plan).tobytes())["weight_format"]
-    return format is not None and format["name"] == "int8"
+    return format is not None and format["name"] in ("int8", "int")
 
 
 def _positions(layer: _Configured) -> int | None:

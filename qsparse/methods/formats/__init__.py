@@ -4,7 +4,8 @@ A format is one object for all that happens to a number: `fake` while it trains,
 `encode` when it is stored, `decode` when it is read.
 """
 
-from qsparse.methods.formats.base import FORMATS, Format
+from qsparse.methods.formats.base import FORMATS, Format, name_of
 from qsparse.methods.formats.int8 import Int8
+from qsparse.methods.formats.integers import IntN
 
-__all__ = ["FORMATS", "Format", "Int8"]
+__all__ = ["FORMATS", "Format", "Int8", "IntN", "name_of"]

@@ -1,5 +1,6 @@
 """What a format is."""
 
+import re
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -34,4 +35,26 @@ class Format(Protocol):
         """Returns a tensor rounded to the format between two limits around zero."""
 
 
-FORMATS = Registry("format", ("fake", "encode", "decode", "fake_activations"))
+class Formats(Registry):
+    """Formats also go by text like "int4": integers of so many bits."""
+
+    def get(self, identifier: Any) -> Any:
+        """Returns an instance from an instance, a name, text, or a dict.
+
+        Raises:
+            ValueError: if the identifier is none of these.
+        """
+        if isinstance(identifier, str) and identifier not in self.classes:
+            match = re.fullmatch(r"int(\d+)", identifier.strip().lower())
+            if match is not None:
+                identifier = {"name": "int", "bits": int(match[1])}
+        return super().get(identifier)
+
+
+FORMATS = Formats("format", ("fake", "encode", "decode", "fake_activations"))
+
+
+def name_of(format: Any) -> str:
+    """Returns what people call a format: what it prints, or the name it goes by."""
+    own = type(format).__str__ is not object.__str__
+    return str(format) if own else FORMATS.to_dict(format)["name"]

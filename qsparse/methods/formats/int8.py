@@ -9,8 +9,6 @@ from keras import ops
 
 from qsparse.methods.formats.base import FORMATS
 
-_LARGEST = 127
-
 
 @FORMATS.register("int8")
 @dataclass(frozen=True)
@@ -27,6 +25,11 @@ class Int8:
 
     exportable: ClassVar[bool] = True
 
+    @property
+    def largest(self) -> int:
+        """The largest integer; the least is its negative."""
+        return 127
+
     def fake(self, weights: Any, reduced_axes: tuple[int, ...]) -> Any:
         """Rounds weights to their grid.
 
@@ -38,8 +41,13 @@ class Int8:
             Tensor of the shape of `weights`. Zeros stay zero, and so does an
             all-zero channel.
         """
-        largest = ops.max(ops.abs(weights), axis=reduced_axes, keepdims=True)
-        scale = largest / _LARGEST
+        return self.rounded(
+            weights, ops.max(ops.abs(weights), axis=reduced_axes, keepdims=True)
+        )
+
+    def rounded(self, weights: Any, ends: Any) -> Any:
+        """Returns weights on the grid that reaches to `ends`, where these are not 0."""
+        scale = ends / self.largest
         scale = ops.where(scale > 0, scale, ops.ones_like(scale))
         return ops.round(weights / scale) * scale
 
@@ -53,8 +61,13 @@ class Int8:
             `(q, scale)`: int8 in [-127, 127] of the same shape, and float32
             `(outputs,)`; an all-zero channel has scale 1.
         """
-        largest = np.abs(canonical).max(axis=(0, 1))
-        scale = largest / np.float32(_LARGEST)
+        return self.coded(canonical, np.abs(canonical).max(axis=(0, 1)))
+
+    def coded(
+        self, canonical: np.ndarray, ends: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns integers and scales of the grid that reaches to `ends`."""
+        scale = ends / np.float32(self.largest)
         scale = np.where(scale > 0, scale, np.float32(1))
         return np.round(canonical / scale).astype(np.int8), scale
 
@@ -78,3 +91,6 @@ class Int8:
             ops.cast(inputs, "float32"), minimum, maximum
         )
         return ops.cast(quantized, inputs.dtype)
+
+    def __str__(self) -> str:
+        return "int8"

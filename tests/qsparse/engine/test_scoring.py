@@ -167,7 +167,9 @@ def test_layers_go_in_groups_where_memory_is_short(spy, monkeypatch):
         callback = Prune("unstructured", 0.5, **recipe)
         model.fit(x, y, batch_size=16, verbose=0, callbacks=[callback])
         seen.append(dict(spy))
-        assert len(callback._phases._selector._scoring._passes) == (1 if limit > 1 else 5)
+        assert len(callback._phases._selector._scoring._passes) == (
+            1 if limit > 1 else 5
+        )
     for name, statistics in seen[0].items():
         for key in ("batch_gradients", "activations"):
             np.testing.assert_array_equal(statistics[key], seen[1][name][key])

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from qsparse import IntN, Recipe, Rule
 from qsparse.callbacks import Quantize
 from qsparse.engine.compressor import compressed_layers
 from qsparse.keras_compat import own_kernel
-from qsparse.methods.formats import Int8
+from qsparse.methods.formats import FORMATS, Int8
 from tests import oracles
 from tests.conftest import compiled
 
@@ -71,3 +72,49 @@ def test_decoding_gives_what_fake_quantization_computes(trained_weights):
     weights = trained_weights["conv"]
     decoded = Int8().decode(*Int8().encode(weights))
     np.testing.assert_array_equal(decoded, Int8().fake(weights, (0, 1)))
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+@pytest.mark.parametrize("bits", [2, 3, 4, 7, 8])
+def test_weights_of_a_few_bits(trained_weights, bits, per_channel):
+    weights = trained_weights["conv"].copy()
+    weights[:, :, 3] = 0.0
+    largest = 2 ** (bits - 1) - 1
+    format = IntN(bits, per_channel)
+    q, scale = format.encode(weights)
+    assert q.dtype == np.int8 and scale.shape == weights.shape[2:]
+    assert np.abs(q).max() == largest and (q[:, :, 3] == 0).all()
+    for channel in range(weights.shape[2]):
+        part = weights if not per_channel else weights[:, :, channel]
+        end = max(abs(float(value)) for value in part.ravel())
+        step = np.float32(end) / np.float32(largest) if end else np.float32(1)
+        assert scale[channel] == step
+        expected = np.rint(weights[:, :, channel] / step)
+        np.testing.assert_array_equal(q[:, :, channel], expected)
+    fake = format.fake(weights, (0, 1)).numpy()
+    np.testing.assert_array_equal(fake, format.decode(q, scale))
+    if bits == 8 and per_channel:
+        np.testing.assert_array_equal(fake, Int8().fake(weights, (0, 1)))
+
+
+def test_formats_of_few_bits_go_by_text():
+    recipe = Recipe(format="int4", rules=[Rule("head", format=IntN(3, False))])
+    assert recipe.format == IntN(4) and Recipe.from_dict(recipe.to_dict()) == recipe
+    assert Recipe(format="int8").format == Int8()
+    assert [str(f) for f in (Int8(), IntN(4), IntN(2, False))] == [
+        "int8",
+        "int4",
+        "int2 per tensor",
+    ]
+    for wrong, message in (
+        ("int9", "`bits` must be 2 to 8"),
+        ("int", None),
+        ({"name": "int", "bits": 1}, "`bits` must be 2 to 8"),
+        ({"name": "int", "per_channel": 1}, "`per_channel` must be True or False"),
+        ("float4", "Unknown format"),
+    ):
+        if message is None:
+            assert FORMATS.get(wrong) == IntN()
+            continue
+        with pytest.raises(ValueError, match=message):
+            FORMATS.get(wrong)
