@@ -71,11 +71,21 @@ class Rulebook:
         self._recipe = recipe
         self._by_path = dict(walked)
         self._names: dict[type, list[str]] = {}
+        self._found: dict[str, Settings] = {}
         wanted = any(rule.role is not None for rule in recipe.rules)
         self._roles = _roles(model, walked) if wanted else {}
 
     def settings(self, path: str) -> Settings:
-        """Returns what the recipe says of the layer at a path."""
+        """Returns what the recipe says of the layer at a path.
+
+        Raises:
+            ValueError: if a rule sets a sparsity where there is no pattern.
+        """
+        if path not in self._found:
+            self._found[path] = self._settings(path)
+        return self._found[path]
+
+    def _settings(self, path: str) -> Settings:
         recipe = self._recipe
         values: dict[str, Any] = {name: getattr(recipe, name) for name in SETTINGS}
         values["sparsity"] = None
