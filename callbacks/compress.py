@@ -6,12 +6,18 @@ from typing import Any
 
 import keras
 
+from qsparse.distillation import student_of
 from qsparse.engine.compressor import attach
 from qsparse.engine.coverage import Coverage, coverage
 from qsparse.engine.phases import Phases, report_unfinished
 from qsparse.engine.score_data import ScoreData
 from qsparse.engine.state import state_of
-from qsparse.keras_compat import running_callbacks, sync_variables, walk_layers
+from qsparse.keras_compat import (
+    drop_compiled_functions,
+    running_callbacks,
+    sync_variables,
+    walk_layers,
+)
 from qsparse.methods.validate import whole
 from qsparse.planning.recipe import Recipe
 from qsparse.planning.targets import QUANTIZABLE
@@ -88,6 +94,8 @@ class Compress(keras.callbacks.Callback):
         self.total_steps = total_steps
         self.total_epochs = total_epochs
         self._coverage: Coverage | None = None
+        # What is compressed: the model that `fit` trains, or the student in it.
+        self._subject: Any = None
         self._reset()
 
     def _reset(self) -> None:
@@ -104,8 +112,8 @@ class Compress(keras.callbacks.Callback):
 
         After `qsparse.strip`, the last one that was read.
         """
-        if self._model is not None and state_of(self.model) is not None:
-            self._coverage = coverage(self.model)
+        if self._subject is not None and state_of(self._subject) is not None:
+            self._coverage = coverage(self._subject)
         return self._coverage
 
     def set_model(self, model: Any = None) -> None:
@@ -127,8 +135,12 @@ class Compress(keras.callbacks.Callback):
         super().set_model(model)
         self._check_alone()
         self._reset()
-        if state_of(model) is not None or _is_built(model):
-            attach(model, self.recipe, score_data=self.score_data)
+        self._subject = student = student_of(model)
+        plain = state_of(student) is None
+        if not plain or _is_built(student):
+            attach(student, self.recipe, score_data=self.score_data)
+        if plain:
+            drop_compiled_functions(model)  # A distiller's, which hold its student.
 
     def _check_alone(self) -> None:
         running = running_callbacks()
@@ -147,7 +159,7 @@ class Compress(keras.callbacks.Callback):
         self._before = self._done
         if self._first_epoch is None:
             self._first_epoch = epoch
-            if state_of(self.model) is not None:
+            if state_of(self._subject) is not None:
                 self._start()
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
@@ -201,7 +213,7 @@ class Compress(keras.callbacks.Callback):
                 f"{self._first_epoch}, but its layers were built by the first batch, "
                 "too late to restore masks and ranges. Call it on a batch before fit."
             )
-        attach(self.model, self.recipe, score_data=self.score_data)
+        attach(self._subject, self.recipe, score_data=self.score_data)
         if self._phases is None:
             self._start()
         else:
@@ -226,7 +238,7 @@ class Compress(keras.callbacks.Callback):
 
     def _finish(self) -> None:
         sync_variables(self.model)
-        state = state_of(self.model)
+        state = state_of(self._subject)
         if state is not None:
             state.score_data = None  # A model is kept longer than what it learned from.
         unmoved = self._phases.unmoved() if self._phases else None
@@ -234,11 +246,11 @@ class Compress(keras.callbacks.Callback):
             _report(unmoved, self.recipe.strict)
         staged = self.total_steps is not None or self.total_epochs is not None
         if not (staged and self._phases and self._phases.remaining):
-            report_unfinished(self.model, self.recipe.strict)
+            report_unfinished(self._subject, self.recipe.strict)
 
     def _start(self) -> None:
         """Starts the clock, unless an earlier fit or a checkpoint did."""
-        phases = Phases(self.model)
+        phases = Phases(self._subject, self.model)
         phases.start(self._total_steps())
         self._phases = phases
 

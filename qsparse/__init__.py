@@ -18,6 +18,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from qsparse.distillation import Distiller, distill
+    from qsparse.distillation_losses import SoftLabels, SquareHead
     from qsparse.engine.compressor import attach, strip
     from qsparse.engine.coverage import Coverage, coverage, preview
     from qsparse.engine.phases import unfinished
@@ -72,6 +74,7 @@ __all__ = [
     "Coverage",
     "Cubic",
     "DecayingMask",
+    "Distiller",
     "ERK",
     "Fisher",
     "Global",
@@ -101,6 +104,8 @@ __all__ = [
     "SdGf",
     "Sensitivity",
     "SensitivityReport",
+    "SoftLabels",
+    "SquareHead",
     "Stepwise",
     "Uniform",
     "UniformPlus",
@@ -108,6 +113,7 @@ __all__ = [
     "Wanda",
     "attach",
     "coverage",
+    "distill",
     "export",
     "load_model",
     "load_weights",
@@ -120,6 +126,14 @@ __all__ = [
 ]
 
 _MODULES = {
+    "distillation": (
+        "Distiller",
+        "distill",
+    ),
+    "distillation_losses": (
+        "SoftLabels",
+        "SquareHead",
+    ),
     "engine.compressor": (
         "attach",
         "strip",

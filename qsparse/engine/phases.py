@@ -31,20 +31,23 @@ class Phases:
 
     Args:
         model: a model that `attach` was called on.
+        trainer: the model whose `fit` trains it, as a distiller does its student; None:
+            itself.
 
     Attributes:
         flip_rate: share of mask bits that the last selection changed, in [0, 1].
         sparsity: share of zeros among the pruned layers' weights, in [0, 1).
     """
 
-    def __init__(self, model: keras.Model) -> None:
+    def __init__(self, model: keras.Model, trainer: keras.Model | None = None) -> None:
         state = state_of(model)
         if state is None:
             raise ValueError(f"Model '{model.name}' carries no recipe: attach one.")
         self._model = model
+        self._trainer = model if trainer is None else trainer
         self._state: ModelState = state
         self.flip_rate = 0.0
-        state.callers.add(model)
+        state.callers.update({model, self._trainer})
         self._first_step = state.time().step + 1
         self._selector = Selector(model, state)
         self._read_layers()
@@ -139,7 +142,7 @@ class Phases:
         state.advance(step)
         wanted, frozen = self._wanted(step), state.statistics_frozen
         if wanted != (state.fake_quantizes, frozen):
-            sync_variables(self._model)
+            sync_variables(self._trainer)
             state.turn(*wanted)
             state.store_time()
         self._prune(clock.step + 1, step)
@@ -175,13 +178,13 @@ class Phases:
     def _prune(self, first: int, last: int) -> None:
         """Selects masks if any step from `first` to `last` asks for it."""
         if self._selects(first, last):
-            sync_variables(self._model)
+            sync_variables(self._trainer)
             moment = Moment(last, *self._pruning_phase())
             self._select(moment)
             self._state.progress.assign(moment.progress)
             self._state.store_time()
         elif self._pruned and first <= self._pruning_phase()[1] <= last:
-            sync_variables(self._model)  # A schedule may be through before its end.
+            sync_variables(self._trainer)  # A schedule may be through before its end.
             self._state.progress.assign(1.0)
             self._state.store_time()
 
@@ -214,7 +217,7 @@ class Phases:
         `tf.train.Checkpoint`. Between selections of masks a loop of one's own calls
         it before it takes such a snapshot.
         """
-        sync_variables(self._model)
+        sync_variables(self._trainer)
         self._state.store_time()
 
     def set_fitting(self, fitting: bool) -> None:
