@@ -131,9 +131,15 @@ class Distiller(keras.Model):
     ) -> dict[str, Any]:
         """Returns the logs of a step; the student's metrics need labels."""
         if y is None:
-            losses = [m for m in self.metrics if isinstance(m, keras.metrics.Mean)]
-            return {loss.name: loss.result() for loss in losses}
+            return self.get_metrics_result()
         return super().compute_metrics(x, y, y_pred, sample_weight)
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """Returns what the metrics show; before there were labels, the losses."""
+        built = [m for m in self.metrics if getattr(m, "built", True)]
+        if len(built) < len(self.metrics):
+            return {m.name: m.result() for m in built}
+        return super().get_metrics_result()
 
     def save(self, *args: Any, **kwargs: Any) -> Any:
         """Saves the student."""
@@ -420,12 +426,10 @@ def _pairs(
     """Returns the paths of each student's layer and its teacher's."""
     if loss.layers is not None:
         named = loss.layers
-        pairs = (
-            named.items() if isinstance(named, dict) else zip(named, named, strict=True)
-        )
+        pairs = named if isinstance(named, dict) else {name: name for name in named}
         return [
             (_path("Student", student, ours), _path("Teacher", teacher, theirs))
-            for ours, theirs in pairs
+            for ours, theirs in pairs.items()
         ]
     ours, theirs = (_kernels(model) for model in (student, teacher))
     if ours.keys() != theirs.keys() or not ours:
