@@ -93,6 +93,18 @@ def running_callbacks() -> keras.callbacks.CallbackList | None:
     return None
 
 
+def fit_validates() -> bool | None:
+    """Returns whether the `fit` that runs has validation data; None if none runs.
+
+    To be called from one of its callbacks.
+    """
+    for frame in _frames():
+        values = frame.f_locals
+        if frame.f_code.co_name == "fit" and "validation_data" in values:
+            return values["validation_data"] is not None
+    return None
+
+
 def _frames() -> Iterator[FrameType]:
     """Returns the functions that are running, the innermost first."""
     frame: FrameType | None = sys._getframe(1)

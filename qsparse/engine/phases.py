@@ -37,6 +37,8 @@ class Phases:
     Attributes:
         flip_rate: share of mask bits that the last selection changed, in [0, 1].
         sparsity: share of zeros among the pruned layers' weights, in [0, 1).
+        held: whether pruning waits: masks stay, and what is left of its schedule moves
+            on by each step that is made.
     """
 
     def __init__(self, model: keras.Model, trainer: keras.Model | None = None) -> None:
@@ -47,6 +49,7 @@ class Phases:
         self._trainer = model if trainer is None else trainer
         self._state: ModelState = state
         self.flip_rate = 0.0
+        self.held = False
         state.callers.update({model, self._trainer})
         self._first_step = state.time().step + 1
         self._selector = Selector(model, state)
@@ -139,6 +142,8 @@ class Phases:
         step = self._first_step + done
         if step <= clock.step:
             return False
+        if self.held and not self.pruned():
+            state.delay_pruning(step - clock.step)
         state.advance(step)
         wanted, frozen = self._wanted(step), state.statistics_frozen
         if wanted != (state.fake_quantizes, frozen):
@@ -166,7 +171,7 @@ class Phases:
     def _selects(self, first: int, last: int) -> bool:
         """Returns whether any step from `first` to `last` asks for a selection."""
         recipe = self._state.recipe
-        if not recipe.prunes:
+        if not recipe.prunes or self.held:
             return False
         begin, end = self._pruning_phase()
         every = recipe.update_every or min(max((end - begin) // 50, 1), 100)
@@ -187,6 +192,25 @@ class Phases:
             sync_variables(self._trainer)  # A schedule may be through before its end.
             self._state.progress.assign(1.0)
             self._state.store_time()
+
+    def pruned(self) -> bool:
+        """Returns whether the steps of pruning are over."""
+        return self._state.time().step >= self._pruning_phase()[1]
+
+    def until_pruning(self) -> int:
+        """Returns how many steps will be made before the first that prunes."""
+        return self._pruning_phase()[0] - self._state.time().step - 1
+
+    def end_pruning(self) -> None:
+        """Ends pruning with the last step that was made: masks stay as they are.
+
+        The training that it was laid out over is taken to end there.
+        """
+        clock = self._state.time()
+        start = min(clock.pruning.start, clock.step)
+        over = Span(start, clock.step - start + 1)
+        self._state.progress.assign(1.0)
+        self._state.set_time(clock._replace(pruning=over))
 
     def _pruning_phase(self) -> tuple[int, int]:
         """Returns the first and the last step of pruning."""
