@@ -1,6 +1,7 @@
 """Callbacks: what a user hands to `model.fit`."""
 
 from qsparse.callbacks.compress import Compress
+from qsparse.callbacks.guard import Guard
 from qsparse.callbacks.orders import (
     Joint,
     Prune,
@@ -11,6 +12,7 @@ from qsparse.callbacks.orders import (
 
 __all__ = [
     "Compress",
+    "Guard",
     "Joint",
     "Prune",
     "PruneThenQuantize",

@@ -6,12 +6,20 @@ from typing import Any
 
 import keras
 
+from qsparse.callbacks.guard import Guard, Watch
+from qsparse.distillation import student_of
 from qsparse.engine.compressor import attach
 from qsparse.engine.coverage import Coverage, coverage
 from qsparse.engine.phases import Phases, report_unfinished
 from qsparse.engine.score_data import ScoreData
 from qsparse.engine.state import state_of
-from qsparse.keras_compat import running_callbacks, sync_variables, walk_layers
+from qsparse.keras_compat import (
+    drop_compiled_functions,
+    fit_validates,
+    running_callbacks,
+    sync_variables,
+    walk_layers,
+)
 from qsparse.methods.validate import whole
 from qsparse.planning.recipe import Recipe
 from qsparse.planning.targets import QUANTIZABLE
@@ -50,6 +58,7 @@ class Compress(keras.callbacks.Callback):
             `keras.utils.PyDataset` of batches. Some hundreds of rows of the training
             data are a good choice. The model computes as in a step of training, and is
             left as it was.
+        guard: a `Guard`, which lets sparsity grow only while validation allows.
 
     Raises:
         ValueError: if `recipe` is no `Recipe`, a total is not positive, or both are
@@ -63,6 +72,7 @@ class Compress(keras.callbacks.Callback):
         total_steps: int | None = None,
         total_epochs: int | None = None,
         score_data: Any = None,
+        guard: Guard | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(recipe, Recipe):
@@ -83,15 +93,30 @@ class Compress(keras.callbacks.Callback):
                     "prunes nothing. Leave it out."
                 )
             ScoreData(score_data)  # raises now, and not in fit
+        if guard is not None and not isinstance(guard, Guard):
+            raise ValueError(
+                "`guard` must be a Guard, as in guard=Guard('val_accuracy', 0.01). "
+                f"Received: {guard!r}"
+            )
+        if guard is not None and not recipe.prunes:
+            raise ValueError(
+                "`guard` is what sparsity grows by, and this recipe prunes nothing. "
+                "Leave it out."
+            )
         self.recipe = recipe
+        self.guard = guard
         self.score_data = score_data
         self.total_steps = total_steps
         self.total_epochs = total_epochs
         self._coverage: Coverage | None = None
+        # What is compressed: the model that `fit` trains, or the student in it.
+        self._subject: Any = None
         self._reset()
 
     def _reset(self) -> None:
         self._phases: Phases | None = None
+        self._watch: Watch | None = None
+        self._validates: bool | None = None
         self._first_epoch: int | None = None
         # Steps of this training: before this epoch, and all.
         self._before = self._done = 0
@@ -104,8 +129,8 @@ class Compress(keras.callbacks.Callback):
 
         After `qsparse.strip`, the last one that was read.
         """
-        if self._model is not None and state_of(self.model) is not None:
-            self._coverage = coverage(self.model)
+        if self._subject is not None and state_of(self._subject) is not None:
+            self._coverage = coverage(self._subject)
         return self._coverage
 
     def set_model(self, model: Any = None) -> None:
@@ -127,8 +152,19 @@ class Compress(keras.callbacks.Callback):
         super().set_model(model)
         self._check_alone()
         self._reset()
-        if state_of(model) is not None or _is_built(model):
-            attach(model, self.recipe, score_data=self.score_data)
+        self._subject = student = student_of(model)
+        plain = state_of(student) is None
+        if not plain or _is_built(student):
+            self._attach()
+        if plain:
+            drop_compiled_functions(model)  # A distiller's, which hold its student.
+
+    def _attach(self) -> None:
+        attach(self._subject, self.recipe, score_data=self.score_data)
+        state = state_of(self._subject)
+        if self.guard is not None and self._watch is None and state is not None:
+            # What it remembers has to be there before `BackupAndRestore` restores it.
+            self._watch = Watch(self.guard, self._subject, state)
 
     def _check_alone(self) -> None:
         running = running_callbacks()
@@ -142,12 +178,22 @@ class Compress(keras.callbacks.Callback):
                 "the other, call fit twice."
             )
 
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        """Notes whether there is validation."""
+        self._validates = fit_validates()
+
+    def on_test_end(self, logs: dict | None = None) -> None:
+        """Shows a guard what a validation found, before any `on_epoch_end`."""
+        if self._watch is not None:
+            sync_variables(self.model)
+            self._watch.judge(self.model, logs or {})
+
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Notes where this training begins; starts the clock if all is attached."""
         self._before = self._done
         if self._first_epoch is None:
             self._first_epoch = epoch
-            if state_of(self.model) is not None:
+            if state_of(self._subject) is not None:
                 self._start()
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
@@ -201,7 +247,7 @@ class Compress(keras.callbacks.Callback):
                 f"{self._first_epoch}, but its layers were built by the first batch, "
                 "too late to restore masks and ranges. Call it on a batch before fit."
             )
-        attach(self.model, self.recipe, score_data=self.score_data)
+        self._attach()
         if self._phases is None:
             self._start()
         else:
@@ -226,21 +272,32 @@ class Compress(keras.callbacks.Callback):
 
     def _finish(self) -> None:
         sync_variables(self.model)
-        state = state_of(self.model)
+        state = state_of(self._subject)
         if state is not None:
             state.score_data = None  # A model is kept longer than what it learned from.
         unmoved = self._phases.unmoved() if self._phases else None
         if unmoved is not None:
             _report(unmoved, self.recipe.strict)
         staged = self.total_steps is not None or self.total_epochs is not None
-        if not (staged and self._phases and self._phases.remaining):
-            report_unfinished(self.model, self.recipe.strict)
+        if staged and self._phases and self._remaining():
+            return
+        if self._watch is not None:
+            self._watch.settle()
+        report_unfinished(self._subject, self.recipe.strict)
+
+    def _remaining(self) -> int:
+        """Returns the steps of this training that are left to later calls of `fit`."""
+        phases: Any = self._phases
+        return phases.remaining if self._watch is None else self._watch.remaining()
 
     def _start(self) -> None:
         """Starts the clock, unless an earlier fit or a checkpoint did."""
-        phases = Phases(self.model)
+        phases = Phases(self._subject, self.model)
         phases.start(self._total_steps())
         self._phases = phases
+        if self._watch is not None:
+            steps = (self.params or {}).get("steps")
+            self._watch.start(phases, steps, self._validates)
 
     def _show(self, logs: dict | None) -> None:
         if logs is not None and self._phases is not None:

@@ -18,6 +18,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from qsparse.distillation import Distiller, distill
+    from qsparse.distillation_losses import SoftLabels, SquareHead
     from qsparse.engine.compressor import attach, strip
     from qsparse.engine.coverage import Coverage, coverage, preview
     from qsparse.engine.phases import unfinished
@@ -83,6 +85,7 @@ __all__ = [
     "Cubic",
     "DecayingMask",
     "DecoupledSRSTE",
+    "Distiller",
     "ERK",
     "Fisher",
     "Global",
@@ -114,7 +117,9 @@ __all__ = [
     "SdGf",
     "Sensitivity",
     "SensitivityReport",
+    "SoftLabels",
     "SoftShrinkage",
+    "SquareHead",
     "Stepwise",
     "Uniform",
     "UniformPlus",
@@ -122,6 +127,7 @@ __all__ = [
     "Wanda",
     "attach",
     "coverage",
+    "distill",
     "export",
     "load_model",
     "load_weights",
@@ -187,6 +193,8 @@ _MODULES = {
     "tflite_export.export": ("export",),
     "perturbation": ("SensitivityReport", "sensitivity"),
     "oneshot": ("OneShotReport", "one_shot"),
+    "distillation": ("Distiller", "distill"),
+    "distillation_losses": ("SoftLabels", "SquareHead"),
 }
 _HOMES = {name: home for home, names in _MODULES.items() for name in names}
 _PACKAGES = ("callbacks", "recipes", "tflite_export")

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras.src import api_export
+from keras.src import api_export, backend
 from keras.src.backend import compute_output_spec
 from keras.src.backend.common.variables import AutocastScope, get_autocast_scope
 from keras.src.models.functional import Functional
@@ -91,6 +91,18 @@ def running_callbacks() -> keras.callbacks.CallbackList | None:
         owner = frame.f_locals.get("self")
         if isinstance(owner, keras.callbacks.CallbackList):
             return owner
+    return None
+
+
+def fit_validates() -> bool | None:
+    """Returns whether the `fit` that runs has validation data; None if none runs.
+
+    To be called from one of its callbacks.
+    """
+    for frame in _frames():
+        values = frame.f_locals
+        if frame.f_code.co_name == "fit" and "validation_data" in values:
+            return values["validation_data"] is not None
     return None
 
 
@@ -394,6 +406,57 @@ def loss_of(model: keras.Model, batch: tuple[Any, Any, Any], compiled: bool) -> 
     if not compiled:
         return keras.ops.zeros(())
     return model._compute_loss(x, y, outputs, weight, training=True)
+
+
+def compiled_loss(model: Any, y: Any, y_pred: Any, sample_weight: Any) -> Any:
+    """Returns the loss that a model was compiled with, without what layers add."""
+    return model._compile_loss(y, y_pred, sample_weight)
+
+
+def compiled_with(model: keras.Model) -> dict[str, Any]:
+    """Returns the arguments of `compile` that make another model train as this does.
+
+    The optimizer is the same object; so are metrics that were given as objects.
+    """
+    return {**model._compile_config.config, "optimizer": model.optimizer}
+
+
+def mask_of(tensor: Any) -> Any:
+    """Returns the mask that Keras attached to a tensor, True where it counts; or None.
+
+    To be asked when the call of the layer that made the tensor is over.
+    """
+    return backend.get_keras_mask(tensor)
+
+
+@contextmanager
+def outputs_recorded(
+    layers: dict[str, keras.layers.Layer],
+) -> Iterator[dict[str, list[Any]]]:
+    """Returns what layers are called for within: by name, the outputs of each call.
+
+    They are the objects that the layers return, in a trace the tensors of that trace.
+    """
+    seen: dict[str, list[Any]] = {name: [] for name in layers}
+
+    def recording(call: Callable, calls: list[Any]) -> Callable:
+        def call_and_record(*args: Any, **kwargs: Any) -> Any:
+            outputs = call(*args, **kwargs)
+            calls.append(outputs)
+            return outputs
+
+        return call_and_record
+
+    # An attribute of the object goes before the method of its class.
+    changed = []
+    try:
+        for name, layer in layers.items():
+            vars(layer)["call"] = recording(layer.call, seen[name])
+            changed.append(layer)
+        yield seen
+    finally:
+        for layer in changed:
+            vars(layer).pop("call", None)
 
 
 _FUNCTIONS = ("train_function", "test_function", "predict_function")

@@ -280,7 +280,14 @@ def _compress(model: keras.Model, state: ModelState, targets: list[Planned]) -> 
             remove_child(child, SHARED)
     if not hasattr(first, SHARED):
         add_child(first, SHARED, state)
-    drop_compiled_functions(model)
+    _drop_functions(model, state)
+
+
+def _drop_functions(model: keras.Model, state: ModelState | None) -> None:
+    """Forgets the functions that hold the layers as they were, whoever owns them."""
+    callers = [] if state is None else list(state.callers)
+    for each in {model, *callers}:
+        drop_compiled_functions(each)
 
 
 def strip(model: keras.Model) -> keras.Model:
@@ -298,7 +305,7 @@ def strip(model: keras.Model) -> keras.Model:
         ValueError: if the recipe was attached to a model that this is a part of.
     """
     _check_whole(model)
-    state_of(model)  # as the variables are, if something restored them
+    state = state_of(model)  # as the variables are, if something restored them
     for _, layer in walk_layers(model):
         child = compression_of(layer)
         if child is not None:
@@ -306,7 +313,7 @@ def strip(model: keras.Model) -> keras.Model:
             layer.__class__ = type(layer).original_class
             remove_child(layer, CHILD)
     untap(model)
-    drop_compiled_functions(model)
+    _drop_functions(model, state)
     return model
 
 

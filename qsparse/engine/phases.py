@@ -32,20 +32,26 @@ class Phases:
 
     Args:
         model: a model that `attach` was called on.
+        trainer: the model whose `fit` trains it, as a distiller does its student; None:
+            itself.
 
     Attributes:
         flip_rate: share of mask bits that the last selection changed, in [0, 1].
         sparsity: share of zeros among the pruned layers' weights, in [0, 1).
+        held: whether pruning waits: masks stay, and what is left of its schedule moves
+            on by each step that is made.
     """
 
-    def __init__(self, model: keras.Model) -> None:
+    def __init__(self, model: keras.Model, trainer: keras.Model | None = None) -> None:
         state = state_of(model)
         if state is None:
             raise ValueError(f"Model '{model.name}' carries no recipe: attach one.")
         self._model = model
+        self._trainer = model if trainer is None else trainer
         self._state: ModelState = state
         self.flip_rate = 0.0
-        state.callers.add(model)
+        self.held = False
+        state.callers.update({model, self._trainer})
         self._first_step = state.time().step + 1
         self._selector = Selector(model, state)
         self._read_layers()
@@ -154,10 +160,12 @@ class Phases:
         step = self._first_step + done
         if step <= clock.step:
             return False
+        if self.held and not self.pruned():
+            state.delay_pruning(step - clock.step)
         state.advance(step)
         wanted, frozen = self._wanted(step), state.statistics_frozen
         if wanted != (state.fake_quantizes, frozen):
-            sync_variables(self._model)
+            sync_variables(self._trainer)
             state.turn(*wanted)
             state.store_time()
         self._prune(clock.step + 1, step)
@@ -181,7 +189,7 @@ class Phases:
     def _selects(self, first: int, last: int) -> bool:
         """Returns whether any step from `first` to `last` asks for a selection."""
         recipe = self._state.recipe
-        if not recipe.prunes:
+        if not recipe.prunes or self.held:
             return False
         begin, end = self._pruning_phase()
         every = recipe.update_every or min(max((end - begin) // 50, 1), 100)
@@ -193,15 +201,34 @@ class Phases:
     def _prune(self, first: int, last: int) -> None:
         """Selects masks if any step from `first` to `last` asks for it."""
         if self._selects(first, last):
-            sync_variables(self._model)
+            sync_variables(self._trainer)
             moment = Moment(last, *self._pruning_phase())
             self._select(moment)
             self._state.progress.assign(moment.progress)
             self._state.store_time()
         elif self._pruned and first <= self._pruning_phase()[1] <= last:
-            sync_variables(self._model)  # A schedule may be through before its end.
+            sync_variables(self._trainer)  # A schedule may be through before its end.
             self._state.progress.assign(1.0)
             self._state.store_time()
+
+    def pruned(self) -> bool:
+        """Returns whether the steps of pruning are over."""
+        return self._state.time().step >= self._pruning_phase()[1]
+
+    def until_pruning(self) -> int:
+        """Returns how many steps will be made before the first that prunes."""
+        return self._pruning_phase()[0] - self._state.time().step - 1
+
+    def end_pruning(self) -> None:
+        """Ends pruning with the last step that was made: masks stay as they are.
+
+        The training that it was laid out over is taken to end there.
+        """
+        clock = self._state.time()
+        start = min(clock.pruning.start, clock.step)
+        over = Span(start, clock.step - start + 1)
+        self._state.progress.assign(1.0)
+        self._state.set_time(clock._replace(pruning=over))
 
     def _pruning_phase(self) -> tuple[int, int]:
         """Returns the first and the last step of pruning."""
@@ -232,7 +259,7 @@ class Phases:
         `tf.train.Checkpoint`. Between selections of masks a loop of one's own calls
         it before it takes such a snapshot.
         """
-        sync_variables(self._model)
+        sync_variables(self._trainer)
         self._state.store_time()
 
     def set_fitting(self, fitting: bool) -> None:

@@ -123,6 +123,12 @@ class ModelState(keras.layers.Layer):
         """Sets the clock to a step, on the host only."""
         self._time = self._time._replace(step=step)
 
+    def delay_pruning(self, steps: int) -> None:
+        """Lets all that pruning has yet to do come so many steps later, on the host."""
+        span = self._time.pruning
+        span = span._replace(start=span.start + steps)
+        self._time = self._time._replace(pruning=span)
+
     def store_time(self) -> None:
         """Lets the variable hold what the clock shows."""
         values = tuple(self._time.to_list())
