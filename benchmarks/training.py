@@ -324,7 +324,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.peak:
-        _train_and_tell(*options.peak, options.steps)
+        network, method = options.peak
+        _train_and_tell(network, method, options.steps)
         return 0
     rows: list[dict] = []
     for network in options.networks:
