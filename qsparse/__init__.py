@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from qsparse.compressibility import Compressibility, PQReport, pq_index
     from qsparse.distillation import Distiller, distill
     from qsparse.distillation_losses import SoftLabels, SquareHead
     from qsparse.engine.compressor import attach, strip
@@ -69,6 +70,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Block",
     "BlockFisher",
+    "Compressibility",
     "Constant",
     "Cosine",
     "Coverage",
@@ -90,6 +92,7 @@ __all__ = [
     "MovingAverage",
     "NM",
     "OneShot",
+    "PQReport",
     "Percentile",
     "Random",
     "Recipe",
@@ -117,6 +120,7 @@ __all__ = [
     "export",
     "load_model",
     "load_weights",
+    "pq_index",
     "preview",
     "register",
     "resolve",
@@ -126,6 +130,11 @@ __all__ = [
 ]
 
 _MODULES = {
+    "compressibility": (
+        "Compressibility",
+        "PQReport",
+        "pq_index",
+    ),
     "distillation": (
         "Distiller",
         "distill",

@@ -51,7 +51,7 @@ def test_a_best_file_of_before_is_told(pixels, tmp_path, name, first):
     model = mlp()
     callbacks = [writer, ours] if first else [ours, writer]
     (told,) = messages_of(model, pixels, [0.5, 0.3, 0.4, 0.4], callbacks)
-    assert path in told and "before quantize_from" in told and "float" in told
+    assert path in told and "and quantize_from" in told and "float" in told
     assert qsparse.unfinished(model) is None
     written = path.format(epoch=2, loss=0.3)
     with pytest.warns(UserWarning, match="not carried out: the model is float"):
