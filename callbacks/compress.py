@@ -6,11 +6,12 @@ from typing import Any
 
 import keras
 
+from qsparse.callbacks.best_files import BestFiles
 from qsparse.callbacks.guard import Guard, Watch
 from qsparse.distillation import student_of
 from qsparse.engine.compressor import attach
 from qsparse.engine.coverage import Coverage, coverage
-from qsparse.engine.phases import Phases, report_unfinished
+from qsparse.engine.phases import Phases, report_unfinished, unfinished
 from qsparse.engine.score_data import ScoreData
 from qsparse.engine.state import state_of
 from qsparse.keras_compat import (
@@ -44,8 +45,9 @@ class Compress(keras.callbacks.Callback):
     `TensorBoard` after this callback.
 
     When all callbacks have ended, warns if the recipe was not carried out (weights
-    that `EarlyStopping` restored may come from before a phase), or if no weight
-    moved; raises if the recipe is `strict`.
+    that `EarlyStopping` restored may come from before a phase), if the best file of a
+    `ModelCheckpoint` is from before it was, or if no weight moved; raises if the
+    recipe is `strict`.
 
     Args:
         recipe: what to do; see `qsparse.Recipe`.
@@ -117,6 +119,9 @@ class Compress(keras.callbacks.Callback):
         self._phases: Phases | None = None
         self._watch: Watch | None = None
         self._validates: bool | None = None
+        self._files = BestFiles([])
+        # What the model lacked when the last epoch ended.
+        self._lacked: str | None = None
         self._first_epoch: int | None = None
         # Steps of this training: before this epoch, and all.
         self._before = self._done = 0
@@ -179,8 +184,10 @@ class Compress(keras.callbacks.Callback):
             )
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        """Notes whether there is validation."""
+        """Notes whether there is validation, and who writes files."""
         self._validates = fit_validates()
+        running = running_callbacks()
+        self._files = BestFiles(running.callbacks if running else [])
 
     def on_test_end(self, logs: dict | None = None) -> None:
         """Shows a guard what a validation found, before any `on_epoch_end`."""
@@ -190,6 +197,7 @@ class Compress(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Notes where this training begins; starts the clock if all is attached."""
+        self._files.look(self._lacked)
         self._before = self._done
         if self._first_epoch is None:
             self._first_epoch = epoch
@@ -260,6 +268,8 @@ class Compress(keras.callbacks.Callback):
         self._check_loss()
         if self._phases is not None:
             self._phases.store_time()
+            if self._files:
+                self._lacked = unfinished(self._subject)
         self._show(logs)
 
     def on_train_end(self, logs: dict | None = None) -> None:
@@ -283,6 +293,10 @@ class Compress(keras.callbacks.Callback):
             return
         if self._watch is not None:
             self._watch.settle()
+        self._files.look(self._lacked)
+        stale = self._files.problem()
+        if stale is not None:
+            _report(stale, self.recipe.strict)
         report_unfinished(self._subject, self.recipe.strict)
 
     def _remaining(self) -> int:

@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from qsparse.compressibility import Compressibility, PQReport, pq_index
     from qsparse.distillation import Distiller, distill
     from qsparse.distillation_losses import SoftLabels, SquareHead
     from qsparse.engine.compressor import attach, strip
@@ -79,6 +80,7 @@ __all__ = [
     "Block",
     "BlockFisher",
     "CAST",
+    "Compressibility",
     "Constant",
     "Cosine",
     "Coverage",
@@ -103,6 +105,7 @@ __all__ = [
     "NM",
     "OneShot",
     "OneShotReport",
+    "PQReport",
     "Percentile",
     "Random",
     "Recipe",
@@ -132,6 +135,7 @@ __all__ = [
     "load_model",
     "load_weights",
     "one_shot",
+    "pq_index",
     "preview",
     "register",
     "resolve",
@@ -195,6 +199,7 @@ _MODULES = {
     "oneshot": ("OneShotReport", "one_shot"),
     "distillation": ("Distiller", "distill"),
     "distillation_losses": ("SoftLabels", "SquareHead"),
+    "compressibility": ("Compressibility", "PQReport", "pq_index"),
 }
 _HOMES = {name: home for home, names in _MODULES.items() for name in names}
 _PACKAGES = ("callbacks", "recipes", "tflite_export")

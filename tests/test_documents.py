@@ -98,6 +98,21 @@ def test_one_shot_example_runs(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "model.tflite").stat().st_size > 10_000
 
 
+def test_the_example_of_the_page_on_recovery_runs(tmp_path):
+    (example,) = _python_blocks(ROOT / "docs/recovery.md")
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", example],
+        cwd=tmp_path,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "4x4 blocks" in run.stdout
+    assert re.search(r"^guarded: \d+% of 90%$", run.stdout, re.M)
+
+
 def test_links_of_the_readme_lead_somewhere():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if ":" not in link]
