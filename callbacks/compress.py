@@ -6,10 +6,10 @@ from typing import Any
 
 import keras
 
+from qsparse.engine.batches import Batches
 from qsparse.engine.compressor import attach
 from qsparse.engine.coverage import Coverage, coverage
 from qsparse.engine.phases import Phases, report_unfinished
-from qsparse.engine.score_data import ScoreData
 from qsparse.engine.state import state_of
 from qsparse.keras_compat import running_callbacks, sync_variables, walk_layers
 from qsparse.methods.validate import whole
@@ -53,7 +53,8 @@ class Compress(keras.callbacks.Callback):
 
     Raises:
         ValueError: if `recipe` is no `Recipe`, a total is not positive, or both are
-            given; if `score_data` is none of these, or the recipe does not prune.
+            given; if `score_data` has no rows or no end, or the recipe does not prune.
+        TypeError: if `score_data` is none of these forms.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class Compress(keras.callbacks.Callback):
                     "`score_data` is what masks are selected by, and this recipe "
                     "prunes nothing. Leave it out."
                 )
-            ScoreData(score_data)  # raises now, and not in fit
+            Batches(score_data, "score_data", again=True)  # raises now, and not in fit
         self.recipe = recipe
         self.score_data = score_data
         self.total_steps = total_steps
