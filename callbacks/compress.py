@@ -9,10 +9,10 @@ import keras
 from qsparse.callbacks.best_files import BestFiles
 from qsparse.callbacks.guard import Guard, Watch
 from qsparse.distillation import student_of
+from qsparse.engine.batches import Batches
 from qsparse.engine.compressor import attach
 from qsparse.engine.coverage import Coverage, coverage
 from qsparse.engine.phases import Phases, report_unfinished, unfinished
-from qsparse.engine.score_data import ScoreData
 from qsparse.engine.state import state_of
 from qsparse.keras_compat import (
     drop_compiled_functions,
@@ -64,7 +64,8 @@ class Compress(keras.callbacks.Callback):
 
     Raises:
         ValueError: if `recipe` is no `Recipe`, a total is not positive, or both are
-            given; if `score_data` is none of these, or the recipe does not prune.
+            given; if `score_data` has no rows or no end, or the recipe does not prune.
+        TypeError: if `score_data` is none of these forms.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class Compress(keras.callbacks.Callback):
                     "`score_data` is what masks are selected by, and this recipe "
                     "prunes nothing. Leave it out."
                 )
-            ScoreData(score_data)  # raises now, and not in fit
+            Batches(score_data, "score_data", again=True)  # raises now, and not in fit
         if guard is not None and not isinstance(guard, Guard):
             raise ValueError(
                 "`guard` must be a Guard, as in guard=Guard('val_accuracy', 0.01). "

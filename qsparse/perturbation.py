@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
+from qsparse.engine.batches import Batches
 from qsparse.engine.state import state_of
 from qsparse.keras_compat import metric_direction, own_kernel, sync_variables
 from qsparse.methods.allocations import Sensitivity
@@ -203,9 +203,9 @@ def sensitivity(
 
     Args:
         model: a built model that carries no recipe.
-        data: `(inputs, labels)` or `(inputs, labels, sample_weights)`; inputs alone,
-            as an array, a list or a dict of them; or what yields batches of these, as a
-            `tf.data.Dataset` or a `PyDataset`.
+        data: `(x, y)` or `(x, y, sample_weight)`; inputs alone, as an array, a list or
+            a dict of them; or what yields batches of these, as a `tf.data.Dataset` or a
+            `PyDataset`.
         recipe: whose pattern, criterion and exclusions count; None: `Recipe()`.
         sparsities: in (0, 1). A pattern of a fixed sparsity is measured at that only.
         formats: names or instances of formats; empty for none.
@@ -224,6 +224,7 @@ def sensitivity(
         ValueError: if the model is not built, carries a recipe, or has nothing to
             measure; if a criterion scores by what comes from training or from data; if
             data or metric do not fit the model; or if a metric is not finite.
+        TypeError: if `data` is none of these forms.
 
     Example:
     ```python
@@ -236,7 +237,8 @@ def sensitivity(
     """
     recipe = Recipe() if recipe is None else recipe
     changes = _changes(model, recipe, sparsities, formats)
-    found = _samples(data, whole("batch_size", batch_size), whole("batches", batches))
+    size, most = whole("batch_size", batch_size), whole("batches", batches)
+    found = _samples(model, data, size, most)
     gauge = _gauge(model, found, metric)
     rows = []
     with _given_back(model):
@@ -344,11 +346,11 @@ class _Samples(NamedTuple):
     """The batches that a model is measured on.
 
     Attributes:
-        batches: `(inputs,)`, `(inputs, labels)` or `(inputs, labels, weights)` each.
+        batches: `(x, y, sample_weight)` each.
         sizes: how many samples each has.
     """
 
-    batches: list[tuple[Any, ...]]
+    batches: list[tuple[Any, Any, Any]]
     sizes: list[int]
 
     @property
@@ -359,54 +361,21 @@ class _Samples(NamedTuple):
     @property
     def labelled(self) -> bool:
         """Whether they have labels."""
-        return all(len(batch) > 1 and batch[1] is not None for batch in self.batches)
+        return all(y is not None for _, y, _ in self.batches)
 
 
-def _samples(data: Any, batch_size: int, batches: int) -> _Samples:
+def _samples(model: keras.Model, data: Any, batch_size: int, batches: int) -> _Samples:
     """Returns the first batches of what a user calls data."""
     if batch_size < 1 or batches < 1:
         raise ValueError(
             "`batch_size` and `batches` must be positive. "
             f"Received: batch_size={batch_size}, batches={batches}"
         )
-    if hasattr(data, "shape") or isinstance(data, tuple | list | dict):
-        whole_data = data if isinstance(data, tuple) else (data,)
-        ends = range(batch_size, _length(whole_data) + batch_size, batch_size)
-        cuts = [slice(end - batch_size, end) for end in ends[:batches]]
-        found = [
-            tuple(
-                None
-                if part is None
-                else keras.tree.map_structure(itemgetter(cut), part)
-                for part in whole_data
-            )
-            for cut in cuts
-        ]
-    elif isinstance(data, keras.utils.PyDataset):
-        known = data.num_batches
-        count = batches if known is None else min(batches, known)
-        found = [_parts(data[i]) for i in range(count)]
-    elif hasattr(data, "__iter__"):
-        found = [_parts(batch) for batch in islice(data, batches)]
-    else:
-        found = []
-    sizes = [_length(batch) for batch in found]
-    if not sum(sizes):
-        raise ValueError(
-            "`data` must be (inputs, labels), inputs, or what yields batches of these, "
-            f"and not empty. Received: {type(data).__name__}"
-        )
-    return _Samples(found, sizes)
-
-
-def _parts(batch: Any) -> tuple[Any, ...]:
-    return batch if isinstance(batch, tuple) else (batch,)
-
-
-def _length(batch: Any) -> int:
-    """Returns how many samples the first of all arrays has."""
-    arrays = keras.tree.flatten(batch)
-    return len(arrays[0]) if arrays else 0
+    read = Batches(data, "data", rows=batch_size, model=model)
+    found = list(islice(read, batches))
+    if not found:
+        raise read.nothing()
+    return _Samples(found, [len(keras.tree.flatten(x)[0]) for x, _, _ in found])
 
 
 class _Gauge(NamedTuple):
@@ -437,7 +406,7 @@ def _gauge(
         lacking = "are no labels" if model.compiled else "is no compiled loss"
         raise ValueError(
             f"There {lacking} to measure metric={name!r} by. Compile the model and "
-            "give data=(inputs, labels); inputs alone are measured by the noise of the "
+            "give data=(x, y); inputs alone are measured by the noise of the "
             "outputs; or let `metric` be a function of the model."
         )
     direction = metric_direction(model, name)

@@ -15,11 +15,11 @@ from typing import Any
 import keras
 from keras import layers
 
+from qsparse.engine.batches import Batches
 from qsparse.engine.coverage import Coverage, coverage
 from qsparse.engine.kernel import KernelCompression, compressed_layers
 from qsparse.engine.norms import FrozenStatistics
 from qsparse.engine.observers import InputQuantizer, OutputQuantizer
-from qsparse.engine.score_data import ScoreData
 from qsparse.engine.state import (
     CHILD,
     SHARED,
@@ -74,9 +74,14 @@ def attach(model: keras.Model, recipe: Recipe, *, score_data: Any = None) -> Cov
         ValueError: if the model is not built, carries a recipe that contradicts this
             one, shares layers with a model that does, has no layer that the recipe
             can compress, or (`strict=True`) has a layer that the pattern does
-            not fit; or if `score_data` is none of these. The model is left untouched.
+            not fit; or if `score_data` has no rows, or no end.
+        TypeError: if `score_data` is none of these forms.
+
+        The model is left untouched.
     """
-    data = None if score_data is None else ScoreData(score_data)
+    data = None
+    if score_data is not None:
+        data = Batches(score_data, "score_data", model=model, again=True)
     if not model.built:
         raise ValueError(
             f"Model '{model.name}' is not built, so its layers have no weights to "
@@ -100,7 +105,7 @@ def attach(model: keras.Model, recipe: Recipe, *, score_data: Any = None) -> Cov
     return coverage(model)
 
 
-def _tap(model: keras.Model, data: ScoreData | None) -> None:
+def _tap(model: keras.Model, data: Batches | None) -> None:
     """Sees to it that criteria get the gradients they ask for, of every optimizer.
 
     What data brings is not asked of the optimizer.
@@ -143,7 +148,7 @@ def attach_to(
 
 
 def _take_on(
-    model: keras.Model, state: ModelState, recipe: Recipe, data: ScoreData | None
+    model: keras.Model, state: ModelState, recipe: Recipe, data: Batches | None
 ) -> Coverage:
     """Adds to a recipe that has begun what only `recipe` has."""
     wrong = contradictions(state.recipe, recipe)

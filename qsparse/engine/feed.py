@@ -1,6 +1,5 @@
-"""The feed: data in any form Keras users have it, checked against a model's inputs."""
+"""The feed: samples of a user's data, checked against a model's inputs."""
 
-import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -9,10 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-_HOW = (
-    "Give a numpy array, a list or dict of arrays (several inputs), or an iterable "
-    "of batches such as a tf.data.Dataset."
-)
+from qsparse.engine.batches import Batches
 
 
 @dataclass(frozen=True)
@@ -50,9 +46,8 @@ def read(model: keras.Model, data: Any, limit: int, name: str) -> Feed:
 
     Args:
         model: a built Keras model.
-        data: array, list/tuple/dict of arrays, or an iterable of batches or a
-            `keras.utils.PyDataset`, whose batches are features or
-            `(features, labels, ...)`.
+        data: as of `Batches`. Labels need not be there: a tuple of as many arrays as
+            the model has inputs, and more than one, is those.
         limit: most samples to read.
         name: what the user calls the data, for messages.
 
@@ -60,21 +55,26 @@ def read(model: keras.Model, data: Any, limit: int, name: str) -> Feed:
         ValueError: no samples, wrong number of inputs, wrong shape, or NaN.
         TypeError: `data` is none of the allowed forms.
     """
-    if data is None:
-        raise TypeError(f"{name} must not be None. {_HOW}")
     expected, names = _declared_inputs(model)
+    inputs = len(expected) if expected else None
+    if inputs != 1 and isinstance(data, tuple) and all(map(_is_array, data)):
+        data = list(data) if inputs in (None, len(data)) else data
+    elif expected and isinstance(data, Mapping):
+        wanted = names if isinstance(names, Mapping) else [t.name for t in expected]
+        data = {key: data[key] for key in wanted if key in data} or data
+    batches = Batches(data, name, rows=limit, model=model)
     chunks = []
     labels: list[np.ndarray] | None = []
     count = 0
-    for features, target, whole in _feature_batches(data, expected, name):
+    for features, target, _ in batches:
         structure, flat = _match(model, features, expected, names, name)
         tensors = expected or [None] * len(flat)
         pairs = zip(flat, tensors, strict=True)
-        flat = [_as_batch(a, t, whole, name) for a, t in pairs]
+        flat = [_as_batch(a, t, batches.cuts, name) for a, t in pairs]
         sizes = {len(array) for array in flat}
         if len(sizes) != 1:
             raise ValueError(
-                f"the inputs of {name} hold different numbers of samples: "
+                f"the arrays of {name} hold different numbers of samples: "
                 f"{sorted(sizes)}."
             )
         chunks.append([array[: limit - count] for array in flat])
@@ -83,7 +83,7 @@ def read(model: keras.Model, data: Any, limit: int, name: str) -> Feed:
         if count >= limit:
             break
     if not count:
-        raise ValueError(f"{name} is empty. {_HOW}")
+        raise batches.nothing()
     arrays = [np.concatenate(parts) for parts in zip(*chunks, strict=True)]
     for leaf, array in zip(keras.tree.flatten(structure), arrays, strict=True):
         if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
@@ -148,50 +148,6 @@ def identifiers(names: Iterable[Any]) -> list[str]:
 
 def _is_array(value: Any) -> bool:
     return hasattr(value, "shape") and hasattr(value, "dtype")
-
-
-def _feature_batches(
-    data: Any, expected: list | None, name: str
-) -> Iterator[tuple[Any, Any, bool]]:
-    """Yields (features, labels or None, came as one whole array) for every form."""
-    if _is_array(data) or isinstance(data, Mapping):
-        yield data, None, True
-        return
-    if isinstance(data, list | tuple):
-        arrays = all(_is_array(value) for value in data)
-        inputs = len(expected) if expected else None
-        if arrays and data and inputs in (None, len(data)):
-            yield (data if inputs != 1 else data[0]), None, True
-            return
-        if arrays and isinstance(data, tuple) and inputs == 1:
-            yield data[0], data[1], True  # (features, labels)
-            return
-        if arrays and inputs and inputs > 1:
-            raise ValueError(
-                f"the model has {inputs} inputs but {name} holds "
-                f"{len(data)} arrays. Give one array per input."
-            )
-    elif isinstance(data, str | bytes) or not isinstance(
-        data, Iterable | keras.utils.PyDataset
-    ):
-        raise TypeError(
-            f"{name} must be arrays or an iterable of batches, got "
-            f"{type(data).__name__}. {_HOW}"
-        )
-    for batch in _each(data):
-        # As in `model.fit`: a tuple is (features, labels, weights).
-        pair = isinstance(batch, tuple) and batch
-        labels = batch[1] if pair and len(batch) > 1 else None
-        yield (batch[0] if pair else batch), labels, False
-
-
-def _each(data: Any) -> Iterator[Any]:
-    """Yields the batches of an iterable, or of a PyDataset, which is none."""
-    if isinstance(data, keras.utils.PyDataset):
-        count = data.num_batches
-        places = itertools.count() if count is None else range(count)
-        return (data[index] for index in places)
-    return iter(data)
 
 
 def _match(

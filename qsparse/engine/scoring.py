@@ -13,9 +13,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from qsparse.engine.batches import Batches
 from qsparse.engine.gradients import with_gradients
 from qsparse.engine.kernel import KernelCompression
-from qsparse.engine.score_data import ScoreData
 from qsparse.keras_compat import (
     build_loss,
     keeps_second_moments,
@@ -43,7 +43,7 @@ class Scoring:
         data: a user's data, or None.
     """
 
-    def __init__(self, model: keras.Model, data: ScoreData | None) -> None:
+    def __init__(self, model: keras.Model, data: Batches | None) -> None:
         self._model = model
         self._data = data
         self._passes: dict[Any, _Pass] = {}
@@ -144,7 +144,7 @@ class Scoring:
         if key not in self._passes:
             self._passes[key] = _Pass(self._model, asking)
         sums = [_Collected(layer, self._data.count()) for layer in asking]
-        for index, batch in enumerate(self._data.batches()):
+        for index, batch in enumerate(self._data):
             gradients, squares = self._passes[key].over(batch)
             for each in sums:
                 path = each.layer.path_in_model

@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from qsparse.engine.score_data import ScoreData
+from qsparse.engine.batches import Batches
 from qsparse.keras_compat import (
     entry_of_call,
     handed_back,
@@ -75,7 +75,7 @@ class ModelState(keras.layers.Layer):
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(name="state", trainable=False)
         self.recipe = recipe
-        self.score_data: ScoreData | None = None
+        self.score_data: Batches | None = None
         self.fitting = self.calibrating = self.estimating = self.untraced = False
         self.fake_quantizes = self.statistics_frozen = False
         self.callers: weakref.WeakSet[keras.Model] = weakref.WeakSet()

@@ -8,6 +8,7 @@ import numpy as np
 from qsparse.oneshot.base import ONE_SHOT, ranks, selected
 from qsparse.oneshot.gram_score import gram_scores
 from qsparse.oneshot.problem import Problem
+from qsparse.oneshot.threads import for_systems
 
 
 @ONE_SHOT.register("obs")
@@ -60,10 +61,12 @@ def _eliminated(
     inverse = np.linalg.inv(problem.damped)
     weights = problem.weights.reshape(-1, outputs, problem.weights.shape[1])
     chunk = max(problem.memory // (3 * inverse.nbytes), 1)
-    parts = [
-        _eliminate(weights[start : start + chunk].copy(), inverse, inputs, group, keep)
-        for start in range(0, len(weights), chunk)
-    ]
+    starts = range(0, len(weights), chunk)
+    with for_systems(len(weights)):
+        parts = [
+            _eliminate(weights[at : at + chunk].copy(), inverse, inputs, group, keep)
+            for at in starts
+        ]
     costs, steps = (np.concatenate(part) for part in zip(*parts, strict=True))
     return costs, steps
 

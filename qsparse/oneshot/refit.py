@@ -15,6 +15,7 @@ import numpy as np
 from qsparse.methods.formats import Format
 from qsparse.oneshot.grid import Grid
 from qsparse.oneshot.problem import Problem
+from qsparse.oneshot.threads import for_systems
 
 # Columns that are solved one by one before the others hear of them.
 _WIDTH = 64
@@ -52,10 +53,10 @@ def refit(
         start += size
         columns = _columns(kept[batch], order)
         rows = batch[:, None] * together + np.arange(together)
-        for values, solved in zip(
-            found, _solve(problem, columns, rows, format), strict=True
-        ):
-            values[rows] = solved
+        with for_systems(len(groups)):
+            solutions = _solve(problem, columns, rows, format)
+        for values, solution in zip(found, solutions, strict=True):
+            values[rows] = solution
     return found
 
 

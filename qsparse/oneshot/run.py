@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,7 +20,9 @@ from qsparse.oneshot.choice import solve
 from qsparse.oneshot.problem import Problem, rows_of
 from qsparse.oneshot.report import LayerResult, OneShotReport
 from qsparse.oneshot.settle import complete, estimate_statistics
+from qsparse.oneshot.shares import shared_out
 from qsparse.oneshot.watch import grams, stops
+from qsparse.planning.plan import LayerPlan
 from qsparse.planning.recipe import Recipe
 from qsparse.planning.targets import NORMS, PRUNABLE, QUANTIZABLE
 
@@ -52,8 +54,9 @@ def one_shot(
     Args:
         model: a built Keras model, trained, with no recipe that has begun.
         recipe: what to do to it. What it says of time (schedule, moments) and of
-            gradients (estimator) counts if the model is trained on. Its criterion is
-            for `method="magnitude"`.
+            gradients (estimator, regrowth) counts if the model is trained on. Its
+            criterion is for `method="magnitude"`, and for an allocation by scores,
+            which are those of the weights before any layer is compressed.
         data: representative samples, as `qsparse.export` takes them: an array, a list
             or dict of arrays, or an iterable of batches, with labels or without.
         method: `"sparsegpt"`, a sweep for layers of any size; `"obs"`, exact greedy
@@ -98,6 +101,7 @@ def one_shot(
     with _all_or_nothing(model):
         attach(model, recipe)
         layers = compressed_layers(model)
+        plans = shared_out(layers, recipe)
         layers[0].state().untraced = True
         solved = [layer for layer in layers if _is_solved(layer)]
         way = stops(model, feed, solved, memory)
@@ -105,7 +109,7 @@ def one_shot(
         for stop in way:
             found = grams(model, feed, batch_size, stop)
             for layer in stop.layers:
-                rows.append(_solved(layer, found.pop(0), chosen, memory))
+                rows.append(_solved(layer, plans, found.pop(0), chosen, memory))
                 if verbose:
                     _show(rows[-1], len(rows), len(solved))
         count = estimate_statistics(model, feed, batch_size) if renormalize else 0
@@ -152,11 +156,15 @@ def _is_solved(layer: KernelCompression) -> bool:
 
 
 def _solved(
-    layer: KernelCompression, gram: np.ndarray, method: Method, memory: int
+    layer: KernelCompression,
+    plans: Mapping[str, LayerPlan],
+    gram: np.ndarray,
+    method: Method,
+    memory: int,
 ) -> LayerResult:
     """Gives a layer the mask and the weights that a method finds."""
     start = time.perf_counter()
-    plan = layer.plan
+    plan = plans[layer.path_in_model]
     weights = rows_of(layer.master()).astype(np.float64)
     problem = Problem(weights, gram, layer.layout.canonical_shape, memory=memory)
     found = solve(problem, plan, method)

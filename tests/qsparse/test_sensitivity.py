@@ -301,9 +301,9 @@ def test_nothing_was_pruned(trained):
     [
         ({"metric": "auc"}, "metric='auc' is no compiled metric"),
         ({"metric": lambda model: np.nan}, "is nan for the model as it is"),
-        ({"data": []}, "`data` must be .*not empty. Received: list"),
-        ({"data": 5}, "`data` must be .*Received: int"),
-        ({"data": np.zeros((0, 16))}, "not empty"),
+        ({"data": []}, "data is empty"),
+        ({"data": 5}, "data must hold samples.*Received: int"),
+        ({"data": np.zeros((0, 16))}, "data is empty"),
         ({"data": np.ones((9, 16)), "metric": "loss"}, "There are no labels to meas"),
         ({"batches": 0}, "must be positive.*batches=0"),
         ({"sparsities": (75,)}, "Write 0.75 for 75%"),
@@ -317,7 +317,7 @@ def test_what_cannot_be_measured(trained, settings, message):
     model, data = trained
     before = values_of(model)
     settings = {"data": data, "recipe": Recipe("unstructured", 0.5), **settings}
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         qsparse.sensitivity(model, **settings)
     assert_untouched(model, before)
 

@@ -26,9 +26,9 @@ def model(data):
     [
         (lambda x: x[:0], ValueError, "empty"),
         (lambda x: iter(()), ValueError, "empty"),
-        (lambda x: None, TypeError, "must not be None"),
-        (lambda x: 3, TypeError, "got int"),
-        (lambda x: "images.npz", TypeError, "got str"),
+        (lambda x: None, TypeError, "must hold samples.*Received: NoneType"),
+        (lambda x: 3, TypeError, "Received: int"),
+        (lambda x: "images.npz", TypeError, "Received: str"),
         (
             lambda x: x[:, :20],
             ValueError,
@@ -49,7 +49,9 @@ def test_wrong_number_of_inputs(data, tmp_path):
     a, b = keras.Input((28,), name="a"), keras.Input((28,), name="b")
     model = keras.Model([a, b], layers.Dense(2)(layers.Add()([a, b])))
     rows = data[:, 0, :, 0]
-    with pytest.raises(ValueError, match="2 inputs but representative_data holds 3"):
+    with pytest.raises(
+        ValueError, match="has 2 inputs .* but representative_data has 3"
+    ):
         qsparse.export(model, tmp_path / "m.tflite", [rows, rows, rows])
     with pytest.raises(ValueError, match="different numbers of samples"):
         qsparse.export(model, tmp_path / "m.tflite", [rows, rows[:3]])

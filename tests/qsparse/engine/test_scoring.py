@@ -13,9 +13,9 @@ from keras import layers
 import qsparse
 from qsparse.callbacks import Joint, Prune, PruneThenQuantize, Quantize
 from qsparse.engine import scoring
+from qsparse.engine.batches import Batches
 from qsparse.engine.compressor import compressed_layers, state_of
 from qsparse.engine.phases import Phases
-from qsparse.engine.score_data import ScoreData
 from qsparse.methods import REGISTRIES
 from tests.conftest import compiled
 from tests.perceptron import fit, mlp
@@ -189,7 +189,7 @@ def test_scoring_leaves_the_model_as_it_was():
     model.fit(x, y, batch_size=16, verbose=0, callbacks=[ours])
     assert compressed_layers(model)[0].input_quantizer.ranges.numpy().any()
     before = everything(model)
-    data = ScoreData((x, y))
+    data = Batches((x, y), "score_data", again=True)
     for criterion in (qsparse.SNIP(), qsparse.Wanda(), qsparse.BlockFisher()):
         pruned = compressed_layers(model)
         for layer in pruned:
@@ -521,17 +521,17 @@ def test_data_of_an_unknown_kind_is_told():
     x, y = np.zeros((4, 2)), np.zeros(4)
     endless = tf.data.Dataset.from_tensors((x, y)).repeat()
     for data, message in (
-        ([x, y], "must be a tuple of arrays.*Received: list"),
-        ("images", "must be a tuple of arrays.*Received: str"),
+        ("images", "score_data must hold samples. Give an array.*Received: str"),
         (3, "Received: int"),
-        (((x, y) for _ in range(2)), "Received: generator"),
-        ((x, y[:3]), r"with as many rows. Received: 2 parts, \[\(4, 2\), \(3,\)\]"),
-        ((x, [1, 2, 3, 4]), "of arrays with as many rows"),
+        (((x, y) for _ in range(2)), "more than once, which a generator cannot be"),
+        ((x, y[:3]), r"hold different numbers of samples: \[3, 4\]"),
+        ((x, [1, 2, 3, 4]), r"of arrays. Give.*2 parts, \[\(4, 2\), 'int'"),
         ((x, y, y, y), "Received: 4 parts"),
-        ((x[:0], y[:0]), "has no rows"),
+        ((x[:0], y[:0]), "score_data is empty"),
+        ([], "score_data is empty"),
         (endless, "never ends. Give it a length, as with dataset.take"),
     ):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises((TypeError, ValueError), match=message):
             Prune("unstructured", criterion="snip", score_data=data)
 
 

@@ -332,7 +332,7 @@ def test_bad_data_is_one_error_and_touches_nothing(name, images):
     with pytest.raises(ValueError, match=message):
         quiet(model, qsparse.Recipe("2:4"), data)
     unchanged(before, model)
-    with pytest.raises(TypeError, match="data must"):
+    with pytest.raises(TypeError, match="data must hold samples"):
         quiet(model, qsparse.Recipe("2:4"), 7)
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from qsparse.methods.criteria import Magnitude
 from qsparse.methods.formats import Int8
@@ -164,3 +165,22 @@ def test_weights_of_dead_inputs_stay_where_they_are_kept():
     mask[:, 5] = False
     (found,) = refit(made.problem, mask, 8)
     np.testing.assert_allclose(found[:, 3], made.problem.weights[:, 3], rtol=1e-8)
+
+
+@pytest.mark.parametrize("together", [1, 4])
+def test_small_systems_are_left_to_one_thread(together, monkeypatch):
+    made, seen = layer(3, (1, 24, 4)), []
+    factor = np.linalg.cholesky
+
+    def threads():
+        return {e["num_threads"] for e in threadpool_info() if e["user_api"] == "blas"}
+
+    def cholesky(systems):
+        seen.append(threads())
+        return factor(systems)
+
+    monkeypatch.setattr(np.linalg, "cholesky", cholesky)
+    with threadpool_limits(2, user_api="blas"):
+        refit(made.problem, np.ones((4, 24), bool), together)
+        assert threads() == {2}
+    assert seen == [{1} if together == 1 else {2}]
