@@ -12,6 +12,8 @@ from qsparse.engine.compressor import compressed_layers
 from tests import perceptron
 from tests.perceptron import mlp
 
+pytestmark = pytest.mark.filterwarnings("ignore:Skipping variable loading for opt")
+
 
 class Script(keras.callbacks.Callback):
     """Lets epochs have these losses."""
@@ -72,7 +74,7 @@ def test_a_best_file_of_after_is_not(pixels, tmp_path):
     assert messages_of(model, pixels, [0.5, 0.3, 0.4, 0.2], callbacks) == []
     plain = keras.models.load_model(path)
     zeros = [(layer.get_weights()[0] == 0).mean() for layer in plain.layers]
-    assert zeros == [0.75, 0.75]
+    assert zeros == pytest.approx([0.75, 0.75], abs=0.02)  # int8 rounds some more
     again = qsparse.load_model(path)
     assert qsparse.unfinished(again) is None
     for ours, theirs in zip(
