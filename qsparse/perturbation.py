@@ -317,7 +317,7 @@ def _changes(
         if plan.prunes:
             plan.statistics()
             fixed = plan.fixed
-            for share in shares if fixed is None else [fixed]:
+            for share in filter(None, shares if fixed is None else [fixed]):
                 prune = partial(_pruned, plan, share)
                 name = f"{share:.1%}"
                 found.append(_Change(plan.path, name, share, kernel, prune, plan))
@@ -331,8 +331,6 @@ def _changes(
 def _pruned(
     plan: LayerPlan, share: float, weights: np.ndarray
 ) -> tuple[np.ndarray, float]:
-    if share == 0:
-        return weights, 0.0
     scores = plan.criterion.score(weights, **plan.statistics())
     mask = plan.pattern.mask(np.asarray(scores), share)
     return weights * mask, 1.0 - np.count_nonzero(mask) / mask.size

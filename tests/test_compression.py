@@ -7,7 +7,9 @@ from tests.compression import EVERY, drawn, one_method, run_compression_test
 
 @pytest.mark.parametrize(("kind", "name"), EVERY)
 def test_one_method(kind, name, tmp_path):
-    run_compression_test(one_method(kind, name), tmp_path)
+    traced = kind in ("criterion", "estimator", "regrowth")
+    policies = ("mixed_float16",) if traced else ()
+    run_compression_test(one_method(kind, name), tmp_path, policies)
 
 
 @pytest.mark.parametrize("seed", range(20))

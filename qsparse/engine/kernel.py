@@ -473,9 +473,17 @@ class KernelCompression(Compression):
             seen: the statistics that come from elsewhere, by name, canonical.
 
         Raises:
-            ValueError: if a statistic is missing, or if the criterion returns no finite
-                scores of the kernel's shape; or as `master` does.
+            ValueError: if a statistic is missing, if a ranking that holds for good was
+                lost, or if the criterion returns no finite scores of the kernel's
+                shape; or as `master` does.
         """
+        if ranks_once(self.plan.criterion) and not self._mask_so_far().all():
+            raise ValueError(
+                f"{self.plan.criterion} ranks the weights once, and layer "
+                f"'{self.path_in_model}' has a mask by a ranking that is not here: "
+                "set_weights brings none. Take weights of a training that goes on from "
+                "a file: qsparse.load_model or qsparse.load_weights."
+            )
         weights, state = self.master(), self.state()
         if state.recipe.order == "Q->S" and state.fake_quantizes:
             weights = self._format.decode(*self._format.encode(weights))

@@ -1,0 +1,19 @@
+"""Every registered method through everything that there is on JAX, in one process."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+
+def test_every_method_on_jax(tmp_path):
+    run = subprocess.run(
+        [sys.executable, "-m", "tests.compression_worker", str(tmp_path)],
+        cwd=Path(__file__).parents[1],
+        env=os.environ | {"KERAS_BACKEND": "jax"},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert run.returncode == 0, run.stderr
