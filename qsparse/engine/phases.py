@@ -136,7 +136,7 @@ class Phases:
         moments = recipe.prune_until, recipe.quantize_from
         total = 1 + max((m for m in moments if isinstance(m, int)), default=0)
         span, none = Span(0, total), Span()
-        prunes, quantizes = recipe.pattern is not None, recipe.quantize
+        prunes, quantizes = recipe.prunes, recipe.quantizes
         state.set_time(
             Clock(total - 1, span if prunes else none, span if quantizes else none)
         )

@@ -450,3 +450,13 @@ def test_progress_goes_to_stderr(pixels, capfd):
     qsparse.one_shot(mlp(), qsparse.Recipe("2:4"), pixels[0])
     out, err = capfd.readouterr()
     assert out == "" and "one_shot 2/2 head: error" in err
+
+
+def test_a_recipe_may_prune_by_its_rules_only(images):
+    model = small_cnn()
+    rules = [qsparse.Rule(kind="Dense", pattern="2:4", quantize=True)]
+    recipe = qsparse.Recipe(None, quantize=False, rules=rules)
+    quiet(model, recipe, images[0][:32])
+    assert qsparse.unfinished(model) is None
+    dense = [row for row in qsparse.coverage(model).layers if row.kind == "Dense"]
+    assert [(row.sparsity, row.format) for row in dense] == [(0.5, "int8")]
