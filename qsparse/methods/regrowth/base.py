@@ -1,6 +1,7 @@
 """What a regrowth is, and what it makes of a mask."""
 
 import math
+from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -69,18 +70,28 @@ def regrown(
     return pattern.mask(np.where(survives, above, growth), sparsity)
 
 
-def cosine(alpha: float, progress: float) -> float:
-    """Returns `alpha / 2 * (1 + cos(pi * progress))`, the share that is dropped."""
-    return alpha / 2.0 * (1.0 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
+@dataclass(frozen=True)
+class Moving:
+    """What the regrowths share: how much of a mask moves.
 
-
-def check_alpha(alpha: Any) -> float:
-    """Returns the share that is dropped first as a float.
+    Args:
+        alpha: share of the kept weights that moves at first, above 0 and below 1; it
+            falls to 0 along a cosine over the pruning phase.
 
     Raises:
-        ValueError: if it is not above 0 and below 1.
+        ValueError: if `alpha` is outside.
     """
-    value = real("alpha", alpha)
-    if not 0.0 < value < 1.0:
-        raise ValueError(f"`alpha` must be above 0 and below 1. Received: {alpha}")
-    return value
+
+    alpha: float = 0.3
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "alpha", real("alpha", self.alpha))
+        if not 0.0 < self.alpha < 1.0:
+            raise ValueError(
+                f"`alpha` must be above 0 and below 1. Received: alpha={self.alpha}"
+            )
+
+    def fraction(self, progress: float) -> float:
+        """Returns `alpha / 2 * (1 + cos(pi * progress))`."""
+        progress = min(max(progress, 0.0), 1.0)
+        return self.alpha / 2.0 * (1.0 + math.cos(math.pi * progress))

@@ -5,12 +5,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from qsparse.methods.regrowth.base import REGROWTHS, check_alpha, cosine
+from qsparse.methods.regrowth.base import REGROWTHS, Moving
 
 
 @REGROWTHS.register("rigl")
 @dataclass(frozen=True)
-class RigL:
+class RigL(Moving):
     """Rigging the lottery (Evci et al., 2020).
 
     Drops the kept weights with the lowest scores, |w| by default, and grows the pruned
@@ -29,14 +29,6 @@ class RigL:
     """
 
     needs_gradients: ClassVar[bool] = True
-    alpha: float = 0.3
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "alpha", check_alpha(self.alpha))
-
-    def fraction(self, progress: float) -> float:
-        """Returns the share that moves at a share of the pruning phase."""
-        return cosine(self.alpha, progress)
 
     def score(
         self, gradients: np.ndarray | None, shape: tuple[int, int, int], seed: int

@@ -5,12 +5,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from qsparse.methods.regrowth.base import REGROWTHS, check_alpha, cosine
+from qsparse.methods.regrowth.base import REGROWTHS, Moving
 
 
 @REGROWTHS.register("set")
 @dataclass(frozen=True)
-class SET:
+class SET(Moving):
     """Sparse evolutionary training (Mocanu et al., 2018).
 
     Drops the kept weights with the lowest scores, |w| by default, and grows pruned ones
@@ -27,14 +27,6 @@ class SET:
     """
 
     needs_gradients: ClassVar[bool] = False
-    alpha: float = 0.3
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "alpha", check_alpha(self.alpha))
-
-    def fraction(self, progress: float) -> float:
-        """Returns the share that moves at a share of the pruning phase."""
-        return cosine(self.alpha, progress)
 
     def score(
         self, gradients: np.ndarray | None, shape: tuple[int, int, int], seed: int
