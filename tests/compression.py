@@ -29,6 +29,7 @@ BASES = (
     qsparse.Recipe("unstructured", 0.5, update_every=2, **_TIMES),
     qsparse.Recipe("2:4", update_every=2, **_TIMES),
     qsparse.Recipe("unstructured", 0.5, estimator="ste", update_every=2, **_TIMES),
+    qsparse.Recipe("unstructured", 0.25, update_every=2, **_TIMES),
 )
 # Methods that no name makes, as they have no defaults, and more of some than defaults.
 EXAMPLES = {
@@ -130,21 +131,23 @@ def methods(kind):
 
 def _changed(recipe, **settings):
     """Return a recipe with other methods, at the sparsity that its pattern has."""
-    pattern = settings.get("pattern", recipe.pattern)
-    return replace(recipe, sparsity=None if hasattr(pattern, "n") else 0.5, **settings)
+    fixed = hasattr(settings.get("pattern", recipe.pattern), "n")
+    return replace(recipe, sparsity=None if fixed else recipe.sparsity, **settings)
 
 
 def refusal(case):
-    """Return why a model does not take a recipe, or None; it is left as it was."""
+    """Return why a model does not take all of a recipe, or None."""
     model = case.make()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", UserWarning)
             qsparse.attach(model, case.recipe)
     except ValueError as error:
         assert state_of(model) is None
         assert type(model.get_layer("hidden")).__module__.startswith("keras.")
         return str(error)
+    except UserWarning as shortage:
+        return str(shortage)
     return None
 
 

@@ -51,7 +51,9 @@ def network(policy):
     for variable in model.trainable_variables:
         variable.assign(rng.normal(size=variable.shape) / 3)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(1e-3), loss)
+    # Compiling by XLA takes longer than these few steps.
+    jit = keras.backend.backend() == "jax"
+    model.compile(keras.optimizers.Adam(1e-3), loss, jit_compile=jit)
     return model
 
 

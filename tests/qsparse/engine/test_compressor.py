@@ -211,3 +211,4 @@ def test_mirrored_strategy():
     assert "shared by two replicas" in run.stdout
     assert "summed by two replicas" in run.stdout
     assert "gone through once for two replicas" in run.stdout
+    assert "settle alike on two replicas" in run.stdout
