@@ -1,0 +1,13 @@
+"""Registered methods of all kinds beside one another, drawn at random."""
+
+import pytest
+
+from tests.compression import drawn, run_compression_test
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_methods_at_random(seed, tmp_path):
+    case, refusals = drawn(seed)
+    for reason in refusals:
+        assert len(reason) > 40 and reason.endswith("."), reason
+    run_compression_test(case, tmp_path, ("mixed_float16",) if seed < 5 else ())
