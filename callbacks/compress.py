@@ -106,6 +106,17 @@ class Compress(keras.callbacks.Callback):
                 "`guard` is what sparsity grows by, and this recipe prunes nothing. "
                 "Leave it out."
             )
+        soft = [
+            each
+            for each in (recipe.estimator, *(rule.estimator for rule in recipe.rules))
+            if getattr(each, "dense_until_the_end", False)
+        ]
+        if guard is not None and soft:
+            raise ValueError(
+                f"A guard judges the model by its validation, in which {soft[0]} "
+                "computes with weights that are pruned at the end. Take another "
+                "estimator, or no guard."
+            )
         self.recipe = recipe
         self.guard = guard
         self.score_data = score_data

@@ -188,9 +188,9 @@ class Watch:
         Raises:
             ValueError: if there is no validation, or nothing to compare with.
         """
-        if phases.pruned():
-            return  # By an earlier training: nothing is to grow.
         guard, memory = self._guard, self._memory
+        if phases.pruned() and memory.start < 0:
+            return  # By a training without a guard: nothing is to grow.
         if validates is False:
             raise ValueError(
                 f"The guard watches {guard.metric}, and fit has no validation data. "

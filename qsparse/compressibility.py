@@ -1,6 +1,7 @@
 """Compressibility: how unequal the weights of a layer are, and what that suggests."""
 
 import math
+import re
 from dataclasses import dataclass
 
 import keras
@@ -47,7 +48,10 @@ class PQReport:
 
     def rules(self) -> list[Rule]:
         """Returns the suggestions as rules of a recipe, one for each layer."""
-        return [Rule(row.path, sparsity=row.sparsity) for row in self.rows]
+        return [
+            Rule(regex=f"^{re.escape(row.path)}$", sparsity=row.sparsity)
+            for row in self.rows
+        ]
 
     def __str__(self) -> str:
         width = max(len(row.path) for row in self.rows)

@@ -18,7 +18,7 @@ from qsparse.engine.compressor import attach, attach_to, strip
 from qsparse.engine.phases import report_unfinished
 from qsparse.engine.state import CHILD, SHARED, state_of
 from qsparse.keras_compat import saved_paths, walk_layers
-from qsparse.planning.plan import LayerPlan, Planned, plan_of
+from qsparse.planning.plan import LayerPlan, plan_of
 from qsparse.planning.recipe import Recipe
 from qsparse.planning.targets import NORMS, QUANTIZABLE, Survey
 
@@ -112,10 +112,12 @@ def _attach_as_saved(model: keras.Model, recipe: Recipe, path: str | Path) -> No
             "was saved, with every layer built."
         )
     plans = {places[p]: text for p, text in contents.plans.items() if p in places}
-    targets = [
-        Planned(layer, _as_saved(plan, plans[layer]) if layer in plans else plan)
-        for layer, plan in plan_of(model, recipe, pruned)
-    ]
+
+    def stored(layer: keras.layers.Layer, plan: LayerPlan) -> LayerPlan | None:
+        text = plans.get(layer)
+        return None if text is None else _as_saved(plan, text, pruned[layer])
+
+    targets = plan_of(model, recipe, pruned, stored)
     left_out = [
         layer
         for place, layer in walk_layers(model)
@@ -131,10 +133,10 @@ def _attach_as_saved(model: keras.Model, recipe: Recipe, path: str | Path) -> No
     attach_to(model, recipe, targets, left_out)
 
 
-def _as_saved(plan: LayerPlan, text: bytes) -> LayerPlan:
+def _as_saved(plan: LayerPlan, text: bytes, masked: bool) -> LayerPlan:
     """Returns the plan of a layer with the methods that its file names."""
     try:
-        return plan.with_saved(json.loads(text))
+        return plan.with_saved(json.loads(text), masked)
     except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(
             f"The file's plan of layer '{plan.path}' cannot be used: {error}"

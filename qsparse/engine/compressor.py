@@ -111,8 +111,8 @@ def _tap(model: keras.Model, data: Batches | None) -> None:
     What data brings is not asked of the optimizer.
     """
     layers = compressed_layers(model)
-    for layer in layers:
-        layer.state().score_data = data
+    for state in {layer.state() for layer in layers}:
+        state.score_data = data = data or state.score_data
     held = [each for layer in layers for each in layer.held_by_optimizer()]
     asked = [each for each in held if not (data and each.come_from_data)]
     if tap(model, asked):
@@ -172,11 +172,9 @@ def _take_on(
 def _take_in(model: keras.Model, state: ModelState) -> None:
     """Sees to layers that could not be compressed when the recipe was attached."""
     everything = replace(state.recipe, exclude=(), strict=False)
-    plans = surveyed(model, everything)
-    check_plans(model, everything, plans)
     covered = [
         target
-        for target in plans
+        for target in surveyed(model, everything)
         if target.plan.compresses and target.layer not in state.left_out
     ]
     lacking = [target for target in covered if _lacks(target)]
@@ -190,6 +188,7 @@ def _take_in(model: keras.Model, state: ModelState) -> None:
         )
     old = [target for target in lacking if target not in new]
     if new:  # The first step built them.
+        check_plans(model, everything, covered)
         late = {target.layer for target in new}
         state.seen.update(late)
         shared = allocated([t for t in covered if t not in old], state.recipe)

@@ -285,6 +285,11 @@ class KernelCompression(Compression):
         """What the kernel is coded in; int8 where it trained in float."""
         return self.plan.weight_format or Int8()
 
+    @property
+    def _rounds(self) -> bool:
+        """Whether the layer computes with rounded weights now."""
+        return self.plan.weight_format is not None and self.state().fake_quantizes
+
     def integer_weights(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns int8 weights as they lie in a LiteRT file, and their scales."""
         q, scale = self.canonical_integers()
@@ -308,7 +313,7 @@ class KernelCompression(Compression):
             ValueError: if the kernel's format is one that no export knows.
         """
         mask, integers = self.canonical_mask(), None
-        if on_grid or self.state().fake_quantizes:
+        if on_grid or self._rounds:
             if not self._format.exportable:
                 raise ValueError(
                     f"Layer '{self.path_in_model}' trains in {self._format}, which "
@@ -379,9 +384,9 @@ class KernelCompression(Compression):
                 new = regrown(pattern, old, scores, growth, fraction, sparsity)
             else:
                 new = pattern.mask(scores, sparsity)
-            self._growth = None
-            if not ranks_once(self.plan.criterion):
-                self._scores = None
+        self._growth = None
+        if not ranks_once(self.plan.criterion):
+            self._scores = None
         self.mask_variable.assign(self.layout.kernel(new))
         grown = self.layout.kernel(new & ~old) if regrows else None
         if grown is not None and grown.any():
@@ -485,7 +490,7 @@ class KernelCompression(Compression):
                 "a file: qsparse.load_model or qsparse.load_weights."
             )
         weights, state = self.master(), self.state()
-        if state.recipe.order == "Q->S" and state.fake_quantizes:
+        if state.recipe.order == "Q->S" and self._rounds:
             weights = self._format.decode(*self._format.encode(weights))
         asked = needs_of(self.plan.criterion)
         if self.regrows and self.plan.regrowth.needs_gradients:

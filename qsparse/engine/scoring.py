@@ -52,13 +52,15 @@ class Scoring:
         """Checks that there is what the criteria of layers ask for.
 
         Args:
-            layers: those that are yet to be scored.
+            layers: all that are pruned; data that was of use before is no fault.
 
         Raises:
             ValueError: if a criterion asks for data and there is none, or for what the
                 optimizer does not keep; or if there is data and none asks for it.
         """
         for layer in layers:
+            if not layer.will_be_scored:
+                continue
             criterion = layer.plan.criterion
             for name in layer.needs:
                 known = STATISTICS[name]

@@ -55,7 +55,7 @@ class Selector:
 
     def check(self, layers: Sequence[KernelCompression]) -> None:
         """Checks that there is what layers are scored by; raises as `Scoring.check`."""
-        self._scoring.check([layer for layer in layers if layer.will_be_scored])
+        self._scoring.check(layers)
 
     def select(
         self, layers: Sequence[KernelCompression], moment: Moment

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from qsparse.keras_compat import walk_layers
+from qsparse.methods.criteria import ranks_once
 from qsparse.methods.schedules import laid_on
 from qsparse.planning.plan import LayerPlan, Planned, missed_total
 from qsparse.planning.recipe import Recipe
@@ -116,6 +117,12 @@ def _check_regrowth(plan: LayerPlan) -> None:
             f"{plan.pattern}, whose groups all keep the same number: nothing can be "
             'dropped in one place and grow in another. Take estimator="sr-ste" without '
             "regrowth, by which masks move too, or another pattern."
+        )
+    if plan.regrowth.needs_gradients and ranks_once(plan.criterion):
+        raise ValueError(
+            f"Layer '{plan.path}' has regrowth={plan.regrowth}, which looks at "
+            f"gradients at each selection, and criterion={plan.criterion}, which ranks "
+            'weights once. Take criterion="magnitude".'
         )
     hidden = not getattr(plan.estimator, "dense_gradients", True)
     if plan.regrowth.needs_gradients and hidden:

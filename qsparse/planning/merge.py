@@ -42,14 +42,21 @@ def parts(recipe: Recipe) -> set[str]:
 def contradictions(carried: Recipe, new: Recipe) -> list[str]:
     """Returns the settings of `new` that contradict the recipe a model carries.
 
-    A setting counts only where both recipes have the part it belongs to; `order`,
-    `exclude` and `rules` count where neither adds to the other.
+    A setting counts only where both recipes have the part it belongs to; `order` and
+    `exclude` count where neither adds to the other; a new rule counts where they share
+    a part.
     """
     shared = parts(carried) & parts(new)
     names = [name for part in sorted(shared) for name in _PARTS[part]]
     if parts(carried) == parts(new):
-        names += ["order", "exclude", "rules"]
-    return [name for name in names if getattr(carried, name) != getattr(new, name)]
+        names += ["order", "exclude"]
+    found = [name for name in names if getattr(carried, name) != getattr(new, name)]
+    # What a rule sets of a part that is carried already would not be carried out.
+    more = set(new.rules) - set(carried.rules)
+    fewer = set(carried.rules) - set(new.rules)
+    if shared and (more or (fewer and parts(carried) == parts(new))):
+        found.append("rules")
+    return found
 
 
 def merged(carried: Recipe, new: Recipe) -> Recipe:

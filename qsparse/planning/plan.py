@@ -23,7 +23,7 @@ from qsparse.methods.patterns import Capacity, capacity
 from qsparse.planning.layouts import KernelLayout, kernel_layout
 from qsparse.planning.recipe import Recipe
 from qsparse.planning.rulebook import Settings
-from qsparse.planning.targets import INT8_JOINS, NORMS, QUANTIZABLE, Survey
+from qsparse.planning.targets import INT8_JOINS, NORMS, PRUNABLE, QUANTIZABLE, Survey
 
 # What a plan holds of a recipe for each layer, and the registry that names it.
 _METHODS = {
@@ -195,13 +195,14 @@ class LayerPlan:
             for name, kind in _METHODS.items()
             for method in [getattr(self, name)]
         }
-        return {**methods, "sparsity": float(self.sparsity)}
+        return {**methods, "sparsity": float(self.sparsity), "given": self.given}
 
-    def with_saved(self, saved: Mapping[str, Any]) -> "LayerPlan":
+    def with_saved(self, saved: Mapping[str, Any], masked: bool) -> "LayerPlan":
         """Returns the plan of a layer in a file: this one's place, that one's methods.
 
         Args:
             saved: what `to_dict` wrote.
+            masked: whether the file has a mask beside it.
 
         Raises:
             ValueError: if it is not that, names a method that is not registered, or has
@@ -219,14 +220,15 @@ class LayerPlan:
             for name, kind in _METHODS.items()
             for method in [saved.get(name)]
         }
-        if (methods["pattern"] is None) == self.prunes:
+        if (methods["pattern"] is None) == masked:
             raise ValueError(f"{saved!r} does not go with the mask beside it.")
         pattern, layout = methods["pattern"], self.layout
         if pattern is not None and layout is not None:
             misfit = pattern.misfit(layout.canonical_shape)
             if misfit:
                 raise ValueError(f"{pattern} does not fit its kernel: {misfit}.")
-        return replace(self, **methods, sparsity=float(sparsity))
+        given = bool(saved.get("given", False))
+        return replace(self, **methods, sparsity=float(sparsity), given=given)
 
 
 class Planned(NamedTuple):
@@ -266,23 +268,33 @@ def surveyed(model: keras.Model, recipe: Recipe) -> list[Planned]:
 
 
 def plan_of(
-    model: keras.Model, recipe: Recipe, pruned: Mapping[keras.layers.Layer, bool]
+    model: keras.Model,
+    recipe: Recipe,
+    pruned: Mapping[keras.layers.Layer, bool],
+    stored: Callable[[keras.layers.Layer, LayerPlan], LayerPlan | None],
 ) -> list[Planned]:
     """Returns the plans of layers that a file holds compressed, whatever fits a recipe.
 
-    Each has the recipe's sparsity, as in files that hold no plans: those were written
-    before there were allocations. What others hold takes its place.
+    Names that the recipe's rules give are not asked where the file holds a plan: they
+    may belong to other layers in this process. Files of before plans were written
+    before there were rules and allocations: each layer has the recipe's sparsity.
 
     Args:
         model: the model that the file was loaded into.
         recipe: the recipe of the file.
         pruned: the compressed layers -> whether they have a mask.
+        stored: makes of a layer, and a plan of its place alone, the plan that the file
+            holds of it; None if it holds none.
     """
     planner = _Planner(model, recipe)
-    plans = []
+    plans, held = [], {}
     for path, layer in planner.survey.layers:
         if layer in pruned:
-            plan = planner.compressed(path, layer, pruned[layer])
+            plan = stored(layer, planner.bare(path, layer))
+            if plan is not None:
+                held[layer] = plan
+            else:
+                plan = planner.compressed(path, layer, pruned[layer])
         elif isinstance(layer, NORMS) and not planner.leaves_alone(path):
             # A normalization has nothing of its own to store.
             plan = planner.plan(path, layer)
@@ -290,7 +302,8 @@ def plan_of(
             continue
         plans.append(Planned(layer, plan))
     uniform = replace(recipe, allocation=Uniform())
-    return allocated([item for item in plans if item.plan.compresses], uniform)
+    found = allocated([item for item in plans if item.plan.compresses], uniform)
+    return [Planned(layer, held.get(layer, plan)) for layer, plan in found]
 
 
 def missed_total(recipe: Recipe, plans: Sequence[Planned]) -> float:
@@ -301,7 +314,10 @@ def missed_total(recipe: Recipe, plans: Sequence[Planned]) -> float:
         is within a unit of each layer, or the recipe's sparsity is no total.
     """
     pruned = [plan for _, plan in plans if plan.prunes]
-    if not pruned or not holds_total(recipe.allocation):
+    free = any(plan.fixed is None for plan in pruned)
+    # By rules alone nobody asks for a total, where they give every layer its sparsity.
+    asked = recipe.pattern is not None or free
+    if not pruned or not asked or not holds_total(recipe.allocation):
         return 0.0
     weights = [math.prod(m.shape) for p in pruned for m in p.matrices if m.is_kernel]
     zeros = sum(p.sparsity * n for p, n in zip(pruned, weights, strict=True))
@@ -360,12 +376,18 @@ class _Planner:
     def plan(self, path: str, layer: keras.layers.Layer) -> LayerPlan:
         """Returns the plan of a layer; its sparsity is allocated later."""
         survey = self.survey
-        bare = self._bare(path, layer)
+        bare = self.bare(path, layer)
         reason = survey.why_not_pruned(path, layer) or ""
         if self.leaves_alone(path) or not layer.built:
             return replace(bare, reason=reason)
         if survey.why_untouched(layer) is not None:
             return replace(bare, reason=reason)
+        if isinstance(layer, PRUNABLE) and self._settings(path).lacks_pattern:
+            raise ValueError(
+                f"A rule sets a sparsity for layer '{path}', which has no pattern: "
+                "neither the recipe nor a rule gives it one. Give the rule a pattern, "
+                'as in Rule(..., pattern="4x4").'
+            )
         if isinstance(layer, QUANTIZABLE):
             return replace(self.compressed(path, layer, not reason), reason=reason)
         if isinstance(layer, INT8_JOINS):
@@ -377,7 +399,7 @@ class _Planner:
         self, path: str, layer: keras.layers.Layer, prunes: bool
     ) -> LayerPlan:
         """Returns the plan of a compressed layer, whatever speaks against it."""
-        settings, plan = self._settings(path), self._bare(path, layer)
+        settings, plan = self._settings(path), self.bare(path, layer)
         if prunes:
             plan = replace(
                 plan,
@@ -405,10 +427,10 @@ class _Planner:
         return bool(self._settings(path).left_alone)
 
     def _settings(self, path: str) -> Settings:
-        # The model itself is no layer that rules could name.
         return self.survey.rulebook.settings(path)
 
-    def _bare(self, path: str, layer: keras.layers.Layer) -> LayerPlan:
+    def bare(self, path: str, layer: keras.layers.Layer) -> LayerPlan:
+        """Returns the plan of a layer that nothing is done to."""
         kernel = own_kernel(layer)
         matrices = tuple(
             Matrix(variable.name, tuple(variable.shape), variable is kernel)

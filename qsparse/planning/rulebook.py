@@ -30,6 +30,7 @@ class Settings:
         left_alone: why the layer is left alone; empty if it is not.
         pattern: the pattern, or None to leave the kernel dense.
         dense: why the kernel is left dense; empty if it has a pattern.
+        lacks_pattern: whether a rule sets a sparsity, and nothing a pattern.
         sparsity: the share of zeros that a rule or the pattern sets; None where it is
             allocated.
         criterion, estimator, regrowth, quantize, format, observer: as of
@@ -41,6 +42,7 @@ class Settings:
     left_alone: str
     pattern: Any
     dense: str
+    lacks_pattern: bool
     sparsity: float | None
     criterion: Any
     estimator: Any
@@ -76,11 +78,7 @@ class Rulebook:
         self._roles = _roles(model, walked) if wanted else {}
 
     def settings(self, path: str) -> Settings:
-        """Returns what the recipe says of the layer at a path.
-
-        Raises:
-            ValueError: if a rule sets a sparsity where there is no pattern.
-        """
+        """Returns what the recipe says of the layer at a path."""
         if path not in self._found:
             self._found[path] = self._settings(path)
         return self._found[path]
@@ -119,16 +117,14 @@ class Rulebook:
                 )
         elif values["pattern"] is None:
             dense = "the recipe prunes nothing"
-            if "sparsity" in given:
-                raise ValueError(
-                    f"Rule {given['sparsity']} sets a sparsity for layer '{path}', "
-                    "which has no pattern: neither the recipe nor a rule gives it one. "
-                    'Give the rule a pattern, as in Rule(..., pattern="4x4").'
-                )
             dense += " here" * recipe.prunes
         return Settings(
             left_alone=left_alone,
             dense=dense,
+            lacks_pattern=recipe.pattern is None
+            and values["pattern"] is None
+            and "sparsity" in given
+            and "pattern" not in given,
             rules=tuple(spoken),
             conflicts=tuple(conflicts),
             **values,

@@ -29,6 +29,10 @@ SETTINGS = (
     "format",
     "observer",
 )
+# Recipes come with files, which nobody knows: an expression like "(a+)+$" takes longer
+# than anyone waits, on a name made for it.
+_LONGEST = 256
+_ENDLESS = re.compile(r"[*+}]\)*\)[*+{]")
 
 
 @dataclass(frozen=True)
@@ -141,8 +145,14 @@ class Rule:
             raise ValueError(
                 f"`role` must be one of {ROLES}. Received: role={self.role!r}"
             )
+        regex = self.regex or ""
+        if len(regex) > _LONGEST or _ENDLESS.search(regex):
+            raise ValueError(
+                f"`regex` must have at most {_LONGEST} characters, and repeat no group "
+                f"that repeats something itself. Received: regex={regex!r}"
+            )
         try:
-            re.compile(self.regex or "")
+            re.compile(regex)
         except re.error as error:
             raise ValueError(
                 f"`regex` is no regular expression: {error}. Received: "

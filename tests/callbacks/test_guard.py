@@ -284,3 +284,9 @@ def test_the_guard_on_jax():
     )
     assert run.returncode == 0, run.stderr
     assert "guarded on jax" in run.stdout
+
+
+@pytest.mark.parametrize("estimator", ["cast", "soft-shrinkage", "decaying-mask"])
+def test_what_is_dense_until_the_end_cannot_be_guarded(estimator):
+    with pytest.raises(ValueError, match="computes with weights that are pruned at"):
+        Prune("4x4", estimator=estimator, guard=Guard("val_accuracy", 0.1))

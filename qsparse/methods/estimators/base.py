@@ -12,7 +12,8 @@ class Estimator(Protocol):
     """What the compressor asks of an estimator.
 
     Both methods are traced; they use `keras.ops` only. One that hides the gradients of
-    pruned weights says so with an attribute `dense_gradients = False`.
+    pruned weights says so with `dense_gradients = False`, and one that computes
+    with pruned weights before the end with `dense_until_the_end = True`.
     """
 
     def __call__(self, weights: Any, mask: Any, progress: Any) -> Any:

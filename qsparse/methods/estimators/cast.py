@@ -1,7 +1,7 @@
 """CAST: an L1 decay, inside Adam, of the weights that are to go."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from keras import ops
 
@@ -35,6 +35,8 @@ class CAST:
     Raises:
         ValueError: if `decay` or `steps` is negative.
     """
+
+    dense_until_the_end: ClassVar[bool] = True
 
     decay: float = 1e-3
     steps: int = 0

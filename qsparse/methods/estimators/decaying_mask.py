@@ -1,7 +1,7 @@
 """Decaying masks: pruned weights fade out over the pruning phase."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from keras import ops
 
@@ -34,6 +34,8 @@ class DecayingMask:
     Raises:
         ValueError: if `decay` is neither, or `rate` is not positive.
     """
+
+    dense_until_the_end: ClassVar[bool] = True
 
     decay: str = "linear"
     rate: float | None = None

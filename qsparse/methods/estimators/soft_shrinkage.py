@@ -1,7 +1,7 @@
 """Iterative soft shrinkage: weights that would be pruned shrink at each step."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from keras import ops
 
@@ -25,6 +25,8 @@ class SoftShrinkage:
     Raises:
         ValueError: if `factor` is outside.
     """
+
+    dense_until_the_end: ClassVar[bool] = True
 
     factor: float = 0.95
 

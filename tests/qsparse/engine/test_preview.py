@@ -123,3 +123,56 @@ def test_a_second_recipe_brings_rules_of_its_own(pixels):
     hidden, head = quantize.coverage.layers
     assert (hidden.sparsity, hidden.format) == (0.75, "float")
     assert (head.sparsity, head.format) == (0.5, "int8")
+
+
+@pytest.mark.parametrize("quantize", [True, False])
+def test_a_file_knows_its_layers_whatever_they_are_called(quantize, pixels, tmp_path):
+    def build(name):
+        body = keras.layers.Dense(16, "relu", name=name)
+        model = keras.Sequential([keras.Input((16,)), body, keras.layers.Dense(12)])
+        model.compile("adam", mlp().loss)
+        return model
+
+    model = build("one")
+    recipe = Recipe(None, quantize=quantize, rules=[Rule("one", pattern="4x4")])
+    perceptron.fit(model, pixels, [qsparse.callbacks.Compress(recipe)], epochs=12)
+    model.save_weights(tmp_path / "m.weights.h5")
+    other = qsparse.load_weights(build("other"), tmp_path / "m.weights.h5")
+    for a, b in zip(compressed_layers(model), compressed_layers(other), strict=True):
+        assert a.pattern == b.pattern and a.plan.sparsity == b.plan.sparsity
+        np.testing.assert_array_equal(a.mask(), b.mask())
+    perceptron.fit(other, pixels, [qsparse.callbacks.Compress(recipe)], epochs=1)
+    assert (compressed_layers(other)[0].effective_kernel().numpy() == 0).mean() >= 0.75
+
+
+def test_rules_that_would_not_be_carried_out_are_refused(pixels):
+    model = mlp()
+    prune = qsparse.callbacks.Prune("4x4", 0.5)
+    perceptron.fit(model, pixels, [prune], epochs=12)
+    with pytest.raises(ValueError, match="another recipe: rules differ"):
+        qsparse.attach(model, Recipe("4x4", 0.5, rules=[Rule("head", sparsity=0.25)]))
+
+
+def test_layers_kept_in_float_are_scored_and_written_in_float(pixels):
+    rules = [Rule("hidden", quantize=False)]
+    callback = qsparse.callbacks.QuantizeThenPrune("unstructured", 0.5, rules=rules)
+    model = mlp()
+    perceptron.fit(model, pixels, [callback], epochs=12)
+    hidden, head = compressed_layers(model)
+    scores = hidden.scores()
+    np.testing.assert_array_equal(scores, np.abs(hidden.master()))
+    for layer, rounds in ((hidden, False), (head, True)):
+        layer.fix(on_grid=False)
+        assert (layer.fixed.integers is not None) == rounds
+        layer.release()
+
+
+def test_scores_are_those_of_now_for_a_layer_that_loses_nothing(pixels):
+    model = mlp()
+    model.layers[0].kernel.assign(model.layers[0].kernel * 100)
+    settings = {"allocation": "global", "update_every": 1}
+    callback = qsparse.callbacks.Prune("unstructured", 0.2, **settings)
+    perceptron.fit(model, pixels, [callback], epochs=12)
+    hidden, head = compressed_layers(model)
+    assert hidden.canonical_mask().all() and not head.canonical_mask().all()
+    np.testing.assert_array_equal(hidden.scores(), np.abs(hidden.master()))

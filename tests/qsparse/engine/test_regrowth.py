@@ -171,3 +171,8 @@ def test_a_rule_may_let_layers_regrow():
     assert Recipe.from_dict(recipe.to_dict()) == recipe
     hidden, head = qsparse.resolve(mlp(), recipe)
     assert hidden.regrowth == RigL(0.2) and head.regrowth is None
+
+
+def test_a_ranking_for_good_cannot_move_by_gradients():
+    with pytest.raises(ValueError, match="criterion=Random.*ranks weights once"):
+        qsparse.attach(mlp(), Recipe("unstructured", 0.5, criterion="random", **RIGL))

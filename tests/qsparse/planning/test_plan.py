@@ -128,25 +128,25 @@ def saved_plan(**changes):
 @pytest.mark.parametrize("sparsity", [0, 0.0, 0.25, 0.999])
 def test_a_plan_in_a_file_may_have_any_share_of_zeros(sparsity):
     plan, saved = saved_plan(sparsity=sparsity)
-    assert _as_saved(plan, json.dumps(saved).encode()).sparsity == sparsity
+    assert _as_saved(plan, json.dumps(saved).encode(), True).sparsity == sparsity
 
 
 @pytest.mark.parametrize("sparsity", [float("nan"), 1, -0.1, 2.5, True, "0.5", None])
 def test_a_plan_in_a_file_with_no_share_of_zeros_is_refused(sparsity):
     plan, saved = saved_plan(sparsity=sparsity)
     with pytest.raises(ValueError, match="layer 'hidden'.* in \\[0, 1\\)"):
-        _as_saved(plan, json.dumps(saved).encode())
+        _as_saved(plan, json.dumps(saved).encode(), True)
 
 
 def test_a_plan_in_a_file_whose_pattern_does_not_fit_is_refused():
     pattern = qsparse.methods.REGISTRIES["pattern"].to_dict(Block((16, 4)))
     plan, saved = saved_plan(pattern=pattern)
     with pytest.raises(ValueError, match="layer 'hidden'.*8 outputs are not divisible"):
-        _as_saved(plan, json.dumps(saved).encode())
+        _as_saved(plan, json.dumps(saved).encode(), True)
 
 
 def test_a_pattern_of_the_user_may_count_in_any_numbers():
     plan, _ = saved_plan()
     for zeros in (0, np.float32(0.5), np.int64(0)):
         saved = replace(plan, sparsity=zeros).to_dict()
-        assert _as_saved(plan, json.dumps(saved).encode()).sparsity == zeros
+        assert _as_saved(plan, json.dumps(saved).encode(), True).sparsity == zeros

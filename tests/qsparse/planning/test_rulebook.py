@@ -192,3 +192,19 @@ def test_a_sparsity_without_a_pattern_is_refused(net):
     rules = [Rule("wide", sparsity=0.5), Rule("wide", pattern="dense")]
     wide = plans(net, *rules)["body/wide"]
     assert not wide.prunes and wide.conflicts == ("sparsity: rule 2 overrules rule 1",)
+
+
+def test_only_layers_that_could_be_pruned_need_a_pattern(net):
+    rules = [Rule(kind="Dense", pattern="4x4"), Rule("*", sparsity=0.5)]
+    with pytest.raises(ValueError, match="for layer 'stem'.*Give the rule a pattern"):
+        plans(net, *rules, pattern=None)
+    others = [Rule("stem", leave_alone=True), Rule("body", leave_alone=True)]
+    found = plans(net, *rules, *others, pattern=None)
+    assert found["classes"].sparsity == found["boxes"].sparsity == 0.5
+
+
+def test_an_expression_that_never_ends_is_refused():
+    for regex in ("(a+)+$", "(x*y*)*", "((a{2,})){3,}", "a" * 300):
+        with pytest.raises(ValueError, match="`regex` must have at most 256 char"):
+            Rule(regex=regex, quantize=False)
+    Rule(regex=r"^block_(\d+)/(conv|dense)$", quantize=False)
