@@ -283,6 +283,9 @@ def plan_of(
     for path, layer in planner.survey.layers:
         if layer in pruned:
             plan = planner.compressed(path, layer, pruned[layer])
+            if not pruned[layer]:
+                reason = planner.survey.why_not_pruned(path, layer) or ""
+                plan = replace(plan, reason=reason)
         elif isinstance(layer, NORMS) and not planner.leaves_alone(path):
             # A normalization has nothing of its own to store.
             plan = planner.plan(path, layer)
