@@ -6,7 +6,7 @@ SOURCES := $(shell find qsparse callbacks recipes tflite_export \
 	\( -name '*.py' -o -name '*.cc' -o -name '*.h' -o -name '*.inc' -o -name 'CMakeLists.txt' -o -name '*.cmake' \
 	-o -name '*.map' \))
 
-.PHONY: demo test lint bench bench-kernels bench-models bench-export bench-training bench-arm \
+.PHONY: demo test test-methods lint bench bench-kernels bench-models bench-export bench-training bench-arm \
 	example build-fuzz fuzz-kernels fuzz-graphs \
 	valgrind-kernels test-arm test-pretrained layers-table zoo-table clean
 .DEFAULT_GOAL := test
@@ -35,6 +35,11 @@ WORKERS ?= 2
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations=20 --durations-min=10
+
+# Every method on JAX too, and more combinations, a quarter of an hour more.
+test-methods: $(VENV)/installed
+	QSPARSE_EVERY_METHOD=1 $(BIN)/python -m pytest tests/test_compression_at_random.py \
+		tests/test_compression_on_jax.py
 
 # The folders under the one name they are installed by.
 TYPES := build/types

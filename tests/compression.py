@@ -312,13 +312,18 @@ def _export(model, x, folder):
     assert refused is None
     from qsparse.tflite_export.files.model_file import ModelFile
 
-    kept = [int(c.canonical_mask().sum()) for c in compressed_layers(model)]
+    pruned = [c for c in compressed_layers(model) if c.mask_variable is not None]
+    zeros = sum(int((~c.canonical_mask()).sum()) for c in pruned)
     found = [op.weights.data for op in ModelFile(path).ops if op.weights is not None]
-    assert sum(int((np.asarray(w) != 0).sum()) for w in found) <= sum(kept)
+    assert sum(int((np.asarray(w) == 0).sum()) for w in found) >= zeros > 0
 
 
 def _strip(model):
-    masks = {c.path_in_model: c.mask_variable.numpy() for c in compressed_layers(model)}
+    masks = {
+        c.path_in_model: c.mask_variable.numpy()
+        for c in compressed_layers(model)
+        if c.mask_variable is not None
+    }
     qsparse.strip(model)
     assert state_of(model) is None and type(model.optimizer) is keras.optimizers.Adam
     for path, mask in masks.items():

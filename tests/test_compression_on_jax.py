@@ -14,6 +14,6 @@ def test_every_method_on_jax(tmp_path):
         check=False,
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=1800,
     )
     assert run.returncode == 0, run.stderr

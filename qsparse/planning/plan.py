@@ -290,11 +290,15 @@ def plan_of(
     plans, held = [], {}
     for path, layer in planner.survey.layers:
         if layer in pruned:
-            plan = stored(layer, planner.bare(path, layer))
+            reason = ""
+            if not pruned[layer]:
+                reason = planner.survey.why_not_pruned(path, layer) or ""
+            plan = stored(layer, replace(planner.bare(path, layer), reason=reason))
             if plan is not None:
                 held[layer] = plan
             else:
                 plan = planner.compressed(path, layer, pruned[layer])
+                plan = replace(plan, reason=reason)
         elif isinstance(layer, NORMS) and not planner.leaves_alone(path):
             # A normalization has nothing of its own to store.
             plan = planner.plan(path, layer)
