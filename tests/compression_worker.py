@@ -10,9 +10,9 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-WHOLE = os.environ.get("QSPARSE_EVERY_METHOD") == "1"
-
 from tests.compression import EVERY, drawn, one_method, run_compression_test
+
+WHOLE = os.environ.get("QSPARSE_EVERY_METHOD") == "1"
 
 
 def main(folder):
