@@ -316,7 +316,7 @@ class KernelCompression(Compression):
         if on_grid or self._rounds:
             if not self._format.exportable:
                 raise ValueError(
-                    f"Layer '{self.path_in_model}' trains in {self._format}, which "
+                    f"Layer '{self.path_in_model}' trains in {self._format!r}, which "
                     "cannot be exported."
                 )
             integers, scale = self.canonical_integers()

@@ -56,5 +56,5 @@ FORMATS = Formats("format", ("fake", "encode", "decode", "fake_activations"))
 
 def name_of(format: Any) -> str:
     """Returns what people call a format: what it prints, or the name it goes by."""
-    own = type(format).__str__ is not object.__str__
+    own = "__str__" in vars(type(format))
     return str(format) if own else FORMATS.to_dict(format)["name"]

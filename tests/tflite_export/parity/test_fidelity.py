@@ -206,7 +206,7 @@ def test_verify_fails_on_the_file_of_another_training(trained, images, tmp_path,
     [
         (lambda m, x, p: qsparse.export(p, m, x), TypeError, "The order is export"),
         (lambda m, x, p: qsparse.export(m, x, p), TypeError, "path must be"),
-        (lambda m, x, p: qsparse.export(m, p), TypeError, "must not be None"),
+        (lambda m, x, p: qsparse.export(m, p), TypeError, "must hold samples"),
         (
             lambda m, x, p: qsparse.export(m, p, np.zeros(8, np.int64)),
             ValueError,
