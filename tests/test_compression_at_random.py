@@ -6,7 +6,7 @@ import pytest
 
 from tests.compression import drawn, run_compression_test
 
-SEEDS = range(20) if os.environ.get("QSPARSE_EVERY_METHOD") == "1" else range(6)
+SEEDS = range(20) if os.environ.get("QSPARSE_EVERY_METHOD") == "1" else range(3)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
