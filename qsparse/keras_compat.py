@@ -345,7 +345,7 @@ def untrack_optimizer_variable(
 def keeps_second_moments(optimizer: Any) -> bool:
     """Returns whether an optimizer, built or not, averages squared gradients."""
     return isinstance(
-        _innermost(optimizer),
+        innermost(optimizer),
         keras.optimizers.Adam
         | keras.optimizers.Nadam
         | keras.optimizers.Lamb
@@ -355,7 +355,7 @@ def keeps_second_moments(optimizer: Any) -> bool:
 
 def second_moment(optimizer: Any, variable: keras.Variable) -> np.ndarray | None:
     """Returns an optimizer's mean of squared gradients; None if it has none yet."""
-    inner = _innermost(optimizer)
+    inner = innermost(optimizer)
     trained = inner._trainable_variables if inner.built else []
     for index, each in enumerate(trained):
         if each is variable:
@@ -363,9 +363,11 @@ def second_moment(optimizer: Any, variable: keras.Variable) -> np.ndarray | None
     return None
 
 
-def _innermost(optimizer: Any) -> Any:
-    """Returns what a `LossScaleOptimizer` wraps, or the optimizer itself."""
-    return getattr(optimizer, "inner_optimizer", optimizer)
+def innermost(optimizer: Any) -> Any:
+    """Returns the optimizer that steps, inside those that scale its loss."""
+    while hasattr(optimizer, "inner_optimizer"):
+        optimizer = optimizer.inner_optimizer
+    return optimizer
 
 
 def build_loss(model: keras.Model, batch: tuple[Any, Any, Any]) -> None:

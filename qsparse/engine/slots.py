@@ -9,14 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from qsparse.keras_compat import slots_of
-
-
-def innermost(optimizer: Any) -> Any:
-    """Returns the optimizer that steps, inside those that scale its loss."""
-    while hasattr(optimizer, "inner_optimizer"):
-        optimizer = optimizer.inner_optimizer
-    return optimizer
+from qsparse.keras_compat import innermost, slots_of
 
 
 def forget(optimizer: Any, variable: keras.Variable, where: np.ndarray) -> None:
