@@ -7,7 +7,7 @@ SOURCES := $(shell find qsparse callbacks recipes tflite_export \
 	-o -name '*.map' \))
 
 .PHONY: demo test test-methods lint bench bench-kernels bench-models bench-export bench-training bench-arm \
-	example build-fuzz fuzz-kernels fuzz-graphs \
+	peers baselines example build-fuzz fuzz-kernels fuzz-graphs \
 	valgrind-kernels test-arm test-pretrained layers-table zoo-table clean
 .DEFAULT_GOAL := test
 
@@ -115,6 +115,28 @@ bench-export: $(VENV)/installed
 # What a step of fit costs with each callback, against plain Keras.
 bench-training: $(VENV)/installed
 	$(BIN)/python -m benchmarks.training --output bench/training.json $(ARGS)
+
+# TFMOT beside it, in an environment of its own: what a step costs in tf_keras, and what
+# it reaches in as many steps (rows for `qsparse study baselines --page`).
+PEERS := build/peers
+IMAGES := recipes/data/fashion_mnist_10k.npz
+ROWS := docs/baselines.jsonl
+
+$(PEERS)/installed: requirements/peers.txt
+	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+peers: $(PEERS)/installed
+	$(PEERS)/bin/python benchmarks/peers/tfmot.py steps $(IMAGES) bench/tfmot.json
+	$(PEERS)/bin/python benchmarks/peers/tfmot.py accuracy $(IMAGES) $(ROWS)
+
+# Which methods reach what: docs/baselines.md. It takes days, and may be stopped at any
+# time; the rows are kept in the repository. ARGS="--only 'resnet/*'" makes a part.
+
+baselines: $(VENV)/installed
+	$(BIN)/qsparse study baselines --output bench/study --rows $(ROWS) \
+		--page docs/baselines.md $(ARGS)
 
 build/bench/peak: $(VENV)/requirements $(filter tflite_export/kernels/%,$(SOURCES))
 	$(BIN)/cmake -S tflite_export/kernels -B build/bench -G Ninja -DCMAKE_BUILD_TYPE=Release \

@@ -3,8 +3,8 @@
 from collections import Counter
 
 from benchmarks.markdown import explain, head, quantity, table
-from benchmarks.rows import Row
 from benchmarks.verdict import FAULT, FLOAT, PRUNED, QUANTIZED, REFUSED, UNAVAILABLE
+from qsparse.recipes.study.rows import Row
 
 _INTRODUCTION = """# Every layer of Keras
 

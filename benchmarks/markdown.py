@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from benchmarks.rows import Row
+from qsparse.recipes.study.rows import Row
 
 # Why LiteRT, or our export, leaves an op in float; the first that is there speaks.
 _WHY_FLOAT = (

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from benchmarks.rows import Row, Rows, run_in_workers, work
 from benchmarks.trial import Case, attempt
 from benchmarks.verdict import FAULT, verdict
+from qsparse.recipes.study.rows import Row, Rows, run_in_workers, work
 
 
 @dataclass(frozen=True)

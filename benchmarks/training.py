@@ -196,22 +196,12 @@ def vit_tiny(steps: int) -> tuple[Callable[[], keras.Model], Any, int]:
 
     Needs keras-hub.
     """
-    import keras_hub
+    from qsparse.recipes.vit import vit
 
     batch = 32
 
     def make() -> keras.Model:
-        backbone = keras_hub.models.ViTBackbone(
-            image_shape=(28, 28, 1),
-            patch_size=4,
-            num_layers=4,
-            num_heads=3,
-            hidden_dim=192,
-            mlp_dim=768,
-        )
-        inputs = keras.Input((28, 28, 1))
-        first = backbone(inputs)[:, 0]
-        model = keras.Model(inputs, keras.layers.Dense(12, name="head")(first))
+        model = vit()
         model.compile(
             keras.optimizers.AdamW(1e-3, weight_decay=1e-2),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),

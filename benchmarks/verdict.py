@@ -1,7 +1,7 @@
 """What a trial comes to: one word, and the reason."""
 
-from benchmarks.rows import Row
 from benchmarks.trial import Trial
+from qsparse.recipes.study.rows import Row
 
 LEAST_SQNR_DB = 25.0
 PRUNED, QUANTIZED, FLOAT = "pruned", "quantized", "float"

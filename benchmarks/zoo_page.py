@@ -1,9 +1,9 @@
 """The rows of `make zoo-table` as a page of the docs."""
 
 from benchmarks.markdown import explain, head, quantity, table
-from benchmarks.rows import Row
 from benchmarks.verdict import FAULT
 from benchmarks.zoo_configs import LEFT_OUT
+from qsparse.recipes.study.rows import Row
 
 _INTRODUCTION = """# The zoo
 

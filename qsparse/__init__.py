@@ -67,7 +67,8 @@ if TYPE_CHECKING:
         Stepwise,
     )
     from qsparse.oneshot import OneShotReport, one_shot
-    from qsparse.perturbation import SensitivityReport, sensitivity
+    from qsparse.perturbation import sensitivity
+    from qsparse.perturbation_report import SensitivityReport
     from qsparse.planning.plan import LayerPlan, resolve
     from qsparse.planning.recipe import Recipe
     from qsparse.planning.rules import Rule
@@ -195,7 +196,8 @@ _MODULES = {
         "Stepwise",
     ),
     "tflite_export.export": ("export",),
-    "perturbation": ("SensitivityReport", "sensitivity"),
+    "perturbation": ("sensitivity",),
+    "perturbation_report": ("SensitivityReport",),
     "oneshot": ("OneShotReport", "one_shot"),
     "distillation": ("Distiller", "distill"),
     "distillation_losses": ("SoftLabels", "SquareHead"),

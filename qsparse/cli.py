@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 import qsparse
@@ -135,6 +136,30 @@ def _parser() -> argparse.ArgumentParser:
     preview.add_argument("--json", action="store_true", help="print JSON")
     preview.set_defaults(command=_preview)
 
+    study = commands.add_parser(
+        "study", help="train many models, a row each, and say what they show"
+    )
+    study.add_argument("name", choices=["baselines"], help="which study")
+    study.add_argument(
+        "--output",
+        type=Path,
+        default=Path("study"),
+        help="folder for rows and dense weights; call again to go on",
+    )
+    study.add_argument("--rows", type=Path, help="file of rows, if elsewhere")
+    study.add_argument(
+        "--only",
+        nargs="+",
+        default=["*"],
+        metavar="NAME",
+        help="runs, as 'resnet/*' or '*/sr-ste/2:4/int8/0'",
+    )
+    study.add_argument("--seeds", type=int, default=3, help="of each setting")
+    study.add_argument("--page", type=Path, help="write what the rows say, in Markdown")
+    study.add_argument("--list", action="store_true", help="name what is missing")
+    study.add_argument("--quick", action="store_true", help="shows that it runs only")
+    study.set_defaults(command=_study)
+
     pack = commands.add_parser("pack", help="make a file small for its way to a device")
     pack.add_argument("file", help="a .tflite file")
     pack.add_argument("output", help="the .qsp file to write")
@@ -154,6 +179,21 @@ def _demo(options: argparse.Namespace) -> int:
     with quiet():  # TensorFlow greets on stderr
         demo = importlib.import_module("qsparse.recipes.demo")
     return int(demo.main(options.output, options.quick) or 0)
+
+
+def _study(options: argparse.Namespace) -> int:
+    with quiet():  # TensorFlow greets on stderr
+        baselines = importlib.import_module("qsparse.recipes.study.baselines")
+    code: int = baselines.study(
+        options.output,
+        rows=options.rows,
+        only=options.only,
+        seeds=options.seeds,
+        page_path=options.page,
+        listed=options.list,
+        quick=options.quick,
+    )
+    return code
 
 
 def _inspect(options: argparse.Namespace) -> int:

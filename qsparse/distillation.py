@@ -1,32 +1,17 @@
 """Distillation: a student that is compressed while it learns from a float teacher."""
 
 from collections.abc import Sequence
-from difflib import get_close_matches
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 from keras import ops, tree
-from keras.distillation import (
-    DistillationLoss,
-    FeatureDistillation,
-    LogitsDistillation,
-)
+from keras.distillation import DistillationLoss
 
-from qsparse.distillation_losses import SoftLabels, SquareHead
-from qsparse.engine.state import state_of
-from qsparse.keras_compat import (
-    compiled_loss,
-    compiled_with,
-    output_layers,
-    outputs_recorded,
-    saved_paths,
-    walk_layers,
-)
+from qsparse.distillation_checks import check_logits, check_losses, check_models
+from qsparse.distillation_features import Compared, by_path
+from qsparse.distillation_losses import SoftLabels
+from qsparse.keras_compat import compiled_loss, compiled_with, outputs_recorded
 from qsparse.methods.validate import real
-from qsparse.planning.targets import QUANTIZABLE
-
-# How many names an error lists where none is near.
-_SHOWN = 8
 
 
 class Distiller(keras.Model):
@@ -75,11 +60,11 @@ class Distiller(keras.Model):
         teacher.trainable = False
         self.hard_weight = hard_weight
         self._compared = [
-            _Compared(loss, weight, *_features(loss, student, teacher))
+            Compared.of(loss, weight, student, teacher)
             for loss, weight in zip(losses, weights, strict=True)
         ]
-        self._of_student = _by_path(student, [c.of_student for c in self._compared])
-        self._of_teacher = _by_path(teacher, [c.of_teacher for c in self._compared])
+        self._of_student = by_path(student, [c.of_student for c in self._compared])
+        self._of_teacher = by_path(teacher, [c.of_teacher for c in self._compared])
         self._last = _Recorded()
         self.hard_loss_tracker = keras.metrics.Mean("hard_loss")
         self.distillation_loss_tracker = keras.metrics.Mean("distillation_loss")
@@ -165,62 +150,6 @@ class _Recorded:
         self.seen: dict[str, list[Any]] = {}
 
 
-class _Compared(NamedTuple):
-    """A loss, and what it compares.
-
-    Attributes:
-        loss: the loss.
-        weight: its factor.
-        of_student: paths of the student's layers whose outputs it sees; None: the
-            model's own outputs.
-        of_teacher: the same of the teacher; as many.
-    """
-
-    loss: DistillationLoss
-    weight: float
-    of_student: tuple[str, ...] | None
-    of_teacher: tuple[str, ...] | None
-
-    def taken(
-        self,
-        expected: Any,
-        y_pred: Any,
-        theirs: dict[str, list[Any]],
-        ours: dict[str, list[Any]],
-    ) -> tuple[Any, Any]:
-        """Returns what the loss compares: of the teacher, and of the student.
-
-        Args:
-            expected: the teacher's outputs.
-            y_pred: the student's.
-            theirs: what the teacher's layers returned, by path.
-            ours: the same of the student.
-
-        Raises:
-            ValueError: if a layer was not called, or shapes differ.
-        """
-        teacher = _taken("teacher", self.of_teacher, expected, theirs)
-        student = _taken("student", self.of_student, y_pred, ours)
-        for place, (t, s) in enumerate(zip(teacher, student, strict=True)):
-            shapes = [[tuple(x.shape) for x in tree.flatten(side)] for side in (t, s)]
-            if not _agree(*shapes):
-                raise ValueError(
-                    f"{type(self.loss).__name__} compares {self._name(place)}, but "
-                    f"their outputs have the shapes {_listed(shapes[1])} and "
-                    f"{_listed(shapes[0])}. Name pairs of layers that agree."
-                )
-        if isinstance(self.loss, SquareHead):
-            return teacher, student
-        return teacher[0], student[0]
-
-    def _name(self, place: int) -> str:
-        names = [
-            "the outputs" if paths is None else f"layer '{paths[place]}'"
-            for paths in (self.of_student, self.of_teacher)
-        ]
-        return f"{names[0]} of the student and {names[1]} of the teacher"
-
-
 def distill(
     student: keras.Model,
     teacher: keras.Model,
@@ -263,7 +192,7 @@ def distill(
     qsparse.export(student, "student.tflite", representative_data=x[:200])
     ```
     """
-    _check_models(student, teacher)
+    check_models(student, teacher)
     hard = real("hard_weight", hard_weight)
     if not 0 <= hard <= 1:
         raise ValueError(
@@ -273,7 +202,7 @@ def distill(
         losses = [SoftLabels()]
     listed = list(losses) if isinstance(losses, Sequence) else [losses]
     factors = [1 - hard] * len(listed) if weights is None else list(weights)
-    _check_losses(listed, factors)
+    check_losses(listed, factors)
     settings = compiled_with(student)
     if hard > 0 and settings["loss"] is None:
         raise ValueError(
@@ -282,7 +211,7 @@ def distill(
         )
     if any(isinstance(loss, SoftLabels) for loss in listed):
         for who, model in (("Student", student), ("Teacher", teacher)):
-            _check_logits(who, model)
+            check_logits(who, model)
     distiller = Distiller(student, teacher, listed, factors, hard)
     distiller.compile(**settings)
     return distiller
@@ -303,206 +232,9 @@ def student_of(model: keras.Model) -> keras.Model:
     return model.student if isinstance(model, Distiller) else model
 
 
-def _check_models(student: Any, teacher: Any) -> None:
-    """Raises if one cannot learn from the other."""
-    for who, model in (("student", student), ("teacher", teacher)):
-        if not isinstance(model, keras.Model):
-            raise ValueError(f"The {who} must be a keras.Model. Received: {model!r}")
-        if not model.built:
-            raise ValueError(
-                f"The {who}, '{model.name}', is not built. Call it on a batch of data, "
-                "or give it an Input, first."
-            )
-    if student is teacher:
-        raise ValueError(
-            f"Student and teacher are the same model, '{student.name}'. Train the "
-            "teacher, then make the student: keras.models.clone_model(teacher), with "
-            "student.set_weights(teacher.get_weights()) to start from it."
-        )
-    theirs = {id(variable) for variable in teacher.variables}
-    shared = [v.path for v in student.variables if id(v) in theirs]
-    if shared:
-        raise ValueError(
-            f"Student '{student.name}' and teacher '{teacher.name}' share variables, "
-            f"as {shared[0]}: freezing the teacher would freeze them. Clone the "
-            "teacher."
-        )
-    if state_of(teacher) is not None:
-        raise ValueError(
-            f"Teacher '{teacher.name}' carries a recipe. A teacher computes in float, "
-            "with the weights it has: qsparse.strip(teacher), or load the dense model."
-        )
-    if not getattr(student, "compiled", False):
-        raise ValueError(
-            f"Student '{student.name}' is not compiled, so nobody knows its optimizer "
-            "and loss. Compile it first."
-        )
-    ours, expected = (_inputs(model) for model in (student, teacher))
-    if ours is not None and expected is not None and not _agree(ours, expected):
-        raise ValueError(
-            f"Student '{student.name}' and teacher '{teacher.name}' see the same "
-            "batches, but their inputs differ. Student: "
-            f"{ours}; teacher: {expected}."
-        )
-
-
-def _inputs(model: keras.Model) -> list[tuple[int | None, ...]] | None:
-    """Returns the shapes of a model's inputs; None if no graph tells."""
-    inputs = getattr(model, "inputs", None)
-    return None if inputs is None else [tuple(x.shape) for x in tree.flatten(inputs)]
-
-
-def _agree(ours: Any, theirs: Any) -> bool:
-    """Returns whether lists of shapes are alike, as far as they are known."""
-    return len(ours) == len(theirs) and all(
-        len(a) == len(b)
-        and all(m == n or None in (m, n) for m, n in zip(a, b, strict=True))
-        for a, b in zip(ours, theirs, strict=True)
-    )
-
-
-def _check_losses(losses: list[Any], weights: list[Any]) -> None:
-    if len(weights) != len(losses) or not losses:
-        raise ValueError(
-            f"`weights` holds a factor for each loss. Received: {len(losses)} losses "
-            f"and {len(weights)} weights."
-        )
-    for loss in losses:
-        if not isinstance(loss, DistillationLoss):
-            raise ValueError(
-                "`losses` holds qsparse.SoftLabels(), qsparse.SquareHead() or losses "
-                f"of keras.distillation. Received: {loss!r}"
-            )
-        functions = tree.flatten(loss.loss) if hasattr(loss, "loss") else []
-        if isinstance(loss, LogitsDistillation) and any(
-            function is keras.losses.kl_divergence for function in functions
-        ):
-            raise ValueError(
-                "keras.distillation.LogitsDistillation takes logits for probabilities "
-                "where its loss is 'kl_divergence', and clips them to [0, 1]. Take "
-                f"qsparse.SoftLabels(temperature={loss.temperature}), or give it "
-                "loss=keras.losses.KLDivergence()."
-            )
-    for weight in weights:
-        if real("weights", weight) < 0:
-            raise ValueError(
-                f"`weights` must not be negative. Received: weights={weights!r}"
-            )
-
-
-def _check_logits(who: str, model: keras.Model) -> None:
-    """Raises if a model, as far as its graph tells, returns probabilities."""
-    for layer in output_layers(model):
-        function = getattr(layer, "activation", None)
-        squashes = function in (keras.activations.softmax, keras.activations.sigmoid)
-        if squashes or isinstance(layer, keras.layers.Softmax):
-            raise ValueError(
-                f"{who} '{model.name}' returns probabilities, of layer "
-                f"'{layer.name}', and SoftLabels divides logits by a temperature. Let "
-                "it return logits, with a loss that has from_logits=True."
-            )
-
-
-def _features(
-    loss: DistillationLoss, student: keras.Model, teacher: keras.Model
-) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
-    """Returns the paths of the layers that a loss compares; None for the outputs."""
-    if isinstance(loss, SquareHead):
-        pairs = _pairs(loss, student, teacher)
-        ours, theirs = zip(*pairs, strict=True)
-        return ours, theirs
-    if not isinstance(loss, FeatureDistillation):
-        return None, None
-    ours, theirs = loss.student_layer_name, loss.teacher_layer_name
-    return (
-        None if ours is None else (_path("Student", student, ours),),
-        None if theirs is None else (_path("Teacher", teacher, theirs),),
-    )
-
-
-def _pairs(
-    loss: SquareHead, student: keras.Model, teacher: keras.Model
-) -> list[tuple[str, str]]:
-    """Returns the paths of each student's layer and its teacher's."""
-    if loss.layers is not None:
-        named = loss.layers
-        pairs = named if isinstance(named, dict) else {name: name for name in named}
-        return [
-            (_path("Student", student, ours), _path("Teacher", teacher, theirs))
-            for ours, theirs in pairs.items()
-        ]
-    ours, theirs = (_kernels(model) for model in (student, teacher))
-    if ours.keys() != theirs.keys() or not ours:
-        raise ValueError(
-            f"Student '{student.name}' and teacher '{teacher.name}' are not made of "
-            f"the same layers: {len(ours)} and {len(theirs)} have kernels. Name which "
-            'to compare: SquareHead({"student_layer": "teacher_layer"}).'
-        )
-    return [(path, theirs[place]) for place, path in ours.items()]
-
-
-def _kernels(model: keras.Model) -> dict[str, str]:
-    """Returns where each layer with a kernel lies in a file -> its path."""
-    places = {id(layer): place for place, layer in saved_paths(model)}
-    return {
-        places[id(layer)]: path
-        for path, layer in walk_layers(model)
-        if isinstance(layer, QUANTIZABLE)
-    }
-
-
-def _path(who: str, model: keras.Model, name: str) -> str:
-    """Returns the path of a layer that is named by its path, or its name alone."""
-    paths = [path for path, _ in walk_layers(model)]
-    if name in paths:
-        return name
-    found = [path for path in paths if path.rpartition("/")[2] == name]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise ValueError(
-            f"{who} '{model.name}' has {len(found)} layers '{name}': "
-            f"{', '.join(found[:_SHOWN])}. Give the path of one."
-        )
-    names = {path.rpartition("/")[2]: path for path in reversed(paths)}
-    near = get_close_matches(name, [*paths, *names], 5, 0.5)
-    near = list(dict.fromkeys(names.get(each, each) for each in near))
-    raise ValueError(
-        f"{who} '{model.name}' has no layer '{name}'. "
-        + (f"The nearest are {', '.join(near)}." if near else "")
-        + ("" if near else f"It has {', '.join(paths[:_SHOWN])}.")
-    )
-
-
-def _by_path(
-    model: keras.Model, wanted: list[tuple[str, ...] | None]
-) -> dict[str, keras.layers.Layer]:
-    layers = dict(walk_layers(model))
-    return {path: layers[path] for paths in wanted for path in paths or ()}
-
-
-def _taken(
-    who: str, paths: tuple[str, ...] | None, outputs: Any, seen: dict[str, list[Any]]
-) -> list[Any]:
-    """Returns the outputs of each path, of all its calls; of None the model's."""
-    if paths is None:
-        return [outputs]
-    for path in paths:
-        if not seen[path]:
-            raise ValueError(
-                f"Layer '{path}' of the {who} was not called in the step, or only "
-                "inside of what hides it, so it has no features. Name another."
-            )
-    return [seen[p][0] if len(seen[p]) == 1 else seen[p] for p in paths]
-
-
 def _same(outputs: Any, others: Any) -> bool:
     """Returns whether these are the same tensors."""
     ours, theirs = tree.flatten(outputs), tree.flatten(others)
     return len(ours) == len(theirs) and all(
         a is b for a, b in zip(ours, theirs, strict=True)
     )
-
-
-def _listed(shapes: list[tuple[int | None, ...]]) -> str:
-    return " and ".join(map(str, shapes))

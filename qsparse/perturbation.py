@@ -8,178 +8,25 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import islice
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
-from qsparse.engine.batches import Batches
 from qsparse.engine.state import state_of
-from qsparse.keras_compat import metric_direction, own_kernel, sync_variables
-from qsparse.methods.allocations import Sensitivity
+from qsparse.gauge import Metric, gauge_of, samples_of
+from qsparse.keras_compat import own_kernel, sync_variables
 from qsparse.methods.formats import FORMATS, Format, name_of
 from qsparse.methods.patterns import check_sparsity
-from qsparse.methods.validate import real, whole
+from qsparse.methods.validate import whole
+from qsparse.perturbation_report import Measurement, SensitivityReport
 from qsparse.planning.checks import demand
 from qsparse.planning.plan import LayerPlan, surveyed
 from qsparse.planning.recipe import Recipe
 
 # Seconds between two lines that say how far a measurement has come.
 _SECONDS = 10.0
-
-Metric = Callable[[keras.Model], float]
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """What one change of one layer did.
-
-    Attributes:
-        path: where the layer lies in the model.
-        change: what was done: "50.0%" zeros asked for, or a format like "int8".
-        asked: the sparsity that was asked for; 0 of a format.
-        sparsity: the share of zeros that its mask had; 0 of a format.
-        format: the name of the format; None where the layer was pruned.
-        value: the metric with the change.
-        drop: by how much that is worse than without; negative if it is better.
-    """
-
-    path: str
-    change: str
-    asked: float
-    sparsity: float
-    format: str | None
-    value: float
-    drop: float
-
-
-@dataclass(frozen=True)
-class SensitivityReport:
-    """What every layer of a model bears, alone.
-
-    Attributes:
-        metric: what was measured: "loss", another compiled metric, the name of a
-            function, or "noise", the power of what changed in the outputs over that of
-            the outputs (`-10 * log10` of it is the SQNR in dB).
-        baseline: its value for the model as it is; 0 for "noise".
-        samples: how many samples it was measured on.
-        rows: one for each layer and change, in the model's order.
-    """
-
-    metric: str
-    baseline: float
-    samples: int
-    rows: tuple[Measurement, ...]
-
-    @property
-    def allocation(self) -> Sensitivity:
-        """The `Sensitivity` that shares a recipe's sparsity out by these numbers.
-
-        Raises:
-            ValueError: if no layer was pruned.
-        """
-        curves: dict[str, dict[float, float]] = {}
-        for row in self.rows:
-            if row.sparsity > 0:
-                curves.setdefault(row.path, {})[row.sparsity] = row.drop
-        if not curves:
-            raise ValueError(
-                "No layer was pruned, so there is nothing to share out by. Measure "
-                "with a recipe that has a pattern, and with sparsities."
-            )
-        return Sensitivity(tuple((p, tuple(c.items())) for p, c in curves.items()))
-
-    def exclusions(
-        self, max_drop: float, sparsity: float | None = None
-    ) -> tuple[str, ...]:
-        """Returns layers to leave alone, for `Recipe(exclude=...)`.
-
-        Args:
-            max_drop: how much a layer alone may cost.
-            sparsity: the largest of the measured sparsities that counts. None: the
-                least one of each layer; an allocation can spare it the others. What
-                formats cost counts always.
-
-        Returns:
-            The paths of layers of which any row that counts drops by more.
-        """
-        limit = real("max_drop", max_drop)
-        least: dict[str, float] = {}
-        for row in self.rows:
-            if row.format is None:
-                least[row.path] = min(least.get(row.path, 1.0), row.asked)
-        found = [
-            row.path
-            for row in self.rows
-            if row.drop > limit
-            and row.asked
-            <= (least.get(row.path, 0.0) if sparsity is None else sparsity)
-        ]
-        return tuple(dict.fromkeys(found))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns a JSON-ready description."""
-        rows = [asdict(row) for row in self.rows]
-        return {
-            "metric": self.metric,
-            "baseline": self.baseline,
-            "samples": self.samples,
-            "rows": rows,
-        }
-
-    def _columns(self) -> tuple[list[str], list[str], dict[tuple[str, str], float]]:
-        """Returns layers, changes from mild to hard, and their drops."""
-        layers = list(dict.fromkeys(row.path for row in self.rows))
-        ordered = sorted(self.rows, key=lambda row: (row.format is not None, row.asked))
-        changes = list(dict.fromkeys(row.change for row in ordered))
-        return layers, changes, {(r.path, r.change): r.drop for r in self.rows}
-
-    def __str__(self) -> str:
-        layers, changes, drops = self._columns()
-        width = max(map(len, layers), default=5)
-        title = (
-            f"{self.metric} {self.baseline:.4g} on {self.samples} samples; by how much "
-            "it is worse with one layer"
-        )
-        lines = [title, f"{'layer':{width}}" + "".join(f"{c:>11}" for c in changes)]
-        for path in layers:
-            cells = [drops.get((path, change)) for change in changes]
-            shown = ["-" if cell is None else f"{cell:.4g}" for cell in cells]
-            lines.append(f"{path:{width}}" + "".join(f"{cell:>11}" for cell in shown))
-        return "\n".join(lines)
-
-    def plot(self, path: str | Path) -> None:
-        """Draws the table as a PNG: a line for each change, over the layers.
-
-        Args:
-            path: where to write.
-
-        Raises:
-            ValueError: matplotlib is not installed.
-        """
-        try:
-            from matplotlib.backends.backend_agg import FigureCanvasAgg
-            from matplotlib.figure import Figure
-        except ImportError as error:
-            raise ValueError(
-                "the plot needs matplotlib: pip install 'keras-qsparse[plot]'"
-            ) from error
-        layers, changes, drops = self._columns()
-        figure = Figure(figsize=(max(6, 0.3 * len(layers)), 5), layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.subplots()
-        for change in changes:
-            cells = [drops.get((layer, change), np.nan) for layer in layers]
-            axes.plot(range(len(layers)), cells, marker="o", label=change)
-        axes.axhline(0.0, color="#8a8f98", linewidth=0.8)
-        axes.set_xticks(range(len(layers)), layers, rotation=90)
-        axes.set(ylabel=f"{self.metric}: worse by", title="one layer at a time")
-        axes.legend()
-        figure.savefig(path, dpi=120)
 
 
 def sensitivity(
@@ -238,15 +85,14 @@ def sensitivity(
     recipe = Recipe() if recipe is None else recipe
     changes = _changes(model, recipe, sparsities, formats)
     size, most = whole("batch_size", batch_size), whole("batches", batches)
-    found = _samples(model, data, size, most)
-    gauge = _gauge(model, found, metric)
+    found = samples_of(model, data, size, most)
+    gauge = gauge_of(model, found, metric)
     rows = []
     with _given_back(model):
-        baseline = _finite(gauge.measure(), gauge, "the model as it is")
+        baseline = gauge.measured("the model as it is")
         for change in _told(changes):
             with change.made() as zeros:
-                value = gauge.measure()
-            place = f"{change.name} of '{change.path}'"
+                value = gauge.measured(f"{change.name} of '{change.path}'")
             rows.append(
                 Measurement(
                     path=change.path,
@@ -254,7 +100,7 @@ def sensitivity(
                     asked=change.asked,
                     sparsity=zeros,
                     format=None if change.asked else change.name,
-                    value=_finite(value, gauge, place),
+                    value=value,
                     drop=value - baseline if gauge.less_is_better else baseline - value,
                 )
             )
@@ -338,125 +184,6 @@ def _pruned(
 
 def _rounded(format: Format, weights: np.ndarray) -> tuple[np.ndarray, float]:
     return format.decode(*format.encode(weights)), 0.0
-
-
-class _Samples(NamedTuple):
-    """The batches that a model is measured on.
-
-    Attributes:
-        batches: `(x, y, sample_weight)` each.
-        sizes: how many samples each has.
-    """
-
-    batches: list[tuple[Any, Any, Any]]
-    sizes: list[int]
-
-    @property
-    def total(self) -> int:
-        """How many samples there are."""
-        return sum(self.sizes)
-
-    @property
-    def labelled(self) -> bool:
-        """Whether they have labels."""
-        return all(y is not None for _, y, _ in self.batches)
-
-
-def _samples(model: keras.Model, data: Any, batch_size: int, batches: int) -> _Samples:
-    """Returns the first batches of what a user calls data."""
-    if batch_size < 1 or batches < 1:
-        raise ValueError(
-            "`batch_size` and `batches` must be positive. "
-            f"Received: batch_size={batch_size}, batches={batches}"
-        )
-    read = Batches(data, "data", rows=batch_size, model=model)
-    found = list(islice(read, batches))
-    if not found:
-        raise read.nothing()
-    return _Samples(found, [len(keras.tree.flatten(x)[0]) for x, _, _ in found])
-
-
-class _Gauge(NamedTuple):
-    """What a model is measured by.
-
-    Attributes:
-        name: what it is called.
-        less_is_better: whether less of it is better.
-        measure: returns it, as the model is now.
-    """
-
-    name: str
-    less_is_better: bool
-    measure: Callable[[], float]
-
-
-def _gauge(
-    model: keras.Model, samples: _Samples, metric: str | Metric | None
-) -> _Gauge:
-    """Returns what a user asks to be measured, or what there are data for."""
-    if callable(metric):
-        name = getattr(metric, "__name__", type(metric).__name__)
-        return _Gauge(name, False, lambda: float(metric(model)))
-    if metric is None and not samples.labelled:
-        return _Gauge("noise", True, _noise(model, samples))
-    name = "loss" if metric is None else metric
-    if not samples.labelled or not model.compiled:
-        lacking = "are no labels" if model.compiled else "is no compiled loss"
-        raise ValueError(
-            f"There {lacking} to measure metric={name!r} by. Compile the model and "
-            "give data=(x, y); inputs alone are measured by the noise of the "
-            "outputs; or let `metric` be a function of the model."
-        )
-    direction = metric_direction(model, name)
-    if direction is None:
-        raise ValueError(
-            f"metric={name!r} is no compiled metric, or Keras does not know whether "
-            "more of it is better. Give the name of another, None for the loss, or a "
-            "function of the model that is higher where the model is better."
-        )
-
-    def measure() -> float:
-        values = [
-            model.test_on_batch(*batch, return_dict=True)[name]
-            for batch in samples.batches
-        ]
-        return float(np.average(values, weights=samples.sizes))
-
-    return _Gauge(name, direction == "down", measure)
-
-
-def _noise(model: keras.Model, samples: _Samples) -> Callable[[], float]:
-    """Returns a measure of how far outputs are from those of now."""
-
-    def outputs() -> list[np.ndarray]:
-        return [
-            np.asarray(output, np.float64)
-            for batch in samples.batches
-            for output in keras.tree.flatten(model.predict_on_batch(batch[0]))
-        ]
-
-    clean = outputs()
-    power = sum(float(np.square(output).sum()) for output in clean)
-    if not power > 0:
-        raise ValueError(
-            f"The outputs of model '{model.name}' are all zero, or not numbers, on "
-            "these data: nothing to compare with."
-        )
-
-    def measure() -> float:
-        pairs = zip(outputs(), clean, strict=True)
-        return sum(float(np.square(now - then).sum()) for now, then in pairs) / power
-
-    return measure
-
-
-def _finite(value: float, gauge: _Gauge, place: str) -> float:
-    if not np.isfinite(value):
-        raise ValueError(
-            f"{gauge.name} is {value} for {place}. Look for NaN in data and weights, "
-            "or measure something that stays finite."
-        )
-    return float(value)
 
 
 @contextmanager

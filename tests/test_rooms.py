@@ -31,8 +31,11 @@ ALLOWED["tflite_export"] = (*ALLOWED["tflite_export/parity"], "tflite_export/par
 ALLOWED["tflite_export/report"] = (*ALLOWED["tflite_export"], "tflite_export")
 ALLOWED["recipes/weights"] = ()
 ALLOWED["recipes"] = tuple(ALLOWED)
+ALLOWED["recipes/study"] = tuple(ALLOWED)
 ALLOWED["qsparse/cli.py"] = tuple(ALLOWED)
 ALLOWED["benchmarks"] = (*tuple(ALLOWED)[:-1],)
+# Runs where the project is not installed.
+ALLOWED["benchmarks/peers"] = ()
 
 
 def faults(arrows):

@@ -2,7 +2,7 @@
 
 import json
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from keras import ops
 
 from qsparse.engine.observers import InputQuantizer, OutputQuantizer
 from qsparse.engine.probe import Probe
+from qsparse.engine.ranking import Ranking
 from qsparse.engine.state import Compression, ModelState, compressions
 from qsparse.engine.tap import GradientSums, SettledMask
 from qsparse.keras_compat import (
@@ -22,7 +23,7 @@ from qsparse.keras_compat import (
     tell_of_assignments,
     tensor_of,
 )
-from qsparse.methods.criteria import STATISTICS, needs_of, ranks_once
+from qsparse.methods.criteria import STATISTICS
 from qsparse.methods.estimators import (
     nothing_with_gradient,
     settles,
@@ -95,10 +96,7 @@ class KernelCompression(Compression):
         self.output_quantizer: OutputQuantizer | None = None
         self.gradient_sums: GradientSums | None = None
         self.settled_mask: SettledMask | None = None
-        # Of the next selection, or of all where the criterion ranks once.
-        self._scores: np.ndarray | None = None
-        # The gradients that pruned weights grow by at the next selection.
-        self._growth: np.ndarray | None = None
+        self.ranking = Ranking(self)
         self.probe: Probe | None = None
         self._own_regularizer = self.master_variable.regularizer
         self.take_on(plan)
@@ -136,7 +134,7 @@ class KernelCompression(Compression):
                 trainable=False,
             )
             self.master_variable.regularizer = self._regularize
-            sums = [n for n in self.needs if STATISTICS[n].from_steps]
+            sums = [n for n in self.ranking.needs if STATISTICS[n].from_steps]
             if sums:
                 self.gradient_sums = GradientSums(self.master_variable, sums)
             if settles(plan.estimator):
@@ -267,6 +265,19 @@ class KernelCompression(Compression):
         """Whether the layer computes with rounded weights now."""
         return self.plan.weight_format is not None and self.state().fake_quantizes
 
+    def scored_weights(self) -> np.ndarray:
+        """Returns the weights that masks are selected by, `(taps, inputs, outputs)`.
+
+        In the order `"Q->S"` they are rounded, as soon as the layer computes so.
+
+        Raises:
+            ValueError: as `master` does.
+        """
+        weights = self.master()
+        if self.state().recipe.order == "Q->S" and self._rounds:
+            return self._format.decode(*self._format.encode(weights))
+        return weights
+
     def integer_weights(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns int8 weights as they lie in a LiteRT file, and their scales."""
         q, scale = self.canonical_integers()
@@ -350,20 +361,20 @@ class KernelCompression(Compression):
             seed: for what is random about that.
 
         Raises:
-            ValueError: if the layer is not pruned, or as `master` and `score` do.
+            ValueError: if the layer is not pruned, or as `master` and `Ranking.score`
+                do.
         """
         old, pattern = self._mask_so_far(), pattern or self.pattern
         new, regrows = np.ones(old.shape, bool), fraction is not None and self.regrows
         if sparsity > 0:
-            scores = self.scores()
+            scores = self.ranking.scores()
             if fraction is not None and regrows:
-                growth = self.plan.regrowth.score(self._growth, old.shape, seed)
+                gradients = self.ranking.gradients
+                growth = self.plan.regrowth.score(gradients, old.shape, seed)
                 new = regrown(pattern, old, scores, growth, fraction, sparsity)
             else:
                 new = pattern.mask(scores, sparsity)
-        self._growth = None
-        if not ranks_once(self.plan.criterion):
-            self._scores = None
+        self.ranking.use_up()
         self.mask_variable.assign(self.layout.kernel(new))
         grown = self.layout.kernel(new & ~old) if regrows else None
         if grown is not None and grown.any():
@@ -400,25 +411,6 @@ class KernelCompression(Compression):
             return None
         return ~self.mask_variable.numpy()
 
-    def scores(self) -> np.ndarray:
-        """Returns the scores of the next selection, `(taps, inputs, outputs)`.
-
-        Raises:
-            ValueError: as `score` does, where there are none yet.
-        """
-        if self._scores is None:
-            self.score({})
-        scores: Any = self._scores
-        return scores
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """The statistics that the layer is scored by, by its criterion and regrowth."""
-        regrowth = self.plan.regrowth
-        grows = regrowth is not None and regrowth.needs_gradients
-        names = (*needs_of(self.plan.criterion), *["gradients"] * grows)
-        return tuple(dict.fromkeys(names))
-
     @contextmanager
     def probed(self, zeros: Any) -> Iterator[Probe]:
         """Has the layer show what its weights are multiplied by, while it is traced.
@@ -431,78 +423,6 @@ class KernelCompression(Compression):
             yield self.probe
         finally:
             self.probe = None
-
-    def awaits_scores(self, sparsity: float) -> bool:
-        """Returns whether weights are to be scored before any mask changes.
-
-        Statistics are those of the masks so far, of every layer; and a criterion that
-        ranks once does so at the first selection, though that may prune nothing. By the
-        weights alone a layer is scored when its own mask is selected.
-        """
-        once = ranks_once(self.plan.criterion)
-        asks = bool(self.needs) and sparsity > 0
-        return self._scores is None and (once or asks)
-
-    @property
-    def will_be_scored(self) -> bool:
-        """Whether selections to come score the weights anew."""
-        return not ranks_once(self.plan.criterion) or self._scores is None
-
-    def score(self, seen: Mapping[str, np.ndarray]) -> None:
-        """Scores the weights for the next selection of the mask.
-
-        Args:
-            seen: the statistics that come from elsewhere, by name, canonical.
-
-        Raises:
-            ValueError: if a statistic is missing, if a ranking that holds for good was
-                lost, or if the criterion returns no finite scores of the kernel's
-                shape; or as `master` does.
-        """
-        if ranks_once(self.plan.criterion) and not self._mask_so_far().all():
-            raise ValueError(
-                f"{self.plan.criterion} ranks the weights once, and layer "
-                f"'{self.path_in_model}' has a mask by a ranking that is not here: "
-                "set_weights brings none. Take weights of a training that goes on from "
-                "a file: qsparse.load_model or qsparse.load_weights."
-            )
-        weights, state = self.master(), self.state()
-        if state.recipe.order == "Q->S" and self._rounds:
-            weights = self._format.decode(*self._format.encode(weights))
-        asked = needs_of(self.plan.criterion)
-        if self.regrows and self.plan.regrowth.needs_gradients:
-            seen = {**seen, "gradients": self._statistic("gradients", seen)}
-            self._growth = seen["gradients"]
-        given = self.plan.statistics(
-            **{n: self._statistic(n, seen) for n in asked if n not in ("path", "tile")}
-        )
-        scores = np.asarray(self.plan.criterion.score(weights, **given))
-        if scores.shape != weights.shape or not np.isfinite(scores).all():
-            raise ValueError(
-                f"{type(self.plan.criterion).__name__}.score must return finite scores "
-                f"of the shape of the weights, {weights.shape} for layer "
-                f"'{self.path_in_model}'. Received: shape {scores.shape}, from "
-                f"{scores.min(initial=np.inf)} to {scores.max(initial=-np.inf)}"
-            )
-        self._scores = scores
-
-    def _statistic(self, name: str, seen: Mapping[str, np.ndarray]) -> Any:
-        if name in seen:
-            return seen[name]
-        value = None if self.gradient_sums is None else self.gradient_sums.take(name)
-        if value is None:
-            data = " Or give score_data." if STATISTICS[name].from_data else ""
-            raise ValueError(
-                f"{self._asks_for(name)} scores by {name}, but layer "
-                f"'{self.path_in_model}' had none since masks were last selected. Let "
-                "pruning begin after some steps (prune_from), and train with fit, or "
-                f"with the optimizer that the model was compiled with.{data}"
-            )
-        return self.layout.canonical(value)
-
-    def _asks_for(self, name: str) -> Any:
-        by_criterion = name in needs_of(self.plan.criterion)
-        return self.plan.criterion if by_criterion else self.plan.regrowth
 
     def put(self, canonical: np.ndarray, mask: np.ndarray | None) -> None:
         """Takes on weights and a mask that were found without training.
@@ -538,8 +458,8 @@ class KernelCompression(Compression):
         for name, value in sums.items():
             store[name] = value
         selects_again = float(self.state().progress.numpy()) < 1.0
-        if self._scores is not None and selects_again:
-            store["scores"] = self._scores
+        if self.ranking.found is not None and selects_again:
+            store["scores"] = self.ranking.found
 
     def load_own_variables(self, store: Any) -> None:
         """Restores master and mask; a dense checkpoint has neither."""
@@ -552,7 +472,7 @@ class KernelCompression(Compression):
                 if name in store:
                     self.gradient_sums.put(name, store[name])
         if "scores" in store and self.mask_variable is not None:
-            self._scores = np.asarray(store["scores"])
+            self.ranking.found = np.asarray(store["scores"])
 
 
 def compressed_layers(model: keras.Model) -> list[KernelCompression]:

@@ -59,10 +59,10 @@ class Scoring:
                 optimizer does not keep; or if there is data and none asks for it.
         """
         for layer in layers:
-            if not layer.will_be_scored:
+            if not layer.ranking.goes_on:
                 continue
             criterion = layer.plan.criterion
-            for name in layer.needs:
+            for name in layer.ranking.needs:
                 known = STATISTICS[name]
                 if known.from_data and not known.from_steps and self._data is None:
                     raise ValueError(
@@ -80,7 +80,7 @@ class Scoring:
                         f"{type(optimizer).__name__}: choose another optimizer, or "
                         "another source."
                     )
-        asked = {name for layer in layers for name in layer.needs}
+        asked = {name for layer in layers for name in layer.ranking.needs}
         if self._data and layers and not any(STATISTICS[n].from_data for n in asked):
             criteria = sorted({str(layer.plan.criterion) for layer in layers})
             raise ValueError(
@@ -103,7 +103,7 @@ class Scoring:
             found = self._of_data(group)
             for layer in group:
                 seen = found[layer.path_in_model]
-                if "moments" in layer.needs:
+                if "moments" in layer.ranking.needs:
                     seen["moments"] = self._moments(layer)
                 yield layer, seen
 
@@ -125,7 +125,7 @@ class Scoring:
         held = 0
         for layer in layers:
             size = 0
-            if self._data is not None and "batch_gradients" in layer.needs:
+            if self._data is not None and "batch_gradients" in layer.ranking.needs:
                 size = int(np.prod(layer.layout.shape)) * self._data.count()
             if group and held + size > _AT_ONCE:
                 yield group
@@ -157,7 +157,7 @@ class Scoring:
 
 
 def _of_data(layer: KernelCompression) -> list[str]:
-    return [name for name in layer.needs if STATISTICS[name].from_data]
+    return [name for name in layer.ranking.needs if STATISTICS[name].from_data]
 
 
 def _needs_gradients(layer: KernelCompression) -> bool:
@@ -222,7 +222,9 @@ class _Pass:
     def __init__(self, model: keras.Model, layers: list[KernelCompression]) -> None:
         self._model = model
         self._learned = [layer for layer in layers if _needs_gradients(layer)]
-        self._probed = [layer for layer in layers if "activations" in layer.needs]
+        self._probed = [
+            layer for layer in layers if "activations" in layer.ranking.needs
+        ]
         kernels = [layer.master_variable for layer in self._learned]
         mine = {id(kernel) for kernel in kernels}
         self._kernels = kernels

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 
 from qsparse.engine.kernel import KernelCompression, Selection
 from qsparse.engine.scoring import Scoring
@@ -14,6 +15,7 @@ from qsparse.engine.state import ModelState
 from qsparse.methods.allocations import is_dynamic
 from qsparse.methods.patterns import capacity, unit_scores
 from qsparse.methods.schedules import laid_on
+from qsparse.planning.plan import LayerPlan
 
 
 class Moment(NamedTuple):
@@ -84,9 +86,9 @@ class Selector:
     ) -> None:
         """Scores what has to be scored before any mask changes."""
         pairs = zip(layers, shares, strict=True)
-        awaiting = [layer for layer, share in pairs if layer.awaits_scores(share)]
+        awaiting = [layer for layer, share in pairs if layer.ranking.is_awaited(share)]
         for layer, seen in self._scoring.seen(awaiting):
-            layer.score(seen)
+            layer.ranking.score(seen)
 
     def _shared_out(
         self, layers: Sequence[KernelCompression], moment: Moment, total: float
@@ -94,14 +96,15 @@ class Selector:
         """Returns the sparsity of each layer, by the scores of now."""
         if total == 0:  # There may be no gradients yet to score by.
             return [0.0] * len(layers)
-        kernels = []
-        for layer in layers:
-            plan, fixed = layer.plan, layer.plan.fixed
-            if fixed is not None:
-                fixed = self._scheduled(moment, plan.sparsity)
-            scores = partial(unit_scores, plan.pattern, layer.scores())
-            kernels.append(plan.kernel(fixed, scores))
-        return self._state.recipe.allocation.allocate(kernels, total)
+
+        plans = [layer.plan for layer in layers]
+        fixed = [
+            None if plan.fixed is None else self._scheduled(moment, plan.sparsity)
+            for plan in plans
+        ]
+        scores = [layer.ranking.scores() for layer in layers]
+        allocation = self._state.recipe.allocation
+        return shares_by_scores(allocation, plans, fixed, scores, total)
 
     def _select(
         self, layer: KernelCompression, moment: Moment, share: float
@@ -127,3 +130,26 @@ class Selector:
         schedule, shape = self._state.recipe.schedule, layer.layout.canonical_shape
         phase = moment.begin, moment.end
         return laid_on(schedule, moment.step, phase, layer.pattern, shape)
+
+
+def shares_by_scores(
+    allocation: Any,
+    plans: Sequence[LayerPlan],
+    fixed: Sequence[float | None],
+    scores: Sequence[np.ndarray],
+    total: float,
+) -> list[float]:
+    """Returns the sparsity of each layer, as a dynamic allocation has it.
+
+    Args:
+        allocation: of the recipe.
+        plans: of the layers, which are pruned.
+        fixed: the sparsity of those that leave no choice; None for the others.
+        scores: of their weights, canonical.
+        total: the share of zeros of all of them together.
+    """
+    kernels = [
+        plan.kernel(share, partial(unit_scores, plan.pattern, found))
+        for plan, share, found in zip(plans, fixed, scores, strict=True)
+    ]
+    return allocation.allocate(kernels, total)

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
 from qsparse.engine.kernel import KernelCompression
+from qsparse.engine.selection import shares_by_scores
 from qsparse.methods.allocations import is_dynamic
-from qsparse.methods.patterns import unit_scores
 from qsparse.planning.plan import LayerPlan
 from qsparse.planning.recipe import Recipe
 
@@ -30,13 +29,14 @@ def shared_out(
     pruned = [layer for layer in layers if layer.plan.prunes]
     if not pruned or not is_dynamic(recipe.allocation):
         return plans
-    kernels = []
-    for layer in pruned:
-        plan = layer.plan
-        scores = plan.criterion.score(layer.master(), **plan.statistics())
-        units = partial(unit_scores, plan.pattern, scores)
-        kernels.append(plan.kernel(plan.fixed, units))
-    shares = recipe.allocation.allocate(kernels, recipe.sparsity or 0.0)
+    pruning = [layer.plan for layer in pruned]
+    scores = [
+        layer.plan.criterion.score(layer.master(), **layer.plan.statistics())
+        for layer in pruned
+    ]
+    fixed = [plan.fixed for plan in pruning]
+    total = recipe.sparsity or 0.0
+    shares = shares_by_scores(recipe.allocation, pruning, fixed, scores, total)
     for layer, share in zip(pruned, shares, strict=True):
         plans[layer.path_in_model] = replace(layer.plan, sparsity=share)
     return plans

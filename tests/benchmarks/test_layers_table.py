@@ -8,14 +8,14 @@ import pytest
 
 from benchmarks import layer_nets, zoo_models
 from benchmarks.layers_page import layers_page
-from benchmarks.rows import Rows, run_in_workers
 from benchmarks.trial import Trial, attempt, sqnr_db
 from benchmarks.verdict import verdict
+from qsparse.recipes.study.rows import Rows, run_in_workers
 
 _WORKER = """
 import os, sys, time
 from pathlib import Path
-from benchmarks.rows import Rows, work
+from qsparse.recipes.study.rows import Rows, work
 
 def do(name):
     if name == "dies":

@@ -270,13 +270,13 @@ def test_weights_of_an_earlier_epoch_keep_their_ranking(pixels):
     callback = snip(score_data=pixels, update_every=2, total_epochs=4)
     fit(model, pixels, [callback], epochs=1)
     early = model.get_weights()
-    scores = [c.scores().copy() for c in compressed_layers(model)]
+    scores = [c.ranking.scores().copy() for c in compressed_layers(model)]
     fit(model, pixels, [snip(score_data=pixels, update_every=2, total_epochs=4)])
     late = masks_of(model)
     model.set_weights(early)
     fit(model, pixels, [snip(score_data=pixels, update_every=2, total_epochs=4)])
     for layer, ranked in zip(compressed_layers(model), scores, strict=True):
-        np.testing.assert_array_equal(layer.scores(), ranked)
+        np.testing.assert_array_equal(layer.ranking.scores(), ranked)
         np.testing.assert_array_equal(layer.canonical_mask(), late[layer.path_in_model])
 
 

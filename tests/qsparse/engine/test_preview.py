@@ -161,7 +161,7 @@ def test_layers_kept_in_float_are_scored_and_written_in_float(pixels):
     model = mlp()
     perceptron.fit(model, pixels, [callback], epochs=12)
     hidden, head = compressed_layers(model)
-    scores = hidden.scores()
+    scores = hidden.ranking.scores()
     np.testing.assert_array_equal(scores, np.abs(hidden.master()))
     for layer, rounds in ((hidden, False), (head, True)):
         layer.fix(on_grid=False)
@@ -177,4 +177,4 @@ def test_scores_are_those_of_now_for_a_layer_that_loses_nothing(pixels):
     perceptron.fit(model, pixels, [callback], epochs=12)
     hidden, head = compressed_layers(model)
     assert hidden.canonical_mask().all() and not head.canonical_mask().all()
-    np.testing.assert_array_equal(hidden.scores(), np.abs(hidden.master()))
+    np.testing.assert_array_equal(hidden.ranking.scores(), np.abs(hidden.master()))

@@ -6,10 +6,11 @@ another worker goes on with the rest.
 """
 
 import json
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ class Rows:
 
     Args:
         path: the file, one JSON object a line; of two rows with one name the later
-            one counts. It need not exist.
+            one counts. It need not exist. A last line that a kill cut short is no row.
     """
 
     def __init__(self, path: Path) -> None:
@@ -32,27 +33,42 @@ class Rows:
         """Returns name -> row."""
         if not self.path.exists():
             return {}
-        lines = self.path.read_text(encoding="utf-8").splitlines()
+        *lines, _ = self.path.read_text(encoding="utf-8").split("\n")
         return {row["name"]: row for row in map(json.loads, lines)}
 
     def append(self, row: Row) -> None:
         """Adds a row, which has a "name"."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(row) + "\n")
+        with self.path.open("ab+") as stream:
+            end = stream.seek(0, os.SEEK_END)
+            stream.seek(0)
+            whole = stream.read().rfind(b"\n") + 1
+            if whole < end:
+                stream.truncate(whole)
+            stream.write(json.dumps(row).encode() + b"\n")
 
 
 def run_in_workers(
-    module: str, names: list[str], rows: Rows, *, per_process: int, seconds: float
+    module: str,
+    names: list[str],
+    rows: Rows,
+    *,
+    per_process: int,
+    seconds: float,
+    options: Sequence[str] = (),
+    show: Callable[[Row], str] = lambda row: row["name"],
 ) -> None:
     """Makes a row for every name.
 
     Args:
-        module: run as `python -m module --worker ROWS NAME...`; it calls `work`.
+        module: run as `python -m module OPTIONS --worker ROWS NAME...`; it calls
+            `work`.
         names: what to do, in order.
         rows: where the rows go.
         per_process: most names one process is given; memory it lost goes with it.
         seconds: longest time from one row to the next.
+        options: for the module.
+        show: what stderr says of a row that was made.
     """
     left = list(names)
     while left:
@@ -61,7 +77,15 @@ def run_in_workers(
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as stream:
             worker = subprocess.Popen(
-                [sys.executable, "-m", module, "--worker", str(rows.path), *batch],
+                [
+                    sys.executable,
+                    "-m",
+                    module,
+                    *options,
+                    "--worker",
+                    str(rows.path),
+                    *batch,
+                ],
                 stdout=stream,
                 stderr=stream,
             )
@@ -70,7 +94,8 @@ def run_in_workers(
                 time.sleep(_POLL)
                 if (now := _count(rows.path) - before) > done:
                     done, last = now, time.monotonic()
-                    print(f"{batch[done - 1]}", file=sys.stderr, flush=True)
+                    row = rows.read()[batch[done - 1]]
+                    print(show(row), file=sys.stderr, flush=True)
                 if time.monotonic() - last > seconds:
                     worker.kill()
                     worker.wait()
@@ -83,8 +108,11 @@ def run_in_workers(
 
 
 def work(rows: Rows, names: list[str], do: Callable[[str], Row]) -> None:
-    """Makes the rows of one worker."""
+    """Makes the rows of one worker; stops where its parent is gone."""
+    parent = os.getppid()
     for name in names:
+        if os.getppid() != parent:
+            return
         rows.append({"name": name} | do(name))
 
 

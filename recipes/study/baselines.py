@@ -1,0 +1,271 @@
+"""`qsparse study baselines`: every method at every pattern, with and without int8.
+
+Each run is a row in a file, and belongs to a network, a method, a pattern, a format and
+a seed. A run that was stopped costs nothing but itself: call again, and the rows that
+are missing are made, first those that the page compares.
+"""
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fnmatch import fnmatch
+from pathlib import Path
+
+# TensorFlow reads this when it is imported.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+
+import qsparse
+from qsparse.recipes.study.methods import DENSE, METHODS, PATTERNS
+from qsparse.recipes.study.page import COMPARED, page
+from qsparse.recipes.study.rows import Row, Rows, run_in_workers, work
+from qsparse.recipes.study.tasks import TASKS
+from qsparse.recipes.study.training import Setting, Trainer
+from qsparse.tflite_export.runtime.cpu import cpu_name
+
+_FORMATS = ("float", "int8")
+_QUICK = {"share": 0.05, "epochs": 1}
+# A process that has made so many models gives its memory back.
+_PER_PROCESS = 20
+_LONGEST = 3600.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training; its name is that of its row.
+
+    Attributes:
+        network: in `TASKS`.
+        method: in `METHODS`.
+        pattern: in `PATTERNS`, or "dense".
+        format: "float" or "int8".
+        seed: not negative.
+    """
+
+    network: str
+    method: str
+    pattern: str
+    format: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """As "resnet/sr-ste/2:4/int8/0"."""
+        return "/".join(
+            (self.network, self.method, self.pattern, self.format, str(self.seed))
+        )
+
+    @classmethod
+    def named(cls, name: str) -> "Run":
+        """Returns the run of a name."""
+        network, method, pattern, format_, seed = name.split("/")
+        return cls(network, method, pattern, format_, int(seed))
+
+    def recipe(self) -> qsparse.Recipe | None:
+        """Returns what is done to the network; None where that is nothing."""
+        settings = dict(METHODS[self.method].settings)
+        if self.method == DENSE:
+            if self.format == "float":
+                return None
+            return qsparse.Recipe(pattern=None)
+        pattern, sparsity = PATTERNS[self.pattern]
+        settings |= {"pattern": pattern, "sparsity": sparsity}
+        return qsparse.Recipe(quantize=self.format == "int8", **settings)
+
+
+def all_runs(networks: Sequence[str], seeds: int) -> list[Run]:
+    """Returns every run, in the order they are made in.
+
+    Args:
+        networks: names in `TASKS`.
+        seeds: how many.
+    """
+    runs = [
+        Run(network, method, pattern, format_, seed)
+        for seed in range(seeds)
+        for network in networks
+        for method, pattern in _pairs()
+        for format_ in _FORMATS
+    ]
+    return sorted(runs, key=_rank)
+
+
+def _pairs() -> Iterator[tuple[str, str]]:
+    for name, method in METHODS.items():
+        if name == DENSE:
+            yield name, DENSE
+            continue
+        for pattern, (text, _) in PATTERNS.items():
+            if not (method.shares_out and ":" in text):
+                yield name, pattern
+
+
+def _rank(run: Run) -> int:
+    compared = [run for each in COMPARED for run in (each.better, each.worse)]
+    return 0 if (run.method, run.pattern, run.format) in compared else 1
+
+
+def carry_out(run: Run, setting: Setting, commit: str) -> Row:
+    """Trains, and returns the row.
+
+    Args:
+        run: what.
+        setting: how long, and where.
+        commit: what the row says that it was made with.
+    """
+    start = time.perf_counter()
+    keras.backend.clear_session()
+    trainer = Trainer(run.network, TASKS[run.network], run.seed, setting)
+    found = trainer.run(METHODS[run.method], run.recipe())
+    return {
+        "name": run.name,
+        **found,
+        "seconds": round(time.perf_counter() - start, 1),
+        "share": setting.share,
+        "epochs": setting.epochs,
+        "date": datetime.now(UTC).date().isoformat(),
+        "commit": commit,
+        "cpu": cpu_name(),
+        "keras": f"{keras.__version__} on {keras.backend.backend()}",
+        "python": platform.python_version(),
+    }
+
+
+def _commit() -> str:
+    """Returns what this is: the commit, or the version where there is none."""
+    try:
+        commit, changes = (
+            subprocess.run(
+                ["git", *arguments],
+                cwd=Path(__file__).parent,
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout.strip()
+            for arguments in (
+                ("rev-parse", "--short", "HEAD"),
+                ("status", "--porcelain", "--", ":/*.py", ":/*.cc", ":/*.h"),
+            )
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return f"qsparse {qsparse.__version__}"
+    return f"{commit}, changed" if changes else commit
+
+
+def study(
+    folder: Path,
+    *,
+    rows: Path | None = None,
+    only: Sequence[str] = ("*",),
+    seeds: int = 3,
+    page_path: Path | None = None,
+    listed: bool = False,
+    quick: bool = False,
+) -> int:
+    """Makes the rows that are missing, and the page.
+
+    Args:
+        folder: keeps the dense weights that runs start from, and the rows.
+        rows: the file of rows, if it is another than `baselines.jsonl` in `folder`.
+        only: shell patterns of names of runs; those that match one are made.
+        seeds: of each setting.
+        page_path: where to write what the rows say, in Markdown.
+        listed: name the missing runs, and make none.
+        quick: shows that it runs, and nothing else.
+
+    Returns:
+        0; 1 if a run failed.
+
+    Raises:
+        ValueError: if no run has such a name, or `seeds` is not positive.
+    """
+    if seeds < 1:
+        raise ValueError(f"--seeds must be 1 or more, got {seeds}.")
+    kept = Rows(rows or folder / "baselines.jsonl")
+    runs = [run for run in all_runs(list(TASKS), seeds) if _named(run.name, only)]
+    if not runs:
+        raise ValueError(
+            f"no run is named {' or '.join(only)}. There are "
+            f"{', '.join(TASKS)} / {', '.join(METHODS)} / {', '.join(PATTERNS)} / "
+            f"{', '.join(_FORMATS)} / 0 to {seeds - 1}."
+        )
+    done = kept.read()
+    missing = [run.name for run in runs if "accuracy" not in done.get(run.name, {})]
+    if listed:
+        print("\n".join(missing))
+        return 0
+    progress = _Progress(len(runs), len(missing))
+    run_in_workers(
+        __name__,
+        missing,
+        kept,
+        per_process=_PER_PROCESS,
+        seconds=_LONGEST,
+        options=[str(folder), *(["--quick"] if quick else [])],
+        show=progress.show,
+    )
+    if page_path is not None:
+        page_path.write_text(page(kept.read().values()), encoding="utf-8")
+    failed = [
+        row for row in map(kept.read().get, missing) if "accuracy" not in (row or {})
+    ]
+    if failed:
+        log = kept.path.with_suffix(".log")
+        print(f"{len(failed)} runs failed; {log} says why.", file=sys.stderr)
+    return 1 if failed else 0
+
+
+class _Progress:
+    """What stderr says of each row.
+
+    Args:
+        runs: how many there are.
+        missing: how many are to be made.
+    """
+
+    def __init__(self, runs: int, missing: int) -> None:
+        self._runs, self._missing = runs, missing
+        self._made = 0
+        self._start = time.perf_counter()
+
+    def show(self, row: Row) -> str:
+        """Returns the line."""
+        self._made += 1
+        each = (time.perf_counter() - self._start) / self._made
+        left = each * (self._missing - self._made) / 3600
+        done = self._runs - self._missing + self._made
+        outcome = row.get("note") or f"{row['accuracy']:.2%}"
+        return f"{done}/{self._runs} {row['name']}: {outcome}; {left:.1f} h to go"
+
+
+def _named(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch(name, pattern) for pattern in patterns)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Makes the rows of one worker; see `run_in_workers`."""
+    parser = argparse.ArgumentParser(description="A worker of `qsparse study`.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--worker", nargs="+", required=True)
+    options = parser.parse_args(arguments)
+    setting = Setting(options.folder, **(_QUICK if options.quick else {}))
+    path, *names = options.worker
+    commit = _commit()  # of what was imported, whatever becomes of it meanwhile
+
+    def row_of(name: str) -> Row:
+        return carry_out(Run.named(name), setting, commit)
+
+    work(Rows(Path(path)), names, row_of)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

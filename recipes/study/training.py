@@ -1,0 +1,198 @@
+"""One run of a study: a network is trained, compressed on the way, and judged."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+import qsparse
+from qsparse.callbacks import Compress
+from qsparse.recipes.evaluate import predict
+from qsparse.recipes.study.methods import SCRATCH, TRAINED, Method
+from qsparse.recipes.study.tasks import Task, images
+from qsparse.tflite_export.files.quiet import quiet
+from qsparse.tflite_export.runtime.interpreter import plain_interpreter
+
+# What a method sees to select masks by, and one-shot methods to solve with.
+_SEEN = 512
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How long and where.
+
+    Attributes:
+        folder: keeps the dense weights that runs start from.
+        share: of the training images.
+        epochs: of each call of `fit`; None for the task's own.
+    """
+
+    folder: Path
+    share: float = 1.0
+    epochs: int | None = None
+
+
+class Trainer:
+    """Trains one network with one seed.
+
+    The same seed sees the same first weights and, from the warm-up on, the same order
+    of the images, whatever the method.
+
+    Args:
+        network: its name in `TASKS`, for the files.
+        task: what to train.
+        seed: not negative.
+        setting: how long.
+    """
+
+    def __init__(self, network: str, task: Task, seed: int, setting: Setting) -> None:
+        self._task, self._seed, self._setting = task, seed, setting
+        (self._x, self._y), self._test = images(setting.share)
+        self._name = f"{network}-{seed}"
+        self._warm_up = setting.epochs or task.warm_up
+        self._finish = setting.epochs or task.finish
+
+    def run(self, method: Method, recipe: qsparse.Recipe | None) -> dict[str, Any]:
+        """Trains and judges.
+
+        Args:
+            method: how; its settings are in `recipe`.
+            recipe: what to do; None for a dense float network.
+
+        Returns:
+            `accuracy` on the test images in [0, 1], of the exported file where the
+            recipe quantizes; `keras_accuracy`; `zeros`, the share of zeros of all
+            pruned weights; and `steps`.
+        """
+        if recipe is None:
+            model = self._model()
+            model.load_weights(self._dense())
+        else:
+            model = self._compressed(method, recipe)
+        x, y = self._test
+        logits = model.predict(x, batch_size=200, verbose=0)
+        found = {
+            "keras_accuracy": _accuracy(logits, y),
+            "zeros": _zeros(model, recipe),
+            "steps": self._steps(self._warm_up) + self._steps(self._finish),
+        }
+        quantizes = recipe is not None and recipe.quantizes
+        found["accuracy"] = (
+            self._of_file(model) if quantizes else found["keras_accuracy"]
+        )
+        return found
+
+    def _model(self) -> keras.Model:
+        keras.utils.set_random_seed(self._seed)
+        return self._task.build()
+
+    def _compressed(self, method: Method, recipe: qsparse.Recipe) -> keras.Model:
+        model = self._model()
+        if method.start == TRAINED:
+            model.load_weights(self._dense())
+            self._prune_at_once(model, method, recipe)
+            return model
+        epochs = self._finish
+        if method.start == SCRATCH:
+            epochs += self._warm_up
+        else:
+            model.load_weights(self._warm())
+        if method.one_shot is not None:
+            self._prune_at_once(model, method, recipe)
+        seen = (self._x[:_SEEN], self._y[:_SEEN]) if method.sees else None
+        callback = Compress(
+            recipe,
+            total_steps=self._steps(epochs),
+            score_data=seen,
+        )
+        if method.start == SCRATCH:
+            self._fit(model, self._warm_up, callbacks=[callback])
+        self._fit(model, self._finish, callbacks=[callback], taught=method.distilled)
+        return model
+
+    def _prune_at_once(
+        self, model: keras.Model, method: Method, recipe: qsparse.Recipe
+    ) -> None:
+        data = self._x[:_SEEN]
+        qsparse.one_shot(model, recipe, data, method.one_shot, verbose=0)
+
+    def _fit(
+        self,
+        model: keras.Model,
+        epochs: int,
+        callbacks: list[Any] | None = None,
+        taught: bool = False,
+    ) -> None:
+        self._task.compile(model, epochs, len(self._x))
+        pupil: Any = model
+        if taught:
+            teacher = self._task.build()
+            teacher.load_weights(self._dense())
+            pupil = qsparse.distill(model, teacher)
+        # Shuffles and dropout go on from here, alike for every method.
+        keras.utils.set_random_seed(1000 + self._seed)
+        pupil.fit(
+            self._x,
+            self._y,
+            batch_size=self._task.batch,
+            epochs=epochs,
+            callbacks=callbacks,
+            verbose=0,
+        )
+
+    def _steps(self, epochs: int) -> int:
+        return epochs * -(-len(self._x) // self._task.batch)
+
+    def _warm(self) -> Path:
+        """Returns the weights after the dense warm-up."""
+
+        def make() -> keras.Model:
+            model = self._model()
+            self._fit(model, self._warm_up)
+            return model
+
+        return self._kept("warm", make)
+
+    def _dense(self) -> Path:
+        """Returns the weights of the network that was trained dense to the end."""
+
+        def make() -> keras.Model:
+            model = self._model()
+            model.load_weights(self._warm())
+            self._fit(model, self._finish)
+            return model
+
+        return self._kept("dense", make)
+
+    def _kept(self, stage: str, make: Callable[[], keras.Model]) -> Path:
+        """Returns a file of weights, which is made whole or not at all."""
+        path = self._setting.folder / f"{self._name}-{stage}.weights.h5"
+        if not path.exists():
+            part = path.with_name(f"part-{path.name}")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            make().save_weights(part)
+            part.replace(path)
+        return path
+
+    def _of_file(self, model: keras.Model) -> float:
+        """Returns the accuracy of the exported int8 file."""
+        x, y = self._test
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.tflite"
+            with quiet():
+                qsparse.export(model, path, representative_data=self._x[:_SEEN])
+            return predict(plain_interpreter(path), x).accuracy(y)
+
+
+def _accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
+    return float((logits.argmax(axis=1) == labels).mean())
+
+
+def _zeros(model: keras.Model, recipe: qsparse.Recipe | None) -> float:
+    if recipe is None or not recipe.prunes:
+        return 0.0
+    return float(qsparse.coverage(model).sparsity)
