@@ -32,12 +32,14 @@ BATCH, WARM_UP, FINISH = 64, 3, 5
 # Long enough that no phase ends while steps are measured.
 _TRAINING = 100_000
 _EVERY = 50
+# The width of the ResNet in `qsparse study baselines`.
+_STUDIED = (48, 96)
 PLAIN = "plain"
 Row = dict[str, Any]
 Images = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
-def resnet() -> Any:
+def resnet(widths: tuple[int, int] = (96, 192)) -> Any:
     """Returns the network of `qsparse.recipes.resnet`, layer by layer."""
 
     def convolve(x: Any, filters: int, size: int, stride: int, name: str) -> Any:
@@ -57,10 +59,10 @@ def resnet() -> Any:
         return layers.ReLU(name=f"{name}_relu2")(x)
 
     inputs = tf_keras.Input((28, 28, 1), name="images")
-    x = convolve(inputs, 48, 3, 2, "stem")
+    x = convolve(inputs, widths[0] // 2, 3, 2, "stem")
     x = layers.ReLU(name="stem_relu")(x)
-    x = unit(x, 96, 1, "unit1")
-    x = unit(x, 192, 2, "unit2")
+    x = unit(x, widths[0], 1, "unit1")
+    x = unit(x, widths[1], 2, "unit2")
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     return tf_keras.Model(inputs, layers.Dense(10, name="logits")(x), name="resnet")
 
@@ -207,7 +209,7 @@ def reach(images: Images, pattern: str, seed: int) -> Row:
     tf_keras.backend.clear_session()
     tf_keras.utils.set_random_seed(seed)
     each = -(-len(x) // BATCH)
-    model = compiled(resnet(), WARM_UP * each)
+    model = compiled(resnet(_STUDIED), WARM_UP * each)
     model.fit(x, y, BATCH, WARM_UP, verbose=0)
     steps = FINISH * each
     # Quarters of epochs cannot be had of `fit`; whole ones, more of them pruning.

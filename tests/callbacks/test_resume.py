@@ -23,17 +23,24 @@ def _train(backup, result, die_at):
     )
 
 
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """Return what a training ends with that nobody kills."""
+    folder = tmp_path_factory.mktemp("straight")
+    run = _train(folder / "backup", folder / "straight.npz", -1)
+    assert run.returncode == 0, run.stderr
+    return np.load(folder / "straight.npz")
+
+
 @pytest.mark.parametrize("die_at", [30, 70], ids=["while pruning", "while quantizing"])
-def test_resume_is_bit_exact(tmp_path, die_at):
-    straight = _train(tmp_path / "a", tmp_path / "straight.npz", -1)
-    assert straight.returncode == 0, straight.stderr
+def test_resume_is_bit_exact(tmp_path, die_at, straight):
     killed = _train(tmp_path / "b", tmp_path / "resumed.npz", die_at)
     assert killed.returncode == -signal.SIGKILL
     assert not (tmp_path / "resumed.npz").exists()
     resumed = _train(tmp_path / "b", tmp_path / "resumed.npz", -1)
     assert resumed.returncode == 0, resumed.stderr
 
-    expected = np.load(tmp_path / "straight.npz")
+    expected = straight
     actual = np.load(tmp_path / "resumed.npz")
     assert sorted(expected.files) == sorted(actual.files)
     for part in ("kernel", "mask", "ranges", "clock", "momentum"):
