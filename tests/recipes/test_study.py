@@ -122,7 +122,7 @@ def test_the_command_makes_rows_once_and_the_page_of_them(tmp_path, capfd):
     sparse = found[only[0]]
     assert 0.05 < sparse["accuracy"] < 1
     assert abs(sparse["accuracy"] - sparse["keras_accuracy"]) < 0.05
-    # But for the stem, whose 24 x 9 of 172,000 weights have no groups.
+    # But for the stem, whose 24 x 9 of 164,000 weights have no groups.
     assert sparse["zeros"] == pytest.approx(0.5, abs=0.01)
     assert found[only[1]]["zeros"] == pytest.approx(0.75, abs=0.01)
     assert "`distilled`" in (tmp_path / "page.md").read_text()
