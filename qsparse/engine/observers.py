@@ -34,6 +34,9 @@ class InputQuantizer(Compression):
     range alone. What it brings is then rounded on a grid of `FLOOR`, if there is no
     range yet.
 
+    Where ranges are frozen (`Switches.ranges_frozen`), one that is known stays what it
+    is. One that is not yet is found by the first step that brings it, and stays that.
+
     Args:
         count: how many inputs the layer takes.
         plan: what becomes of the layer.
@@ -148,6 +151,8 @@ class InputQuantizer(Compression):
         finite = ops.all(ops.isfinite(found), axis=-1, keepdims=True)
         seen = ops.maximum(seen, ops.where(finite, found, ops.zeros_like(found)))
         new = self._moved(before, seen)
+        if self._frozen:
+            new = ops.where(_is_known(before), before, new)
         # Every tensor is rounded: to leave one alone would take a branch, whose
         # gradient costs more than the rounding. What is not finite stays so.
         grid = _limits(ops.where(_is_known(new), new, ops.maximum(found, FLOOR)))
@@ -174,6 +179,12 @@ class InputQuantizer(Compression):
         moved = self.plan.observer.moved(before, seen)
         moved = ops.where(_is_known(before), moved, seen)
         return ops.where(_is_known(seen), moved, before)
+
+    @property
+    def _frozen(self) -> bool:
+        """Whether ranges stay what they are; data they are sought in comes first."""
+        state = self.state()
+        return state.switches.ranges_frozen and not state.calibrating
 
     def _begins_step(self) -> bool:
         """Whether this is the first call within the outermost call that runs."""
