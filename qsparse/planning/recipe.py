@@ -102,7 +102,8 @@ class Recipe:
             only weights train on, with the very ranges that the file will have; those
             of outputs too, which then clip. Not before `quantize_from`. A range that
             is unknown then is found by the first step that brings it something, and
-            stays that. None, the default, never freezes them.
+            stays that. Not with an observer that trains ranges, as `LSQ` does. None,
+            the default, never freezes them.
         update_every: steps between two mask selections while pruning. None
             means a fiftieth of the pruning phase, at least 1 and at most 100.
         observer: how activation ranges follow what each step brings.
@@ -205,6 +206,12 @@ class Recipe:
                 "must not come before `quantize_from`. Received: "
                 f"freeze_ranges_from={freeze}, quantize_from={begin}"
             )
+        if self.trains_ranges and freeze is not None:
+            raise ValueError(
+                "Ranges that the optimizer trains cannot be frozen: it goes on moving "
+                "them. Take another observer, or leave `freeze_ranges_from` out. "
+                f"Received: freeze_ranges_from={freeze}, observer={self.observer!r}"
+            )
         if self.update_every is not None:
             put("update_every", whole("update_every", self.update_every))
             if self.update_every < 1:
@@ -226,6 +233,13 @@ class Recipe:
     def quantizes(self) -> bool:
         """Whether the recipe, or a rule of it, quantizes."""
         return self.quantize or any(rule.quantize is True for rule in self.rules)
+
+    @property
+    def trains_ranges(self) -> bool:
+        """Whether the optimizer trains ranges, those of a rule included."""
+        observers = (self.observer, *(rule.observer for rule in self.rules))
+        trained = any(getattr(each, "trained", False) for each in observers)
+        return self.quantizes and trained
 
     def freezes_statistics(self) -> bool:
         """Returns whether normalizations stop following their batches."""
