@@ -302,6 +302,7 @@ def _at_least_minus_one(grown: Any) -> Any:
 
 
 def _nothing(grown: Any) -> Any:
+    grown = ops.convert_to_tensor(grown)
     return nothing_with_gradient(grown, ops.zeros_like(grown))
 
 
