@@ -342,8 +342,8 @@ class Compress(keras.callbacks.Callback):
         raise ValueError(
             "The recipe gives phases as shares of training, but the length of "
             "an epoch is unknown. Pass steps_per_epoch to fit or total_steps to the "
-            "callback, or give prune_from, prune_until and quantize_from as steps "
-            "(integers)."
+            "callback, or give prune_from, prune_until, quantize_from and "
+            "freeze_ranges_from as steps (integers)."
         )
 
 

@@ -53,7 +53,13 @@ if TYPE_CHECKING:
         SoftShrinkage,
     )
     from qsparse.methods.formats import Int8, IntN
-    from qsparse.methods.observers import LeastError, MinMax, MovingAverage, Percentile
+    from qsparse.methods.observers import (
+        LSQ,
+        LeastError,
+        MinMax,
+        MovingAverage,
+        Percentile,
+    )
     from qsparse.methods.patterns import NM, Block, Unstructured
     from qsparse.methods.regrowth import SET, RigL
     from qsparse.methods.schedules import (
@@ -95,6 +101,7 @@ __all__ = [
     "Int8",
     "IntN",
     "LAMP",
+    "LSQ",
     "LayerPlan",
     "LeastError",
     "Linear",
@@ -177,7 +184,13 @@ _MODULES = {
         "UniformPlus",
     ),
     "methods.formats": ("Int8", "IntN"),
-    "methods.observers": ("LeastError", "MinMax", "MovingAverage", "Percentile"),
+    "methods.observers": (
+        "LSQ",
+        "LeastError",
+        "MinMax",
+        "MovingAverage",
+        "Percentile",
+    ),
     "methods.patterns": ("NM", "Block", "Unstructured"),
     "engine.phases": ("unfinished",),
     "planning.plan": ("LayerPlan", "resolve"),

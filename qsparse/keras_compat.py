@@ -370,6 +370,54 @@ def innermost(optimizer: Any) -> Any:
     return optimizer
 
 
+def rebuild_optimizer(optimizer: Any, variables: list[keras.Variable]) -> None:
+    """Builds an optimizer that is built for other variables.
+
+    What it remembers of those that stay is kept, and so is its count of steps.
+
+    Args:
+        optimizer: one that is built, with those that it wraps.
+        variables: what it trains from here on.
+
+    Raises:
+        ValueError: if it has made steps, and remembers what it is not known to.
+    """
+    inner = innermost(optimizer)
+    trained, before = list(inner._trainable_variables), dict(vars(inner))
+    own = [inner._iterations, inner._learning_rate]
+    slots = [v for v in inner._variables if not any(v is each for each in own)]
+    lists = [v for v in before.values() if isinstance(v, list)]
+    known = {id(v) for v in before.values()}
+    known |= {id(v) for each in lists if len(each) == len(trained) for v in each}
+    if int(inner._iterations.numpy()) and any(id(v) not in known for v in slots):
+        raise ValueError(
+            f"{type(inner).__name__} has made steps, and cannot be built for other "
+            "variables without losing what it remembers. Compile the model with a new "
+            "optimizer before ranges are trained, or are no more."
+        )
+    for slot in slots:
+        untrack_optimizer_variable(inner, slot)
+    inner.built = False
+    inner._trainable_variables_indices = {}
+    inner.build(variables)
+    places = {id(v): place for place, v in enumerate(trained)}
+    for name, old in before.items():
+        new = vars(inner)[name]
+        if new is old or name == "_trainable_variables":
+            continue
+        if isinstance(old, keras.Variable):
+            new.assign(old.numpy())
+        elif isinstance(old, list) and len(old) == len(trained):
+            for variable, slot in zip(variables, new, strict=True):
+                if slot is not None and id(variable) in places:
+                    slot.assign(old[places[id(variable)]].numpy())
+    while optimizer is not inner:
+        optimizer._trainable_variables = list(variables)
+        keys = map(optimizer._var_key, variables)
+        optimizer._trainable_variables_indices = {k: i for i, k in enumerate(keys)}
+        optimizer = optimizer.inner_optimizer
+
+
 def build_loss(model: keras.Model, batch: tuple[Any, Any, Any]) -> None:
     """Makes the variables of a compiled loss, as the first step of training would.
 

@@ -7,6 +7,7 @@ training goes on exactly where it stopped.
 """
 
 import json
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,7 +63,11 @@ def load_model(path: str | Path, **kwargs: Any) -> keras.Model:
         ValueError: if the file cannot be read.
     """
     recipe = read_recipe(path)
-    model = keras.models.load_model(path, **kwargs)
+    with warnings.catch_warnings():
+        if recipe is not None and recipe.trains_ranges:
+            # The optimizer is read again below, when it has ranges to train.
+            warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
+        model = keras.models.load_model(path, **kwargs)
     if recipe is not None:
         _attach_as_saved(model, recipe, path)
         model.load_weights(path)

@@ -19,7 +19,12 @@ from qsparse.engine.batches import Batches
 from qsparse.engine.coverage import Coverage, coverage
 from qsparse.engine.kernel import KernelCompression, compressed_layers
 from qsparse.engine.norms import FrozenStatistics
-from qsparse.engine.observers import InputQuantizer, OutputQuantizer
+from qsparse.engine.observers import (
+    InputQuantizer,
+    OutputQuantizer,
+    trained_ranges,
+)
+from qsparse.engine.slots import retrain
 from qsparse.engine.state import (
     CHILD,
     SHARED,
@@ -284,6 +289,10 @@ def _compress(model: keras.Model, state: ModelState, targets: list[Planned]) -> 
             remove_child(child, SHARED)
     if not hasattr(first, SHARED):
         add_child(first, SHARED, state)
+    ranges = trained_ranges(model)
+    if ranges:
+        untap(model)
+        retrain(model, added=ranges)
     _drop_functions(model, state)
 
 
@@ -310,6 +319,7 @@ def strip(model: keras.Model) -> keras.Model:
     """
     _check_whole(model)
     state = state_of(model)  # as the variables are, if something restored them
+    ranges = trained_ranges(model)
     for _, layer in walk_layers(model):
         child = compression_of(layer)
         if child is not None:
@@ -317,6 +327,7 @@ def strip(model: keras.Model) -> keras.Model:
             layer.__class__ = type(layer).original_class
             remove_child(layer, CHILD)
     untap(model)
+    retrain(model, removed=ranges)
     _drop_functions(model, state)
     return model
 

@@ -16,7 +16,7 @@ from qsparse.planning.plan import LayerPlan
 class FrozenStatistics(Compression):
     """Makes a BatchNormalization use its moving statistics while training.
 
-    Gamma and beta go on training. The switch is `ModelState.statistics_frozen`.
+    Gamma and beta go on training. The switch is `Switches.statistics_frozen`.
 
     Args:
         plan: what becomes of the layer.
@@ -39,7 +39,7 @@ class FrozenStatistics(Compression):
         state = self.state()
         if state.estimating:
             return True
-        return training and not state.statistics_frozen
+        return training and not state.switches.statistics_frozen
 
     def fix(self, on_grid: bool = True) -> None:
         """A traced graph predicts, and holds the moving statistics anyway."""

@@ -14,7 +14,8 @@ import numpy as np
 from keras import ops
 
 from qsparse.engine.state import Compression, ModelState
-from qsparse.keras_compat import running_call, tensor_of
+from qsparse.keras_compat import running_call, tensor_of, walk_layers
+from qsparse.methods.estimators import nothing_with_gradient
 from qsparse.methods.observers import MinMax, sizes_by
 from qsparse.planning.plan import LayerPlan
 
@@ -34,6 +35,12 @@ class InputQuantizer(Compression):
     range alone. What it brings is then rounded on a grid of `FLOOR`, if there is no
     range yet.
 
+    Where ranges are frozen (`Switches.ranges_frozen`), one that is known stays what it
+    is. One that is not yet is found by the first step that brings it, and stays that.
+
+    Ranges that an observer trains (`LSQ`) begin with that step, too. From there on the
+    optimizer moves them, by the variable `grown`; `ranges` is where they began.
+
     Args:
         count: how many inputs the layer takes.
         plan: what becomes of the layer.
@@ -46,6 +53,7 @@ class InputQuantizer(Compression):
         self.ranges = self._add_limits("ranges", (count, 2))
         # Of the step that is running: the ranges it began with, and what it has seen.
         self.step = self._add_limits("step", (2, count, 2))
+        self.grown = self._add_trained((count, 2)) if self._trains else None
         self._last_call: Any = lambda: None
         self._fixed: np.ndarray | None = None
         self.built = True
@@ -59,13 +67,45 @@ class InputQuantizer(Compression):
             aggregation="mean",
         )
 
+    def _add_trained(self, shape: tuple[int, ...]) -> keras.Variable:
+        """Adds what the optimizer moves; 0 where ranges are as they began.
+
+        Its loss is nothing, and gives it a gradient where quantization is off: Keras
+        warns of variables without one.
+        """
+        variable = self.add_weight(
+            name="grown",
+            shape=shape,
+            initializer="zeros",
+            constraint=_at_least_minus_one,
+            regularizer=_nothing,
+            aggregation="mean",
+        )
+        variable.trainable = True  # Keras takes that from a layer that is not.
+        return variable
+
+    @property
+    def _trains(self) -> bool:
+        """Whether the optimizer moves the ranges."""
+        return getattr(self.plan.observer, "trained", False)
+
+    def limits(self) -> np.ndarray:
+        """Returns what inputs are rounded between: `(low, high)` of each, float32."""
+        return ops.convert_to_numpy(_limits(self._reached(_sizes(self.ranges))))
+
+    def _reached(self, start: Any) -> Any:
+        """Returns the sizes that ranges have, of those they began with."""
+        if self.grown is None:
+            return start
+        return self.plan.observer.reached(start, tensor_of(self.grown), FLOOR)
+
     def quantize_inputs(self, inputs: Any) -> Any:
         """Fake-quantizes what flows into the layer."""
         return self(inputs)
 
     def fix(self, on_grid: bool = True) -> None:
         """Fixes the ranges to what they are now."""
-        self._fixed = self.ranges.numpy()
+        self._fixed = self.limits()
         if self.output_quantizer is not None:
             self.output_quantizer.fix()
 
@@ -105,8 +145,8 @@ class InputQuantizer(Compression):
     def _predict(self, x: Any, index: int, on: Any) -> Any:
         if not _is_float(x):
             return x
-        limits = tensor_of(self.ranges)[index]
-        known = _is_known(_sizes(limits))[0]
+        sizes = self._reached(_sizes(tensor_of(self.ranges)))[index]
+        known, limits = _is_known(sizes)[0], _limits(sizes)
         return ops.cond(
             known if on is True else ops.logical_and(on, known),
             lambda: self._rounded(x, limits[0], limits[1]),
@@ -148,13 +188,28 @@ class InputQuantizer(Compression):
         finite = ops.all(ops.isfinite(found), axis=-1, keepdims=True)
         seen = ops.maximum(seen, ops.where(finite, found, ops.zeros_like(found)))
         new = self._moved(before, seen)
+        if self._stays:
+            new = ops.where(_is_known(before), before, new)
+        reached = self._reached(new)
         # Every tensor is rounded: to leave one alone would take a branch, whose
         # gradient costs more than the rounding. What is not finite stays so.
-        grid = _limits(ops.where(_is_known(new), new, ops.maximum(found, FLOOR)))
+        sizes = ops.where(_is_known(new), reached, ops.maximum(found, FLOOR))
+        # Some formats know a gradient of limits; that of a trained one comes below.
+        grid = _limits(ops.stop_gradient(sizes))
         outputs = [
             self._rounded(x, grid[i, 0], grid[i, 1]) if _is_float(x) else x
             for i, x in enumerate(tensors)
         ]
+        if self.grown is not None:
+            # One that is not known has no start, and so no gradient.
+            start = ops.where(_is_known(new), new, ops.zeros_like(new))
+            grown = tensor_of(self.grown)
+            outputs = [
+                self.plan.observer.learning(y, x, start[i], sizes[i], grown[i])
+                if _is_float(x)
+                else x
+                for i, (x, y) in enumerate(zip(tensors, outputs, strict=True))
+            ]
         return [new, seen, *outputs]
 
     def _sizes_of(self, x: Any) -> Any:
@@ -175,6 +230,13 @@ class InputQuantizer(Compression):
         moved = ops.where(_is_known(before), moved, seen)
         return ops.where(_is_known(seen), moved, before)
 
+    @property
+    def _stays(self) -> bool:
+        """Whether a range that is known stays; data they are sought in comes first."""
+        state = self.state()
+        frozen = state.switches.ranges_frozen or self._trains
+        return frozen and not state.calibrating
+
     def _begins_step(self) -> bool:
         """Whether this is the first call within the outermost call that runs."""
         running = running_call(self)
@@ -186,6 +248,8 @@ class InputQuantizer(Compression):
         """Stores the ranges, and what the last step has seen, under their names."""
         store["ranges"] = self.ranges
         store["step"] = self.step
+        if self.grown is not None:
+            store["grown"] = self.grown
 
     def load_own_variables(self, store: Any) -> None:
         """Restores the ranges; a dense checkpoint has none."""
@@ -193,6 +257,8 @@ class InputQuantizer(Compression):
             self.ranges.assign(store["ranges"])
         if "step" in store:
             self.step.assign(store["step"])
+        if "grown" in store and self.grown is not None:
+            self.grown.assign(store["grown"])
 
 
 class OutputQuantizer(InputQuantizer):
@@ -213,11 +279,31 @@ class OutputQuantizer(InputQuantizer):
         return ops.maximum(super()._moved(before, seen), seen)
 
     @property
+    def _trains(self) -> bool:
+        return False  # A range that shrinks clips.
+
+    @property
     def _looks(self) -> Any:
         return MinMax()  # Clips nothing.
 
     def _rounded(self, x: Any, low: Any, high: Any) -> Any:
         return self.plan.output_format.fake_activations(x, low, high)
+
+
+def trained_ranges(model: keras.Model) -> list[keras.Variable]:
+    """Returns the variables by which an optimizer moves ranges of a model."""
+    children = (child for _, child in walk_layers(model))
+    quantizers = [child for child in children if isinstance(child, InputQuantizer)]
+    return [each.grown for each in quantizers if each.grown is not None]
+
+
+def _at_least_minus_one(grown: Any) -> Any:
+    return ops.maximum(grown, -1.0)
+
+
+def _nothing(grown: Any) -> Any:
+    grown = ops.convert_to_tensor(grown)
+    return nothing_with_gradient(grown, ops.zeros_like(grown))
 
 
 def _is_float(x: Any) -> bool:

@@ -7,7 +7,6 @@ import zlib
 import keras
 
 from qsparse.engine.kernel import KernelCompression, compressed_layers
-from qsparse.engine.norms import FrozenStatistics
 from qsparse.engine.observers import InputQuantizer
 from qsparse.engine.selection import Moment, Selector
 from qsparse.engine.state import ModelState, compressions, state_of
@@ -61,7 +60,6 @@ class Phases:
         self._layers = [c for c in children if isinstance(c, KernelCompression)]
         self._pruned = [c for c in self._layers if c.pattern is not None]
         self._weights = sum(math.prod(c.layout.shape) for c in self._pruned)
-        self._norms = [c for c in children if isinstance(c, FrozenStatistics)]
         layers = (layer for _, layer in walk_layers(self._model))
         self._quantizers = [c for c in layers if isinstance(c, InputQuantizer)]
         self.sparsity = self._measured_sparsity()
@@ -108,6 +106,8 @@ class Phases:
             _warn_if_hasty((total_steps or end) - begin)
         if recipe.quantizes and not clock.quantizing.begun:
             self._check_moment("quantize_from", total_steps)
+            self._check_moment("freeze_ranges_from", total_steps)
+            self._check_freezing(span)
             clock = clock._replace(quantizing=span)
         self._state.set_time(clock)
         self._check_scoring()
@@ -126,6 +126,19 @@ class Phases:
                 "or, if more calls of fit follow, give the callback total_epochs."
             )
 
+    def _check_freezing(self, span: Span) -> None:
+        recipe = self._state.recipe
+        moment = recipe.freeze_ranges_from
+        if moment is None or (isinstance(moment, float) and moment and not span.total):
+            return
+        begin, frozen = span.step_of(recipe.quantize_from), span.step_of(moment)
+        if frozen < begin:
+            raise ValueError(
+                "Ranges cannot be frozen before there are any: freeze_ranges_from is "
+                f"step {frozen - span.start}, quantize_from is step "
+                f"{begin - span.start} of {span.total}."
+            )
+
     def complete(self) -> None:
         """Brings clock and switches to where a carried out recipe leaves them.
 
@@ -133,7 +146,7 @@ class Phases:
         stay what they are.
         """
         state, recipe = self._state, self._state.recipe
-        moments = recipe.prune_until, recipe.quantize_from
+        moments = recipe.prune_until, recipe.quantize_from, recipe.freeze_ranges_from
         total = 1 + max((m for m in moments if isinstance(m, int)), default=0)
         span, none = Span(0, total), Span()
         prunes, quantizes = recipe.prunes, recipe.quantizes
@@ -141,7 +154,7 @@ class Phases:
             Clock(total - 1, span if prunes else none, span if quantizes else none)
         )
         state.progress.assign(1.0)
-        state.turn(*self._wanted(total - 1))
+        state.turn(state.switches_at(total - 1))
 
     def step(self, done: int) -> bool:
         """Brings masks and switches up to the step that comes now.
@@ -153,8 +166,8 @@ class Phases:
             done: how many steps this training has made, 0 before its first one.
 
         Returns:
-            Whether normalizations begin or cease to freeze their statistics: then a
-            function that Keras does not own has to be traced anew.
+            Whether statistics of normalizations or ranges begin or cease to be
+            frozen: then a function that Keras does not own has to be traced anew.
         """
         state, clock = self._state, self._state.time()
         step = self._first_step + done
@@ -163,13 +176,13 @@ class Phases:
         if self.held and not self.pruned():
             state.delay_pruning(step - clock.step)
         state.advance(step)
-        wanted, frozen = self._wanted(step), state.statistics_frozen
-        if wanted != (state.fake_quantizes, frozen):
+        wanted, before = state.switches_at(step), state.switches
+        if wanted != before:
             sync_variables(self._trainer)
-            state.turn(*wanted)
+            state.turn(wanted)
             state.store_time()
         self._prune(clock.step + 1, step)
-        return frozen != state.statistics_frozen
+        return wanted._replace(fake_quantizes=before.fake_quantizes) != before
 
     def due(self, done: int) -> bool:
         """Returns whether `step` would select masks or turn a switch.
@@ -181,9 +194,8 @@ class Phases:
         """
         state, last = self._state, self._state.time().step
         step = self._first_step + done
-        now = state.fake_quantizes, state.statistics_frozen
         return step > last and (
-            self._wanted(step) != now or self._selects(last + 1, step)
+            state.switches_at(step) != state.switches or self._selects(last + 1, step)
         )
 
     def _selects(self, first: int, last: int) -> bool:
@@ -234,22 +246,6 @@ class Phases:
         """Returns the first and the last step of pruning."""
         recipe, span = self._state.recipe, self._state.time().pruning
         return span.step_of(recipe.prune_from), span.step_of(recipe.prune_until)
-
-    def _wanted(self, step: int) -> tuple[bool, bool]:
-        """Returns how the switches are to stand at a step."""
-        state, recipe = self._state, self._state.recipe
-        if not recipe.quantizes:
-            return state.fake_quantizes, state.statistics_frozen
-        span = state.time().quantizing
-        quantizes = step >= span.step_of(recipe.quantize_from)
-        frozen = bool(self._norms) and quantizes and self._freezes(step, span)
-        return quantizes, frozen
-
-    def _freezes(self, step: int, span: Span) -> bool:
-        moment = self._state.recipe.freeze_statistics_from
-        if moment is None or (isinstance(moment, float) and not span.total):
-            return False
-        return step >= span.step_of(moment)
 
     def store_time(self) -> None:
         """Lets the model's variables hold what the clock shows.

@@ -141,8 +141,8 @@ class Scoring:
         asking = [layer for layer in layers if _of_data(layer)]
         if self._data is None or not asking:
             return found
-        frozen = asking[0].state().statistics_frozen
-        key = (*(id(layer) for layer in asking), frozen)
+        switches = asking[0].state().switches
+        key = (*(id(layer) for layer in asking), switches)
         if key not in self._passes:
             self._passes[key] = _Pass(self._model, asking)
         sums = [_Collected(layer, self._data.count()) for layer in asking]

@@ -9,7 +9,7 @@ and mixed precision treat them like any other layer.
 import json
 import weakref
 from dataclasses import fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -24,7 +24,7 @@ from qsparse.keras_compat import (
     tensor_of,
     walk_layers,
 )
-from qsparse.planning.clock import Clock
+from qsparse.planning.clock import Clock, Span
 from qsparse.planning.plan import LayerPlan
 from qsparse.planning.recipe import Recipe
 
@@ -32,8 +32,22 @@ CHILD = "qsparse"
 SHARED = "shared"
 
 
+class Switches(NamedTuple):
+    """What a phase of training turns on; read where a model is traced.
+
+    Attributes:
+        fake_quantizes: whether fake quantization is on.
+        statistics_frozen: whether normalizations train with moving statistics.
+        ranges_frozen: whether activation ranges stay what they are in training.
+    """
+
+    fake_quantizes: bool = False
+    statistics_frozen: bool = False
+    ranges_frozen: bool = False
+
+
 class ModelState(keras.layers.Layer):
-    """What the whole model shares: the recipe, the clock and two switches.
+    """What the whole model shares: the recipe, the clock and the switches.
 
     The host counts the steps. The variable `clock` gets their number where masks are
     selected, a switch turns or an epoch ends: on some backends a variable that is
@@ -45,7 +59,9 @@ class ModelState(keras.layers.Layer):
     The switches are read when a model is traced, so that a phase costs nothing while
     it is off. Turning one has the functions of every model traced anew that these
     layers run in. A function that Keras does not own, as a `tf.function` around a
-    model, is not traced anew: it follows the variable `quantizing` with a branch.
+    model, is not traced anew: it follows the variable `quantizing` with a branch. What
+    is frozen follows from the clock: a model that is loaded, or gets earlier weights
+    back, has frozen what it had then.
 
     Attributes:
         recipe: the `Recipe` in force.
@@ -55,8 +71,7 @@ class ModelState(keras.layers.Layer):
             `fake_quantizes`.
         progress: float32 scalar, how much of the pruning phase was over at the last
             selection of masks, in [0, 1].
-        fake_quantizes: whether fake quantization is on.
-        statistics_frozen: whether normalizations train with moving statistics.
+        switches: how the switches stand.
         fitting: whether a step of `fit` runs now. It is read where a model is called
             that hands no `training` on to its layers, when that call is traced.
         calibrating: whether ranges follow what a model is called with, though it does
@@ -77,7 +92,7 @@ class ModelState(keras.layers.Layer):
         self.recipe = recipe
         self.score_data: Batches | None = None
         self.fitting = self.calibrating = self.estimating = self.untraced = False
-        self.fake_quantizes = self.statistics_frozen = False
+        self.switches = Switches()
         self.callers: weakref.WeakSet[keras.Model] = weakref.WeakSet()
         self.members: weakref.WeakSet[Compression] = weakref.WeakSet()
         self.left_out: weakref.WeakSet[keras.layers.Layer] = weakref.WeakSet()
@@ -109,6 +124,11 @@ class ModelState(keras.layers.Layer):
         tell_of_assignments(self.clock, self._notice_time)
         tell_of_assignments(self.quantizing, self._notice_switch)
         self.built = True
+
+    @property
+    def fake_quantizes(self) -> bool:
+        """Whether fake quantization is on."""
+        return self.switches.fake_quantizes
 
     def time(self) -> Clock:
         """Returns what the clock shows."""
@@ -150,17 +170,30 @@ class ModelState(keras.layers.Layer):
         self.callers.add(owner)
         return self.fake_quantizes
 
-    def turn(self, fake_quantizes: bool, statistics_frozen: bool) -> None:
+    def turn(self, wanted: Switches) -> None:
         """Turns the switches, and has everything traced anew if one of them moves."""
-        wanted = fake_quantizes, statistics_frozen
-        if wanted == (self.fake_quantizes, self.statistics_frozen):
+        if wanted == self.switches:
             return
-        moves = fake_quantizes != self.fake_quantizes
-        self.fake_quantizes, self.statistics_frozen = wanted
+        moves = wanted.fake_quantizes != self.fake_quantizes
+        self.switches = wanted
         if moves:
-            self.quantizing.assign(fake_quantizes)
+            self.quantizing.assign(wanted.fake_quantizes)
         for model in list(self.callers):
             renew_compiled_functions(model)
+
+    def switches_at(self, step: int) -> Switches:
+        """Returns how the switches stand at a step, by the recipe and the clock."""
+        recipe, span = self.recipe, self._time.quantizing
+        if not recipe.quantizes or not span.begun:
+            return Switches(self.fake_quantizes)
+        if step < span.step_of(recipe.quantize_from):
+            return Switches()
+        norms = any(member.plan.freezes_statistics for member in self.members)
+        return Switches(
+            True,
+            norms and _has_come(recipe.freeze_statistics_from, step, span),
+            _has_come(recipe.freeze_ranges_from, step, span),
+        )
 
     def refresh(self) -> None:
         """Takes over what the variables hold, if they were changed unseen."""
@@ -181,9 +214,12 @@ class ModelState(keras.layers.Layer):
         values = self._values()
         if values != self._stored or not handed_back():
             self._time, self._stored = self._read(values), values
+            frozen = self.switches_at(self._time.step)
+            self.turn(frozen._replace(fake_quantizes=self.fake_quantizes))
 
     def _notice_switch(self) -> None:
-        self.turn(bool(self.quantizing.numpy()), self.statistics_frozen)
+        on = bool(self.quantizing.numpy())
+        self.turn(self.switches._replace(fake_quantizes=on))
 
     @property
     def begun(self) -> bool:
@@ -224,6 +260,13 @@ class ModelState(keras.layers.Layer):
             self.quantizing.assign(store["quantizing"])
         if "progress" in store:
             self.progress.assign(store["progress"])
+
+
+def _has_come(moment: float | int | None, step: int, span: Span) -> bool:
+    """Returns whether a moment is over at a step; shares of an unknown length never."""
+    if moment is None or (isinstance(moment, float) and moment > 0 and not span.total):
+        return False
+    return step >= span.step_of(moment)
 
 
 class _Reference:

@@ -12,7 +12,7 @@ import numpy as np
 from qsparse.engine.compressor import attach, compressed_layers, strip
 from qsparse.engine.feed import read
 from qsparse.engine.kernel import KernelCompression
-from qsparse.engine.state import state_of
+from qsparse.engine.state import Switches, state_of
 from qsparse.keras_compat import own_kernel, walk_layers
 from qsparse.methods.validate import whole
 from qsparse.oneshot.base import ONE_SHOT, Method
@@ -216,7 +216,7 @@ def _take_back(model: keras.Model) -> None:
     """Turns off whatever stripping would bake in."""
     state = state_of(model)
     if state is not None:
-        state.turn(False, False)
+        state.turn(Switches())
     for layer in compressed_layers(model):
         if layer.mask_variable is not None:
             layer.mask_variable.assign(np.ones(layer.layout.shape, bool))

@@ -29,6 +29,7 @@ _PARTS = {
         "quantize_from",
         "observer",
         "freeze_statistics_from",
+        "freeze_ranges_from",
     ),
 }
 

@@ -98,6 +98,12 @@ class Recipe:
             the weights were better (88.4% against 86.4% from 0.9 on, in the demo's
             1,000 steps), and only long trainings let them settle. A share counts only
             where the length of training is known.
+        freeze_ranges_from: moment from which activation ranges stay what they are, and
+            only weights train on, with the very ranges that the file will have; those
+            of outputs too, which then clip. Not before `quantize_from`. A range that
+            is unknown then is found by the first step that brings it something, and
+            stays that. Not with an observer that trains ranges, as `LSQ` does. None,
+            the default, never freezes them.
         update_every: steps between two mask selections while pruning. None
             means a fiftieth of the pruning phase, at least 1 and at most 100.
         observer: how activation ranges follow what each step brings.
@@ -134,6 +140,7 @@ class Recipe:
     prune_until: Moment = 0.5
     quantize_from: Moment = 0.5
     freeze_statistics_from: Moment | None = None
+    freeze_ranges_from: Moment | None = None
     update_every: int | None = None
     observer: Any = field(default_factory=MovingAverage)
     exclude: tuple[str, ...] = ()
@@ -182,14 +189,28 @@ class Recipe:
                 )
         for name in ("prune_from", "prune_until", "quantize_from"):
             put(name, _moment(name, getattr(self, name)))
-        if self.freeze_statistics_from is not None:
-            name = "freeze_statistics_from"
-            put(name, _moment(name, self.freeze_statistics_from))
+        for name in ("freeze_statistics_from", "freeze_ranges_from"):
+            if getattr(self, name) is not None:
+                put(name, _moment(name, getattr(self, name)))
         same_kind = type(self.prune_from) is type(self.prune_until)
         if same_kind and self.prune_from > self.prune_until:
             raise ValueError(
                 "Pruning must not end before it begins. Received: "
                 f"prune_from={self.prune_from}, prune_until={self.prune_until}"
+            )
+        freeze, begin = self.freeze_ranges_from, self.quantize_from
+        same_kind = type(freeze) is type(begin)
+        if self.quantizes and freeze is not None and same_kind and freeze < begin:
+            raise ValueError(
+                "Ranges cannot be frozen before there are any: `freeze_ranges_from` "
+                "must not come before `quantize_from`. Received: "
+                f"freeze_ranges_from={freeze}, quantize_from={begin}"
+            )
+        if self.trains_ranges and freeze is not None:
+            raise ValueError(
+                "Ranges that the optimizer trains cannot be frozen: it goes on moving "
+                "them. Take another observer, or leave `freeze_ranges_from` out. "
+                f"Received: freeze_ranges_from={freeze}, observer={self.observer!r}"
             )
         if self.update_every is not None:
             put("update_every", whole("update_every", self.update_every))
@@ -213,13 +234,22 @@ class Recipe:
         """Whether the recipe, or a rule of it, quantizes."""
         return self.quantize or any(rule.quantize is True for rule in self.rules)
 
+    @property
+    def trains_ranges(self) -> bool:
+        """Whether the optimizer trains ranges, those of a rule included."""
+        observers = (self.observer, *(rule.observer for rule in self.rules))
+        trained = any(getattr(each, "trained", False) for each in observers)
+        return self.quantizes and trained
+
     def freezes_statistics(self) -> bool:
         """Returns whether normalizations stop following their batches."""
         return self.quantizes and self.freeze_statistics_from is not None
 
     def needs_total_steps(self) -> bool:
         """Returns whether any moment is a share of training."""
-        moments = [self.quantize_from] if self.quantizes else []
+        moments: list[Moment | None] = []
+        if self.quantizes:
+            moments += [self.quantize_from, self.freeze_ranges_from]
         moments += [self.prune_from, self.prune_until] if self.prunes else []
         return any(isinstance(m, float) and m > 0 for m in moments)
 

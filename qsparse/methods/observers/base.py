@@ -16,7 +16,8 @@ class Observer(Protocol):
     """What an input quantizer asks of an observer.
 
     `sizes` is optional: without it a step brings the least and the greatest value.
-    Both methods are traced; they use `keras.ops` only.
+    One whose ranges learn by gradients says so with `trained = True`, and has `reached`
+    and `learning` as `LSQ` does. All are traced; they use `keras.ops` only.
     """
 
     def moved(self, before: Any, seen: Any) -> Any:

@@ -14,6 +14,7 @@ import qsparse
 from qsparse.callbacks import Compress
 from qsparse.engine.compressor import attach, compressed_layers, state_of
 from qsparse.engine.feed import read
+from qsparse.engine.state import Switches
 from qsparse.keras_compat import walk_layers
 from qsparse.methods.formats import Int8
 from qsparse.oneshot import ONE_SHOT
@@ -61,7 +62,7 @@ def test_it_is_as_if_the_recipe_had_been_carried_out(name, cnn, images, tmp_path
     state = state_of(cnn)
     assert state.recipe == recipe
     assert state.fake_quantizes == recipe.quantize
-    assert state.statistics_frozen == recipe.freezes_statistics()
+    assert state.switches.statistics_frozen == recipe.freezes_statistics()
     for layer in compressed_layers(cnn):
         plan, mask = plans[layer.path_in_model], layer.canonical_mask()
         kernel = layer.layout.canonical(np.asarray(layer.effective_kernel()))
@@ -208,7 +209,7 @@ def test_statistics_stay_if_asked_to(cnn, images):
         np.testing.assert_array_equal(norm.moving_variance.numpy(), value)
     cnn = small_cnn()
     assert quiet(cnn, recipe, images[0][:64]).renormalized == 2
-    assert state_of(cnn).statistics_frozen
+    assert state_of(cnn).switches.statistics_frozen
 
 
 class Batches(keras.utils.PyDataset):
@@ -371,7 +372,7 @@ def test_an_interruption_at_the_end_takes_everything_back(images, monkeypatch):
     before = snapshot(model)
 
     def interrupted(*args):
-        state_of(model).turn(True, True)
+        state_of(model).turn(Switches(True, True))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(run_module, "complete", interrupted)
