@@ -21,6 +21,7 @@ LARGEST = 2**46
 _FITS_EASILY = 2**30
 _CUT = 2**31 - 1
 _ROUNDING = 0.51  # half a step, and what float32 adds to it
+_FLOAT_ROUNDING = 1e-6  # what scales and biases in float32 are off by
 _PLACES = {
     "FULLY_CONNECTED": 2,
     "CONV_2D": 2,
@@ -64,7 +65,8 @@ def _uncut(graph: Graph, op: Op, bias: Tensor) -> np.ndarray:
         if rows.shape[0] != stored.size or not _holds(op, rows):
             continue
         steps = np.broadcast_to(value.astype(np.float64), stored.shape) / scales
-        if (np.abs(np.clip(steps, -_CUT, _CUT) - stored) <= 1).all():
+        off = np.abs(np.clip(steps, -_CUT, _CUT) - stored)
+        if (off <= 1 + _FLOAT_ROUNDING * np.abs(stored)).all():
             return np.asarray(steps)
     raise RuntimeError(
         f"the bias of {op.outputs[0].name!r} does not fit into the 32 bits that the "
