@@ -82,7 +82,9 @@ def inspection_table(found: Inspection, width: int = 100) -> Table:
 
 def _cells(layer: LayerInfo, width: int, exported: bool) -> list[str]:
     op = (
-        "" if layer.op is None else shorten(plain(layer.op), width - len(layer.format) - 1)
+        ""
+        if layer.op is None
+        else shorten(plain(layer.op), width - len(layer.format) - 1)
     )
     cells = [
         f"{shorten(plain(layer.layer), width)}\n{f'{op} {layer.format}'.lstrip()}",
