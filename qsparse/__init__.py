@@ -52,7 +52,7 @@ if TYPE_CHECKING:
         Masked,
         SoftShrinkage,
     )
-    from qsparse.methods.formats import Int8, IntN
+    from qsparse.methods.formats import Int8, Int16x8, IntN
     from qsparse.methods.observers import LeastError, MinMax, MovingAverage, Percentile
     from qsparse.methods.patterns import NM, Block, Unstructured
     from qsparse.methods.regrowth import SET, RigL
@@ -93,6 +93,7 @@ __all__ = [
     "Fisher",
     "Global",
     "Int8",
+    "Int16x8",
     "IntN",
     "LAMP",
     "LayerPlan",
@@ -176,7 +177,7 @@ _MODULES = {
         "Sensitivity",
         "UniformPlus",
     ),
-    "methods.formats": ("Int8", "IntN"),
+    "methods.formats": ("Int8", "Int16x8", "IntN"),
     "methods.observers": ("LeastError", "MinMax", "MovingAverage", "Percentile"),
     "methods.patterns": ("NM", "Block", "Unstructured"),
     "engine.phases": ("unfinished",),

@@ -56,8 +56,8 @@ PASSES: list[Pass] = [
     RoundAverages(),  # looks at the nodes before averages
     BakeBiases(),  # needs the scale of every input
 ]
-# 65,535 levels reach from the smallest channel to the largest: nothing has to be divided
-# or brought to one size.
+# 65,535 levels reach from the smallest channel to the largest: nothing has to be
+# divided, or brought to one size.
 _FOR_FEW_LEVELS = (GroupNeurons, Smooth, Equalize, ScaleResiduals)
 # A file with activations in int16, weights on the int8 grid.
 A16W8_PASSES: list[Pass] = [

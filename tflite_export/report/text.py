@@ -49,8 +49,9 @@ def summary(found: Verification) -> list[str]:
         f"{masked - lost:,} of {masked:,} pruned weights are zero in the file."
     )
     lines.append(
-        f"{work.int8:.1%} of {work.macs:,} MACs are {work.precision}; {work.claimable:.1%} are in "
-        f"layers our delegate can take, {work.claimed:.1%} in those it takes here."
+        f"{work.int8:.1%} of {work.macs:,} MACs are {work.precision}; "
+        f"{work.claimable:.1%} are in layers our delegate can take, "
+        f"{work.claimed:.1%} in those it takes here."
     )
     lines += [f"not {work.precision}: {name}" for name in work.float_ops]
     lines.append(
