@@ -68,8 +68,8 @@ def _check_inputs(graph: Graph, inference_type: str) -> None:
             readers = sorted({user.op for user in users[node]})
             raise ValueError(
                 f"input {name!r} is float, but the model only makes integers of it "
-                f"({', '.join(readers)}), so it has no {inference_type} form. Declare it as "
-                f"integers, keras.Input(..., dtype='int32'), or pass "
+                f"({', '.join(readers)}), so it has no {inference_type} form. Declare "
+                f"it as integers, keras.Input(..., dtype='int32'), or pass "
                 "inference_type='float32'."
             )
 

@@ -104,7 +104,7 @@ def count_macs(file: ModelFile) -> tuple[int, float]:
 
 
 def float_ops(file: ModelFile) -> list[str]:
-    """Returns the ops with MACs that are not integers, and those whose MACs are a guess."""
+    """Returns the ops with MACs not in integers, and those whose MACs are a guess."""
     found = []
     for entry in file.executed():
         op = entry.op
