@@ -52,7 +52,7 @@ if TYPE_CHECKING:
         Masked,
         SoftShrinkage,
     )
-    from qsparse.methods.formats import Int8, IntN
+    from qsparse.methods.formats import Int8, Int16x8, IntN
     from qsparse.methods.observers import (
         LSQ,
         LeastError,
@@ -99,6 +99,7 @@ __all__ = [
     "Fisher",
     "Global",
     "Int8",
+    "Int16x8",
     "IntN",
     "LAMP",
     "LSQ",
@@ -183,7 +184,7 @@ _MODULES = {
         "Sensitivity",
         "UniformPlus",
     ),
-    "methods.formats": ("Int8", "IntN"),
+    "methods.formats": ("Int8", "Int16x8", "IntN"),
     "methods.observers": (
         "LSQ",
         "LeastError",

@@ -213,8 +213,9 @@ def random_values(
     rng: np.random.Generator, shape: Sequence[int], dtype: np.dtype
 ) -> np.ndarray:
     """Returns values for an input of a file."""
-    if dtype == np.int8:
-        return rng.integers(-128, 128, shape).astype(np.int8)
+    if dtype in (np.int8, np.int16):
+        ends = np.iinfo(dtype)
+        return rng.integers(ends.min, ends.max + 1, shape).astype(dtype)
     if dtype.kind == "f":
         return rng.normal(size=shape).astype(dtype)
     return rng.integers(0, 2, shape).astype(dtype)

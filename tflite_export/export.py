@@ -14,14 +14,16 @@ from qsparse.engine.kernel import changed_by_keras
 from qsparse.engine.phases import report_unfinished
 from qsparse.keras_compat import walk_layers
 from qsparse.tflite_export import ethos
+from qsparse.tflite_export.activations import integer_precision
 from qsparse.tflite_export.export_report import ExportReport
 from qsparse.tflite_export.files.int4 import to_int4
 from qsparse.tflite_export.files.model_file import ModelFile
-from qsparse.tflite_export.files.precision import DYNAMIC_RANGE, FLOAT, INT8
+from qsparse.tflite_export.files.precision import A16W8, DYNAMIC_RANGE, FLOAT, INT8
 from qsparse.tflite_export.files.write import check_destination, write_whole
 from qsparse.tflite_export.graph.convert import INFERENCE_TYPES, convert
 from qsparse.tflite_export.graph.file_ends import name_ends
 from qsparse.tflite_export.graph.freeze import freeze
+from qsparse.tflite_export.graph.grid import GRIDS, INT8_GRID
 from qsparse.tflite_export.graph.samples import collect
 from qsparse.tflite_export.parity.beside_keras import coarse_inputs, compare_with_keras
 from qsparse.tflite_export.parity.fidelity import LEAST_SQNR, USUAL_SQNR
@@ -38,18 +40,15 @@ from qsparse.tflite_export.parity.trained import (
     trained_layers,
 )
 from qsparse.tflite_export.parity.unlike_training import unlike_ranges, unlike_training
-from qsparse.tflite_export.passes import DYNAMIC_RANGE_PASSES, FLOAT_PASSES, PASSES
+from qsparse.tflite_export.parity.wide_biases import widen_biases
+from qsparse.tflite_export.passes import BY_PRECISION
 from qsparse.tflite_export.passes.base import Context
 from qsparse.tflite_export.passes.calibrate import count_sources
 from qsparse.tflite_export.passes.run import run
 
 FORMAT_VERSION = 2
 _PARITY_SAMPLES = 32
-_PASSES = {
-    INT8: PASSES,
-    DYNAMIC_RANGE: DYNAMIC_RANGE_PASSES,
-    FLOAT: FLOAT_PASSES,
-}
+_ENDS = {INT8: "int8", A16W8: "int16"}  # precision -> type of inputs and outputs
 _CHANGED = (
     "A layer is 'changed' if its own `call`, or what calls it, computes other weights "
     "from its kernel; 'in a loop' if it is called in a scan or an RNN cell; 'lost' if "
@@ -75,6 +74,8 @@ def export(
 ) -> ExportReport:
     """Writes a model as a LiteRT file, int8 by default, and proves that it works.
 
+    A model that was trained in the format "a16w8" gets int16 activations.
+
     Compressed layers keep their trained integers and ranges exactly; whatever
     training did not cover gets a range from `representative_data`, so a model that
     was never compressed is quantized too. The file is loaded, run and compared
@@ -89,8 +90,9 @@ def export(
             `(features, labels)`) such as a `tf.data.Dataset`. Labels that are
             classes of the only output give the accuracy of model and file.
         batch_size: static batch of the file.
-        inference_type: "int8" for int8 inputs and outputs, "float32" to keep them
-            in float. None takes "int8" where the file computes in int8.
+        inference_type: "int8" for int8 inputs and outputs ("int16" in a16w8),
+            "float32" to keep them in float. None takes integers where the file computes
+            in them.
         dynamic_range: True keeps activations in float and only weights in int8: no
             range is needed, LiteRT finds one for every input as it comes. Slower
             than int8, and our kernels do not take part; weights of fewer than 1,024
@@ -128,7 +130,7 @@ def export(
         calibration_samples=calibration_samples,
         verification_samples=verification_samples,
     )
-    precision = _choose_precision(dynamic_range, quantize)
+    precision = _choose_precision(model, dynamic_range, quantize)
     _check_weight_bits(weight_bits, precision)
     inference_type = _choose_inference_type(precision, inference_type)
     _check_target(target, precision)
@@ -142,11 +144,16 @@ def export(
     with export_mode(model, on_grid=quantize):
         graph = freeze(model, samples.specs, samples.structure)
     trained = trained_layers(model)
-    context = Context(batches=samples.batches, float_ends=inference_type == "float32")
-    run(graph, _PASSES[precision], context, min_sqnr)
+    context = Context(
+        batches=samples.batches,
+        float_ends=inference_type == "float32",
+        grid=GRIDS.get(precision, INT8_GRID),
+    )
+    run(graph, BY_PRECISION[precision], context, min_sqnr)
     ranges = context.ranges
     file = ModelFile(convert(graph, inference_type, quantize_weights=quantize))
-    matches = restore(file, graph, trained, in_int8=precision == INT8)
+    widen_biases(file, graph)
+    matches = restore(file, graph, trained, in_integers=precision in GRIDS)
     _check_found(matches, strict)
     if weight_bits == 4:
         rounded = to_int4(file)
@@ -213,7 +220,7 @@ def export(
         fidelity=fidelity,
         warnings=doubts,
         layers=matches,
-        float_ops=float_ops(file) if precision == INT8 else [],
+        float_ops=float_ops(file) if precision in GRIDS else [],
         seconds=time.perf_counter() - started,
     )
 
@@ -244,7 +251,7 @@ def _check_model(model: Any) -> None:
             )
 
 
-def _choose_precision(dynamic_range: bool, quantize: bool) -> str:
+def _choose_precision(model: keras.Model, dynamic_range: bool, quantize: bool) -> str:
     if dynamic_range and not quantize:
         raise ValueError(
             "dynamic_range=True asks for int8 weights and quantize=False for float "
@@ -252,7 +259,7 @@ def _choose_precision(dynamic_range: bool, quantize: bool) -> str:
         )
     if not quantize:
         return FLOAT
-    return DYNAMIC_RANGE if dynamic_range else INT8
+    return DYNAMIC_RANGE if dynamic_range else integer_precision(model)
 
 
 def _check_weight_bits(weight_bits: int, precision: str) -> None:
@@ -267,16 +274,17 @@ def _check_weight_bits(weight_bits: int, precision: str) -> None:
 
 def _choose_inference_type(precision: str, inference_type: str | None) -> str:
     if inference_type is None:
-        return "int8" if precision == INT8 else "float32"
+        return _ENDS.get(precision, "float32")
     if inference_type not in INFERENCE_TYPES:
         raise ValueError(
             f"inference_type must be one of {sorted(INFERENCE_TYPES)}, got "
             f"{inference_type!r}."
         )
-    if inference_type == "int8" and precision != INT8:
+    if inference_type not in ("float32", _ENDS.get(precision)):
+        ends = f"{_ENDS[precision]} or float" if precision in _ENDS else "float"
         raise ValueError(
-            f"a file with {precision} precision has float inputs and outputs; "
-            "inference_type must be 'float32' or left out, got 'int8'."
+            f"a file with {precision} precision has {ends} inputs and outputs; "
+            f"inference_type must be 'float32' or left out, got {inference_type!r}."
         )
     return inference_type
 
@@ -286,8 +294,9 @@ def _check_target(target: str | None, precision: str) -> None:
         raise ValueError(f"target must be None or {ethos.TARGET!r}, got {target!r}.")
     if target is not None and precision != INT8:
         raise ValueError(
-            f"target {target!r} computes in int8; leave dynamic_range and quantize "
-            "as they are."
+            f"target {target!r} computes in int8, and this file would have {precision} "
+            "precision; leave dynamic_range and quantize as they are, and train in an "
+            "int8 format."
         )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
+from qsparse.tflite_export.files.precision import A16W8, INT8
 from qsparse.tflite_export.files.terminal import SafeConsole
 from qsparse.tflite_export.parity.fidelity import Fidelity
 from qsparse.tflite_export.parity.outputs import Parity
@@ -18,14 +19,16 @@ class ExportReport:
 
     Attributes:
         path: the file.
-        precision: "int8", "dynamic-range" (float activations) or "float".
+        precision: "int8", "a16w8" (int16 activations), "dynamic-range" (float
+            activations) or "float".
         target: what it was checked for, or None.
-        inference_type: type of its float inputs and outputs, "int8" or "float32".
+        inference_type: type of its float inputs and outputs: "int8", "int16" or
+            "float32".
         batch_size: its static batch.
         size_bytes: size of the file.
         gzip_bytes: size of the file compressed with gzip.
         macs: multiply-accumulates of one invocation.
-        int8_share: share of the MACs done in int8, 0 to 1.
+        int8_share: share of the MACs that multiply integers, 0 to 1.
         ranges: number of activation ranges by source: "trained", "calibrated" or
             "fixed" (by LiteRT, e.g. softmax).
         parity: difference from the fake-quantized graph, which has been through the
@@ -34,7 +37,7 @@ class ExportReport:
         warnings: what to know before the file is trusted; also warned of when it was
             written.
         layers: one entry per compressed layer.
-        float_ops: ops with MACs that are not int8, and loops.
+        float_ops: ops with MACs that are not integers, and loops.
         seconds: how long the export took.
     """
 
@@ -76,7 +79,7 @@ class ExportReport:
         if self.layers:
             console.print(_layer_table(self.layers))
         for name in self.float_ops:
-            console.print(f"not int8: {name}")
+            console.print(f"not {self.precision}: {name}")
         for warning in self.warnings:
             console.print(f"WARNING: {warning}")
         return text.getvalue().rstrip()
@@ -89,7 +92,7 @@ def _summary(report: ExportReport) -> Table:
     rows = {
         "size": f"{report.size_bytes:,} bytes ({report.gzip_bytes:,} with gzip)",
         "precision": report.precision,
-        "int8": f"{report.int8_share:.1%} of {report.macs:,} MACs",
+        _integers(report.precision): f"{report.int8_share:.1%} of {report.macs:,} MACs",
         "ranges": ranges,
         **_against_keras(report.fidelity),
         "against its own graph": f"at most {parity.max_lsb:.0f} LSB, "
@@ -100,6 +103,11 @@ def _summary(report: ExportReport) -> Table:
     for name, value in rows.items():
         table.add_row(name, value)
     return table
+
+
+def _integers(precision: str) -> str:
+    """Returns what the integers of a file are called."""
+    return A16W8 if precision == A16W8 else INT8
 
 
 def _against_keras(outputs: list[Fidelity]) -> dict[str, str]:

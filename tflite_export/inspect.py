@@ -27,7 +27,7 @@ class Inspection:
         metadata: the `qsparse` entry of a .tflite, the recipe of a .keras; or None.
         macs: multiply-accumulates of one inference, those without weights included;
             None in a .keras file.
-        int8_macs: those done in int8; None in a .keras file.
+        int8_macs: those that multiply integers; None in a .keras file.
         problem: why LiteRT cannot prepare a .tflite file; None if it can.
         unfinished: what the model of a .keras lacks of what its recipe asks for; None
             if it lacks nothing.
@@ -126,7 +126,7 @@ def _describe(
         entry.times * uses * weights.size,
         detect_pattern(kept),
         float(1 - kept.mean()),
-        entry.op.is_int8,
+        entry.op.format,
         kernel,
         reason,
     )
@@ -140,7 +140,9 @@ def _runs_on(entry: Executed, plan: dict[int, dict[str, Any]]) -> tuple[str, str
     decision = plan.get(entry.op.index, {})
     reason = decision.get("reason") or "not an op our delegate takes"
     if not decision.get("claimed"):
-        return "XNNPACK" if entry.op.name in CHANNEL_AXIS else "LiteRT", reason
+        # XNNPACK has no kernels for int16.
+        taken = entry.op.name in CHANNEL_AXIS and not entry.op.is_a16w8
+        return "XNNPACK" if taken else "LiteRT", reason
     if reason.endswith("predicted gain"):
         reason = f"{reason} {decision['predicted_gain']:.1f}x"
     return f"{decision['kernel']} ({decision['isa']})", reason

@@ -17,7 +17,7 @@ from qsparse.tflite_export.parity.difference import (
 from qsparse.tflite_export.parity.fidelity import LEAST_SQNR, Fidelity
 from qsparse.tflite_export.parity.kept_weights import LayerWeights, compare_weights
 from qsparse.tflite_export.parity.outputs import count_macs, float_ops
-from qsparse.tflite_export.parity.pairing import Pair, load_keras, pair
+from qsparse.tflite_export.parity.pairing import Pair, load_keras, pair, precision_of
 from qsparse.tflite_export.parity.sides import Side, compare_sides
 from qsparse.tflite_export.parity.tensors import compare_tensors
 from qsparse.tflite_export.parity.trained import LOST
@@ -35,15 +35,17 @@ class Work:
 
     Attributes:
         macs: all of them.
-        int8: share done in int8, 0 to 1.
+        int8: share that multiplies integers, 0 to 1.
+        precision: what the file computes in: "int8" or "a16w8".
         claimable: share in int8 layers of a kind our delegate has kernels for.
         claimed: share in layers our delegate takes on this machine, because it expects
             to gain.
-        float_ops: ops with MACs that are not int8, and loops.
+        float_ops: ops with MACs that are not integers, and loops.
     """
 
     macs: int
     int8: float
+    precision: str
     claimable: float
     claimed: float
     float_ops: list[str]
@@ -58,7 +60,7 @@ class Verification:
         file: the file.
         size_bytes: its size.
         samples: samples the tensors were compared on.
-        tensors: one entry per shared int8 tensor, in order of execution.
+        tensors: one entry per shared integer tensor, in order of execution.
         first_growth: name of the tensor at which the difference first grows by more
             than one LSB, see `qsparse.tflite_export.parity.difference.first_growth`; or
             None.
@@ -263,6 +265,7 @@ def _work(file: ModelFile) -> Work:
     return Work(
         macs,
         int8,
+        precision_of(file),
         sum(layers.values()) / macs if macs else 0.0,
         claimed / macs if macs else 0.0,
         float_ops(file),

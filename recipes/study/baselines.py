@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatch
 from pathlib import Path
@@ -31,7 +31,6 @@ from qsparse.recipes.study.training import Setting, Trainer
 from qsparse.tflite_export.runtime.cpu import cpu_name
 
 _FORMATS = ("float", "int8")
-_QUICK = {"share": 0.05, "epochs": 1}
 # A process that has made so many models gives its memory back.
 _PER_PROCESS = 20
 _LONGEST = 3600.0
@@ -256,7 +255,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--worker", nargs="+", required=True)
     options = parser.parse_args(arguments)
-    setting = Setting(options.folder, **(_QUICK if options.quick else {}))
+    setting = Setting(options.folder)
+    if options.quick:
+        setting = replace(setting, share=0.05, epochs=1)
     path, *names = options.worker
     commit = _commit()  # of what was imported, whatever becomes of it meanwhile
 

@@ -7,7 +7,8 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from qsparse.tflite_export.files.model_file import ModelFile
-from qsparse.tflite_export.parity.outputs import dequantize, quantize_input
+from qsparse.tflite_export.graph.grid import INT8_GRID
+from qsparse.tflite_export.parity.outputs import dequantize
 
 
 class Distance(NamedTuple):
@@ -46,7 +47,7 @@ def run_file(path, x):
             entry = details[inputs[name]]
             value = values[sample : sample + 1]
             if entry["dtype"] == np.int8:
-                value = quantize_input(value, *entry["quantization"])
+                value = INT8_GRID.quantized(value, *entry["quantization"])
             interpreter.set_tensor(entry["index"], value.astype(entry["dtype"]))
         interpreter.invoke()
         for name, index in outputs.items():

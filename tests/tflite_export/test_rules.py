@@ -68,7 +68,7 @@ WANTED = {
 def test_inspect_says_what_is_in_int8(trained, tmp_path):
     trained.save(tmp_path / "m.keras")
     found = {row.layer: row for row in inspect_file(tmp_path / "m.keras").layers}
-    in_int8 = {name for name, row in found.items() if row.int8}
+    in_int8 = {name for name, row in found.items() if row.format == "int8"}
     assert in_int8 == {"blocks", "groups", "dense", "head"}
     assert found["groups"].pattern == "2:4"
 

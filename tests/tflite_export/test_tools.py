@@ -165,12 +165,12 @@ def test_inspection_of_both_kinds_agrees(folder):
     patterns = {layer.layer: layer.pattern for layer in keras_file.layers}
     for layer in lite.layers:
         assert patterns[layer.layer] == layer.pattern
-        assert layer.int8 and layer.kernel and layer.reason
+        assert layer.format == "int8" and layer.kernel and layer.reason
     # A block in four of every row, as chance has it, is another name of the same.
     pruned = [re.sub(r"^\d+:\d+ of ", "", p) for p in patterns.values()]
     assert sorted(pruned) == ["4x4 blocks"] * 3 + ["dense"] * 2
     assert keras_file.metadata["pattern"] == {"name": "block", "shape": [4, 4]}
-    assert {layer.int8 for layer in keras_file.layers} == {True}
+    assert {layer.format for layer in keras_file.layers} == {"int8"}
     macs = {layer.layer: layer.macs for layer in lite.layers}
     assert macs == {layer.layer: layer.macs for layer in keras_file.layers}
 
@@ -180,7 +180,7 @@ def test_inspection_of_a_plain_keras_file(folder, tmp_path):
     found = inspect_file(tmp_path / "plain.keras")
     assert found.metadata is None and len(found.layers) == 5
     assert {layer.pattern for layer in found.layers} == {"dense"}
-    assert {layer.int8 for layer in found.layers} == {False}
+    assert {layer.format for layer in found.layers} == {"float"}
 
 
 def test_macs_of_a_keras_file_know_transposed_and_channels_first(tmp_path):

@@ -17,6 +17,7 @@ from qsparse.planning.clock import Clock
 from qsparse.planning.progress import Progress, has_parts
 from qsparse.tflite_export.files.layer_info import LayerInfo
 from qsparse.tflite_export.files.patterns import detect_pattern
+from qsparse.tflite_export.files.precision import A16W8, FLOAT, INT8
 
 _WEIGHTS = "model.weights.h5"
 _CHILD = "qsparse"
@@ -149,7 +150,7 @@ def _read_weights(file: h5py.File, configured: dict[str, _Configured]) -> KerasF
             macs=None if positions is None else positions * values.size,
             pattern=detect_pattern(_canonical(kept, child)),
             sparsity=float(1 - np.mean(kept)),
-            int8=False,
+            format=FLOAT,
         )
         plan = None if child is None else child.get("plan")
         found.append((info, child is not None, plan))
@@ -168,18 +169,19 @@ def _read_weights(file: h5py.File, configured: dict[str, _Configured]) -> KerasF
         trained=sum(bool(low < high) for low, high in ranges),
     )
     layers = [
-        replace(info, int8=quantizes if plan is None else _is_int8(plan))
-        if mine
-        else info
+        replace(info, format=_format_of(plan, quantizes)) if mine else info
         for info, mine, plan in found
     ]
     return KerasFile(layers, recipe, progress.shortfall())
 
 
-def _is_int8(plan: h5py.Dataset) -> bool:
-    """Returns whether a layer's plan rounds its weights to int8, or fewer bits."""
+def _format_of(plan: h5py.Dataset | None, quantizes: bool) -> str:
+    """Returns what a layer's plan rounds to; files of before have no plan."""
+    if plan is None:
+        return INT8 if quantizes else FLOAT
     format = json.loads(_values(plan).tobytes())["weight_format"]
-    return format is not None and format["name"] in ("int8", "int")
+    name = None if format is None else format["name"]
+    return {"int8": INT8, "int": INT8, A16W8: A16W8}.get(name, FLOAT)
 
 
 def _positions(layer: _Configured) -> int | None:

@@ -15,7 +15,7 @@ class LayerInfo:
             None where a .keras file does not tell the shape of the layer's input.
         pattern: see `detect_pattern`.
         sparsity: share of zero weights.
-        int8: whether it computes (.keras: trains) in int8.
+        format: what it computes (.keras: trains) in: "int8", "a16w8" or "float".
         kernel: what runs it; None in a .keras file, and where LiteRT cannot say.
         reason: why that kernel.
     """
@@ -26,6 +26,6 @@ class LayerInfo:
     macs: int | None
     pattern: str
     sparsity: float
-    int8: bool
+    format: str
     kernel: str | None = None
     reason: str = ""

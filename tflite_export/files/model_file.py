@@ -158,6 +158,20 @@ class ModelFile:
         self.set_scales(tensor, scales)
         tensor.dtype, tensor.data = INT4, values.astype(INT4)
 
+    def set_int64(self, tensor: Tensor, values: np.ndarray) -> None:
+        """Replaces an integer constant by one of 64 bits; its scales stay.
+
+        Args:
+            tensor: what to replace; changed in place.
+            values: integers of its shape.
+        """
+        self.own_buffer(tensor)
+        entry = self._graph.tensors[tensor.index]
+        entry.type = schema.TensorType.INT64
+        stored = values.astype("<i8")
+        self.model.buffers[entry.buffer].data = stored.reshape(-1).view(np.uint8)
+        tensor.dtype, tensor.data = np.dtype(np.int64), stored
+
     def to_bytes(self) -> bytes:
         """Returns the file with all edits."""
         return pack(self.model)

@@ -10,6 +10,7 @@ import ml_dtypes
 import numpy as np
 
 from qsparse.tflite_export.files.macs import HYBRID, Uses, count_macs, weight_uses
+from qsparse.tflite_export.files.precision import A16W8, FLOAT, INT8
 
 INT4 = np.dtype(ml_dtypes.int4)
 # Ops whose constant weights, their second input, are pruned and restored -> axis of
@@ -96,9 +97,34 @@ class Op:
     @property
     def is_int8(self) -> bool:
         """Whether activations and (if it has them) weights are int8."""
+        return all(t.dtype == np.int8 for t in self._operands)
+
+    @property
+    def is_a16w8(self) -> bool:
+        """Whether activations are int16 and (if it has them) weights int8."""
+        return any(t.dtype == np.int16 for t in self._operands) and all(
+            t.dtype == np.int16 or (t.dtype == np.int8 and t.data is not None)
+            for t in self._operands
+        )
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether it computes in integers: int8, or a16w8."""
+        return self.is_int8 or self.is_a16w8
+
+    @property
+    def format(self) -> str:
+        """What it computes in: "int8", "a16w8" or "float"."""
+        if self.is_a16w8:
+            return A16W8
+        return INT8 if self.is_int8 else FLOAT
+
+    @property
+    def _operands(self) -> list[Tensor]:
+        """What it multiplies or adds, and the result."""
         first = 1 if self.name in _SHAPE_FIRST else 0
         operands = [*self.inputs[first : first + 2], *self.outputs[:1]]
-        return all(t is None or t.dtype == np.int8 for t in operands)
+        return [tensor for tensor in operands if tensor is not None]
 
     @property
     def has_integer_weights(self) -> bool:
@@ -130,8 +156,9 @@ class Op:
 
     @property
     def int8_macs(self) -> int:
-        """Those of `macs` that multiply integers of eight bits or fewer."""
-        own = (self.own_macs or 0) if self.is_int8 or self.has_integer_weights else 0
+        """Those of `macs` that multiply integers: int8, fewer bits, or a16w8."""
+        integers = self.is_integer or self.has_integer_weights
+        own = (self.own_macs or 0) if integers else 0
         return own + sum(b.times * b.graph.int8_macs for b in self.bodies)
 
 
@@ -152,7 +179,7 @@ class Subgraph:
 
     @cached_property
     def int8_macs(self) -> int:
-        """Those done in int8; ask the ops of a graph that was edited."""
+        """Those that multiply integers; ask the ops of a graph that was edited."""
         return sum(op.int8_macs for op in self.ops)
 
 

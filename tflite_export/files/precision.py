@@ -1,3 +1,3 @@
 """What a file computes in, as its metadata say it."""
 
-INT8, DYNAMIC_RANGE, FLOAT = "int8", "dynamic-range", "float"
+INT8, A16W8, DYNAMIC_RANGE, FLOAT = "int8", "a16w8", "dynamic-range", "float"

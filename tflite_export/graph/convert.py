@@ -1,4 +1,4 @@
-"""Fake-quantized graph -> int8 LiteRT file."""
+"""Fake-quantized graph -> LiteRT file of integers."""
 
 import re
 import tempfile
@@ -10,13 +10,13 @@ from qsparse.tflite_export.graph.graph import FAKE_QUANT, Graph
 from qsparse.tflite_export.graph.run import traceable
 
 _LONGEST_MESSAGE = 600  # the rest is a dump of the program
-INFERENCE_TYPES = {"int8": tf.int8, "float32": tf.float32}
+INFERENCE_TYPES = {"int8": tf.int8, "int16": tf.int16, "float32": tf.float32}
 
 
 def convert(
     graph: Graph, inference_type: str = "int8", quantize_weights: bool = True
 ) -> bytes:
-    """Converts a graph; where its activations are fake-quantized, to int8.
+    """Converts a graph; where its activations are fake-quantized, to integers.
 
     Args:
         graph: the graph.
@@ -29,11 +29,11 @@ def convert(
         The contents of the .tflite file.
 
     Raises:
-        ValueError: an input cannot be int8.
+        ValueError: an input cannot be made of integers.
         RuntimeError: the converter refuses the graph; holds its message.
     """
-    if inference_type == "int8":
-        _check_inputs(graph)
+    if inference_type != "float32":
+        _check_inputs(graph, inference_type)
     module = tf.Module()
     # Variables: TensorFlow copies constants of a function at every step on the way.
     module.weights = {
@@ -59,7 +59,7 @@ def convert(
             raise RuntimeError(_explain(f"{error}\n{written()}")) from error
 
 
-def _check_inputs(graph: Graph) -> None:
+def _check_inputs(graph: Graph, inference_type: str) -> None:
     """Raises where a float input has no range, because only integers are made of it."""
     users = graph.users()
     for name, node in graph.inputs.items():
@@ -68,8 +68,8 @@ def _check_inputs(graph: Graph) -> None:
             readers = sorted({user.op for user in users[node]})
             raise ValueError(
                 f"input {name!r} is float, but the model only makes integers of it "
-                f"({', '.join(readers)}), so it has no int8 form. Declare it as "
-                f"integers, keras.Input(..., dtype='int32'), or pass "
+                f"({', '.join(readers)}), so it has no {inference_type} form. Declare "
+                f"it as integers, keras.Input(..., dtype='int32'), or pass "
                 "inference_type='float32'."
             )
 

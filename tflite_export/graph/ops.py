@@ -22,6 +22,7 @@ class Trait(Flag):
     ACTIVATION = auto()  # fuses into what is before it
     HOMOGENEOUS = auto()  # f(a * x) = a * f(x) for a > 0, or cut at a constant
     POOL = auto()
+    INT8_ONLY = auto()  # the converter refuses it in int16
     # Outputs keep the scale of the input; LiteRT has no requantization in them. A range
     # found behind one of them is exact in front of it too.
     SAME_SCALE = auto()
@@ -90,13 +91,13 @@ OPS: dict[str, Op] = {
     "Relu6": Op(_ACTIVATION | _T.GATE),
     "LeakyRelu": Op(_T.INT8 | _T.HOMOGENEOUS | _T.LIKE_INPUT),
     "Elu": Op(_T.INT8),
-    "HardSwish": Op(_T.INT8),
+    "HardSwish": Op(_T.INT8 | _T.INT8_ONLY),
     "Erf": Op(_T.GATE),
     "Erfc": Op(_T.GATE),
-    "Softmax": Op(_T.INT8, fixed=(0.0, 255 / 256)),
-    "LogSoftmax": Op(_T.INT8, fixed=(-255 / 16, 0.0)),
-    "Sigmoid": Op(_T.INT8, fixed=(0.0, 255 / 256)),
-    "Tanh": Op(_T.INT8 | _T.GATE, fixed=(-1.0, 127 / 128)),
+    "Softmax": Op(_T.INT8 | _T.INT8_ONLY, fixed=(0.0, 255 / 256)),
+    "LogSoftmax": Op(_T.INT8 | _T.INT8_ONLY, fixed=(-255 / 16, 0.0)),
+    "Sigmoid": Op(_T.INT8 | _T.INT8_ONLY, fixed=(0.0, 255 / 256)),
+    "Tanh": Op(_T.INT8 | _T.GATE | _T.INT8_ONLY, fixed=(-1.0, 127 / 128)),
     "Mean": Op(_T.INT8 | _T.LIKE_INPUT),
     "Sum": Op(_T.INT8),
     "AvgPool": Op(_T.INT8 | _T.AVERAGE | _T.POOL),
@@ -108,22 +109,22 @@ OPS: dict[str, Op] = {
     "ExpandDims": Op(_RESHAPES),
     "Transpose": Op(_KEEPS | _T.MOVE),
     "Pad": Op(_KEEPS),
-    "PadV2": Op(_KEEPS),
+    "PadV2": Op(_KEEPS | _T.INT8_ONLY),
     "MirrorPad": Op(_KEEPS),
     "Slice": Op(_KEEPS),
     "StridedSlice": Op(_KEEPS),
     "Split": Op(_KEEPS),
     "SplitV": Op(_KEEPS),
     "Unpack": Op(_KEEPS),
-    "Tile": Op(_KEEPS),
+    "Tile": Op(_KEEPS | _T.INT8_ONLY),
     "SpaceToBatchND": Op(_KEEPS),
     "BatchToSpaceND": Op(_KEEPS),
-    "DepthToSpace": Op(_KEEPS),
-    "SpaceToDepth": Op(_KEEPS),
+    "DepthToSpace": Op(_KEEPS | _T.INT8_ONLY),
+    "SpaceToDepth": Op(_KEEPS | _T.INT8_ONLY),
     "Gather": Op(_KEEPS | _T.LOOKUP),
     "GatherV2": Op(_KEEPS | _T.LOOKUP),
     "OneHot": Op(_T.FLOAT_ONLY),
-    "ConcatV2": Op(_T.INT8 | _T.JOIN),
+    "ConcatV2": Op(_T.INT8 | _T.JOIN | _T.INT8_ONLY),
     "Pack": Op(_T.INT8 | _T.JOIN),
     "While": Op(_T.LOOP),
     "StatelessWhile": Op(_T.LOOP),
@@ -192,6 +193,7 @@ LOOKUPS = OpSet(Trait.LOOKUP)
 GATES = OpSet(Trait.GATE)
 GATE_PARTS = OpSet(Trait.GATE | Trait.ARITHMETIC, {"Relu"})
 STATISTICS = OpSet(Trait.STATISTIC)
+INT8_ONLY = OpSet(Trait.INT8_ONLY)
 LOOPS = OpSet(Trait.LOOP)
 NO_OPS = OpSet(Trait.NO_OP)
 

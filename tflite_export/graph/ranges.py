@@ -1,12 +1,11 @@
-"""Which tensors of a graph need an int8 range, and where it comes from."""
+"""Which tensors of a graph need a range, and where it comes from."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
 from qsparse.tflite_export.graph.affine import affine_constant
 from qsparse.tflite_export.graph.graph import FAKE_QUANT, Graph, Node, node_name
+from qsparse.tflite_export.graph.grid import DEAD, INT8_GRID, Grid
 from qsparse.tflite_export.graph.ops import (
     ACTIVATIONS,
     INT8_OPS,
@@ -18,9 +17,6 @@ from qsparse.tflite_export.graph.ops import (
     fixed_range,
 )
 
-# Nothing is that narrow and alive.
-DEAD = 1e-12
-
 
 @dataclass
 class Range:
@@ -31,25 +27,28 @@ class Range:
         low: least value, at most 0; NaN until calibrated.
         high: greatest value, at least 0; NaN until calibrated.
         symmetric: whether calibration must give it a zero point of 0.
+        grid: the integers it is divided into.
     """
 
     source: str
     low: float = float("nan")
     high: float = float("nan")
     symmetric: bool = False
+    grid: Grid = INT8_GRID
+
+    @property
+    def step(self) -> float:
+        """What one integer step is worth: the scale of the tensor in the file."""
+        return (self.high - self.low) / self.grid.steps
 
     def nudged(self) -> "Range":
-        """Returns the range moved so that 0 is one of its 256 levels."""
-        if self.symmetric:
-            scale = max(-self.low, self.high, 1e-12) / 127
-            return replace(self, low=-128 * scale, high=127 * scale)
-        low, high = min(self.low, 0.0), max(self.high, 0.0)
-        if high - low < DEAD:
-            # A dead tensor (all zero) still needs a scale; any will do.
-            low, high = 0.0, 1.0
-        scale = (high - low) / 255
-        zero = np.clip(np.floor(-low / scale + 0.5), 0, 255)
-        return Range(self.source, -zero * scale, (255 - zero) * scale)
+        """Returns the range moved so that 0 is one of its levels."""
+        if self.symmetric and not self.grid.symmetric:
+            scale = max(-self.low, self.high, 1e-12) / self.grid.greatest
+            least, greatest = self.grid.least, self.grid.greatest
+            return replace(self, low=least * scale, high=greatest * scale)
+        low, high = self.grid.around(self.low, self.high)
+        return Range(self.source, low, high, grid=self.grid)
 
 
 @dataclass
@@ -122,6 +121,7 @@ def choose(
     interior: set[str],
     floating: set[str],
     rounded: Iterable[str] = (),
+    grid: Grid = INT8_GRID,
 ) -> dict[str, Range]:
     """Decides which tensors get a range.
 
@@ -134,6 +134,7 @@ def choose(
         interior: tensors that must not get one.
         floating: nodes that compute in float, whatever LiteRT could do.
         rounded: tensors that have a range whatever reads them.
+        grid: the integers that ranges are divided into.
 
     Returns:
         tensor -> range; calibrated ones are still empty.
@@ -145,10 +146,10 @@ def choose(
         if root in interior or graph.is_constant(root) or _takes_none(graph, root):
             continue
         if high - low < DEAD:  # its values stopped during training
-            low, high = 0.0, DEAD
+            low, high = (-DEAD if grid.symmetric else 0.0), DEAD
         if root in ranges:
             low, high = min(low, ranges[root].low), max(high, ranges[root].high)
-        ranges[root] = Range("trained", low, high)
+        ranges[root] = Range("trained", low, high, grid=grid)
     wanted = [*graph.outputs.values(), *rounded]
     for node in graph.nodes.values():
         if node.op in INT8_OPS and node.name not in floating:
@@ -160,12 +161,12 @@ def choose(
             continue
         if _takes_none(graph, root):
             continue
-        fixed = fixed_range(node.op)
+        fixed = fixed_range(node.op) if grid == INT8_GRID else None
         if fixed is not None and root not in interior:
             ranges[root] = Range("fixed", *fixed)
         elif root not in ranges and root not in interior:
             if not fuses_with_next(graph, users, root):
-                ranges[root] = Range("calibrated")
+                ranges[root] = Range("calibrated", grid=grid)
     _center_right_sides(graph, ranges)
     return ranges
 

@@ -73,7 +73,7 @@ def coarse_inputs(file: ModelFile, samples: Samples) -> Iterator[str]:
             shown = ", ".join(map(str, few[:5])) + (", ..." if few.size > 5 else "")
             yield (
                 f"input {name!r}: features [{shown}] of {array.shape[-1]} span under "
-                f"{FEW_STEPS} steps of its int8 scale (one step is {step:.4g}), so the "
+                f"{FEW_STEPS} steps of its scale (one step is {step:.4g}), so the "
                 "file hardly sees them. Export with inference_type='float32' and keep "
                 "the normalization in the model, or normalize before the model."
             )

@@ -95,7 +95,7 @@ class Fidelity:
             more = ", ..." if len(self.coarse) > 5 else ""
             yield (
                 f"output {self.output!r}: channels [{shown}{more}] of {self.channels} "
-                f"span under {FEW_STEPS} of its int8 steps (one step is "
+                f"span under {FEW_STEPS} of its steps (one step is "
                 f"{self.step:.4g}), because other channels are far larger. Give them "
                 "an output of their own, or bring all channels to one size in the "
                 "model."

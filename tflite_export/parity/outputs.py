@@ -9,6 +9,7 @@ from ai_edge_litert.interpreter import Interpreter
 from qsparse.tflite_export.files.model_file import ModelFile
 from qsparse.tflite_export.files.quiet import quiet
 from qsparse.tflite_export.graph.graph import Graph, node_name
+from qsparse.tflite_export.graph.grid import BY_TYPE
 from qsparse.tflite_export.graph.ranges import Range
 from qsparse.tflite_export.graph.run import runnable
 
@@ -92,24 +93,24 @@ def compare(
 
 
 def count_macs(file: ModelFile) -> tuple[int, float]:
-    """Returns the MACs of one invocation and the share of them done in int8.
+    """Returns the MACs of one invocation and the share of them done in integers.
 
     With integer weights LiteRT rounds float activations as they come and multiplies in
     int8. A loop (WHILE) counts as often as it runs, or once where that depends on data.
     """
     total = sum(op.macs for op in file.ops)
-    int8 = sum(op.int8_macs for op in file.ops)
-    return total, int8 / total if total else 1.0
+    integers = sum(op.int8_macs for op in file.ops)
+    return total, integers / total if total else 1.0
 
 
 def float_ops(file: ModelFile) -> list[str]:
-    """Returns the ops with MACs that are not int8, and those whose MACs are a guess."""
+    """Returns the ops with MACs not in integers, and those whose MACs are a guess."""
     found = []
     for entry in file.executed():
         op = entry.op
         if op.own_macs is None:
             why = ["its MACs are unknown and count as none"]
-        elif op.own_macs and not op.is_int8:
+        elif op.own_macs and not op.is_integer:
             why = []
         else:
             continue
@@ -132,11 +133,6 @@ def sizes(contents: bytes) -> tuple[int, int]:
     return len(contents), len(gzip.compress(contents, 9))
 
 
-def quantize_input(array: np.ndarray, scale: float, zero_point: int) -> np.ndarray:
-    """Returns `array` as the int8 a file with these parameters expects."""
-    return np.clip(np.rint(array / scale) + zero_point, -128, 127).astype(np.int8)
-
-
 def on_grid(
     array: np.ndarray, entry: dict, known: Range | None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -149,12 +145,12 @@ def on_grid(
         entry: LiteRT's details of the tensor it is written to.
         known: range of the input in the graph, if it has one.
     """
-    if entry["dtype"] == np.int8 and array.dtype.kind == "f":
-        scale, zero = entry["quantization"]
-        stored = quantize_input(array, scale, zero)
+    grid = BY_TYPE.get(np.dtype(entry["dtype"]))
+    if grid is not None and array.dtype.kind == "f":
+        stored = grid.quantized(array, *entry["quantization"])
         return stored, dequantize(stored, entry).astype(array.dtype)
     if known is not None and array.dtype.kind == "f":
-        scale = (known.high - known.low) / 255
+        scale = known.step
         array = np.clip(np.rint(array / scale) * scale, known.low, known.high)
         array = array.astype(entry["dtype"])
     return array.astype(entry["dtype"]), array
@@ -164,11 +160,11 @@ def dequantize(array: np.ndarray, entry: dict) -> np.ndarray:
     """Returns what a tensor means, in float64.
 
     Args:
-        array: its contents, int8 or float.
+        array: its contents, integers of a grid or float.
         entry: LiteRT's details of it.
     """
     scale, zero = entry["quantization"]
-    if array.dtype == np.int8 and scale:
+    if array.dtype in BY_TYPE and scale:
         return (array.astype(np.float64) - zero) * scale
     return array.astype(np.float64)
 
@@ -178,7 +174,7 @@ def _step(entry: dict, known: Range | None) -> float | None:
     scale = entry["quantization"][0]
     if scale:
         return scale
-    return (known.high - known.low) / 255 if known is not None else None
+    return known.step if known is not None else None
 
 
 def _before_fake_quant(graph: Graph, tensor: str) -> str:

@@ -19,13 +19,14 @@ from qsparse.tflite_export.files.model_parts import Tensor
 from qsparse.tflite_export.files.precision import INT8
 from qsparse.tflite_export.graph.freeze import freeze
 from qsparse.tflite_export.graph.graph import Graph
+from qsparse.tflite_export.graph.grid import BY_TYPE, GRIDS, Grid
 from qsparse.tflite_export.graph.ranges import Range
 from qsparse.tflite_export.graph.samples import Samples, collect
 from qsparse.tflite_export.parity.identity import paired
 from qsparse.tflite_export.parity.regions import Region, find_region
 from qsparse.tflite_export.parity.tensor_map import in_order
 from qsparse.tflite_export.parity.trained import TrainedLayer, trained_layers
-from qsparse.tflite_export.passes import PASSES
+from qsparse.tflite_export.passes import BY_PRECISION
 from qsparse.tflite_export.passes.base import Context
 from qsparse.tflite_export.passes.record import Record, RecordError
 from qsparse.tflite_export.passes.run import run
@@ -44,7 +45,7 @@ class Pair:
         file: the file.
         graph: the fake-quantized graph of the model, with the ranges of the file.
         ranges: tensor of the graph -> its range in the file, in topological order;
-            tensors the file does not compute in int8 are missing.
+            tensors the file does not compute in integers are missing.
         stored: tensor of the graph -> tensor of the file that holds it.
         regions: tensor of the graph -> what computes it.
         trained: the compressed layers.
@@ -103,6 +104,8 @@ def pair(model: keras.Model, file: ModelFile, data: Any, limit: int) -> Pair:
         ValueError: the two do not belong together, or the data does not fit.
     """
     recorded, record = _recorded(file)
+    precision = precision_of(file)
+    grid = GRIDS[precision]
     batch_size = file.inputs[0].shape[0] if file.inputs and file.inputs[0].shape else 1
     samples = collect(model, data, batch_size=batch_size, limit=limit)
     with export_mode(model):
@@ -114,7 +117,7 @@ def pair(model: keras.Model, file: ModelFile, data: Any, limit: int) -> Pair:
     def take(graph: Graph, context: Context) -> None:
         """Takes the ranges of the file, which are those of the model where trained."""
         wanted = in_order(graph, context.ranges)
-        stored.update(_match(file, graph, list(wanted), recorded))
+        stored.update(_match(file, graph, list(wanted), recorded, grid))
         found = {t: _range_of(stored[t], wanted[t].source) for t in stored}
         expected = {
             t: wanted[t] if wanted[t].source == "trained" else found[t] for t in stored
@@ -127,9 +130,11 @@ def pair(model: keras.Model, file: ModelFile, data: Any, limit: int) -> Pair:
         )
         context.ranges = found
 
-    context = Context(record=record, float_ends=float_ends(file), find_ranges=take)
+    context = Context(
+        record=record, float_ends=float_ends(file), grid=grid, find_ranges=take
+    )
     try:
-        run(graph, PASSES, context)
+        run(graph, BY_PRECISION[precision], context)
         record.finish()
     except RecordError as error:
         raise refuse(file, str(error)) from error
@@ -149,7 +154,12 @@ def pair(model: keras.Model, file: ModelFile, data: Any, limit: int) -> Pair:
 
 def float_ends(file: ModelFile) -> bool:
     """Returns whether a file was exported with float inputs and outputs."""
-    return not any(t.dtype == np.int8 for t in [*file.inputs, *file.outputs])
+    return not any(t.dtype in BY_TYPE for t in [*file.inputs, *file.outputs])
+
+
+def precision_of(file: ModelFile) -> str:
+    """Returns what the metadata of a file say that it computes in."""
+    return str((file.metadata() or {}).get("precision", INT8))
 
 
 def refuse(file: ModelFile, why: str) -> ValueError:
@@ -171,11 +181,11 @@ def _recorded(
             "was not written by qsparse.export, or by an older version. Export the "
             "model again."
         )
-    precision = metadata.get("precision", INT8)
-    if precision != INT8:
+    precision = precision_of(file)
+    if precision not in GRIDS:
         raise ValueError(
-            f"{file.name} has {precision} precision; only int8 files are compared "
-            "tensor by tensor."
+            f"{file.name} has {precision} precision; only {' and '.join(GRIDS)} files "
+            "are compared tensor by tensor."
         )
     if "choices" not in metadata:
         raise ValueError(
@@ -199,6 +209,7 @@ def _match(
     graph: Graph,
     tensors: list[str],
     recorded: list[tuple[str, str | None]],
+    grid: Grid,
 ) -> dict[str, Tensor]:
     names = paired(tensors, recorded)
     if names is None:
@@ -212,8 +223,8 @@ def _match(
         if name is None:
             continue
         found = by_name.get(name)
-        if found is None or found.dtype != np.int8 or found.scales.size != 1:
-            raise refuse(file, f"it has no int8 tensor {name!r}")
+        if found is None or found.dtype != grid.dtype or found.scales.size != 1:
+            raise refuse(file, f"it has no {grid.dtype} tensor {name!r}")
         if np.prod(found.shape) != np.prod(graph.shapes[tensor]):
             raise refuse(
                 file,
@@ -226,11 +237,12 @@ def _match(
 
 def _range_of(tensor: Tensor, source: str) -> Range:
     scale, zero = float(tensor.scales[0]), int(tensor.zero_points[0])
-    return Range(source, (-128 - zero) * scale, (127 - zero) * scale)
+    grid = BY_TYPE[tensor.dtype]
+    low, high = (grid.least - zero) * scale, (grid.greatest - zero) * scale
+    return Range(source, low, high, grid=grid)
 
 
 def _is_close(one: Range, other: Range) -> bool:
     """Whether two ranges are one; the file's is moved so that 0 is a level."""
-    step = (other.high - other.low) / 255
-    width = (one.high - one.low) / 255
-    return abs(width / step - 1) < _RANGE_TOLERANCE and abs(one.low - other.low) <= step
+    same_step = abs(one.step / other.step - 1) < _RANGE_TOLERANCE
+    return same_step and abs(one.low - other.low) <= other.step

@@ -28,7 +28,7 @@ def map_tensors(
         ranges: tensor of the graph -> its range.
 
     Returns:
-        `[tensor of the graph, name of an int8 tensor of the file]` in topological
+        `[tensor of the graph, name of an integer tensor of the file]` in topological
         order; None where the file computes the tensor in another type or not at all.
     """
     return [
@@ -61,10 +61,11 @@ def _find(file: ModelFile, graph: Graph, tensor: str, entry: Range) -> str | Non
 
 
 def _fits(tensor: Tensor, size: int, entry: Range) -> bool:
-    if tensor.dtype != np.int8 or tensor.data is not None or tensor.scales.size != 1:
+    computed = tensor.dtype == entry.grid.dtype and tensor.data is None
+    if not computed or tensor.scales.size != 1:
         return False
-    scale = (entry.high - entry.low) / 255
-    zero = -128 - entry.low / scale
+    scale = entry.step
+    zero = entry.grid.least - entry.low / scale
     return (
         int(np.prod(tensor.shape)) == size
         and bool(abs(tensor.scales[0] / scale - 1) < _SCALE_TOLERANCE)
@@ -84,7 +85,7 @@ def _is_named_after(tensor: Tensor, wanted: str) -> bool:
 
 
 def _input_name(file: ModelFile, graph: Graph, tensor: str) -> str | None:
-    """Returns the int8 tensor of the file that holds an input of the model."""
+    """Returns the integer tensor of the file that holds an input of the model."""
     inputs, _ = file.signature()
     for name, node in graph.inputs.items():
         if node == tensor and name in inputs:

@@ -29,6 +29,7 @@ from qsparse.tflite_export.parity.difference import (
 from qsparse.tflite_export.parity.file_run import FileRun
 from qsparse.tflite_export.parity.pairing import Pair
 from qsparse.tflite_export.parity.tensor_map import plain
+from qsparse.tflite_export.passes.one_scale import read_back
 from qsparse.tflite_export.runtime.interpreter import plain_interpreter
 
 
@@ -178,7 +179,11 @@ def _closest(group: list[_View], run: FileRun, wanted: np.ndarray) -> _View:
 
 def _quantizers(graph: Graph, tensors: list[str]) -> dict[str, str]:
     """Returns tensor -> its fake-quant node."""
-    nodes = {n.input[0]: n.name for n in graph.nodes.values() if n.op == FAKE_QUANT}
+    nodes = {
+        read_back(graph, n.input[0]): n.name
+        for n in graph.nodes.values()
+        if n.op == FAKE_QUANT
+    }
     return {tensor: nodes[tensor] for tensor in tensors}
 
 

@@ -26,10 +26,11 @@ from qsparse.tflite_export.files.model_parts import CHANNEL_AXIS, Op, Tensor
 from qsparse.tflite_export.graph.graph import Graph
 from qsparse.tflite_export.graph.ops import LOOPS
 from qsparse.tflite_export.graph.weighted import multiplies, rows_of
+from qsparse.tflite_export.parity.wide_biases import LARGEST
 
 _ROUNDING = 0.51  # half a step, and what float32 adds to it
 _FLOAT_ROUNDING = 1e-5  # of the largest weight of a channel, folded in float32
-_LARGEST_BIAS = 2**31 - 1
+_LARGEST_BIAS = {np.dtype(np.int32): 2**31 - 1, np.dtype(np.int64): LARGEST}
 
 FOUND, IN_FLOAT = "found", "in float"
 UNUSED, FOLDED, IN_LOOP = "unused", "folded", "in a loop"
@@ -108,10 +109,10 @@ class LayerMatch:
         masked: share of weights the mask removed.
         flipped: channels whose sign a folded BatchNormalization turned.
         regridded: channels put back on the trained grid.
-        coarse: channels so small beside their bias that no int32 could hold it on
-            the trained grid; they lie on a coarser one.
+        coarse: channels so small beside their bias that its integer could not hold it
+            on the trained grid; they lie on a coarser one.
         vanished: channels that a factor of zero, folded into them, made zero.
-        state: "found"; "in float" if an int8 file computes the layer in float;
+        state: "found"; "in float" if a file of integers computes the layer in float;
             "unused" if the model does not use the layer when it predicts; "folded" if
             all it computes is a constant; "in a loop" if a loop uses it; "changed" if
             the model computes with other weights, made of those of the layer; "lost"
@@ -176,7 +177,7 @@ def find_places(graph: Graph) -> dict[str, list[Place]]:
 
 
 def restore(
-    file: ModelFile, graph: Graph, layers: list[TrainedLayer], in_int8: bool = True
+    file: ModelFile, graph: Graph, layers: list[TrainedLayer], in_integers: bool = True
 ) -> list[LayerMatch]:
     """Finds every layer in the file and writes its trained integers.
 
@@ -184,7 +185,7 @@ def restore(
         file: the converted file; edited in place.
         graph: the graph it was converted from.
         layers: the compressed layers of the model.
-        in_int8: whether the activations of the file are int8.
+        in_integers: whether the activations of the file are integers.
 
     Returns:
         One match per layer, in order.
@@ -194,7 +195,7 @@ def restore(
     """
     places = find_places(graph)
     return [
-        _restore(file, layer, found, in_int8)
+        _restore(file, layer, found, in_integers)
         if (found := places.get(layer.path))
         else _absent(layer, _why_absent(graph, layer.path))
         for layer in layers
@@ -202,7 +203,7 @@ def restore(
 
 
 def _restore(
-    file: ModelFile, layer: TrainedLayer, places: list[Place], in_int8: bool
+    file: ModelFile, layer: TrainedLayer, places: list[Place], in_integers: bool
 ) -> LayerMatch:
     # A layer that is called twice may stand in the file twice.
     found = [(place, op, w) for place in places for op, w in _stored(file, place)]
@@ -224,7 +225,7 @@ def _restore(
         flipped = int(((signed == -place.integers) & (signed != 0)).any(axis=1).sum())
         gone = (signed == 0) & (place.integers != 0)
         vanished = int(gone.any(axis=1).sum())
-    stays_int8 = not in_int8 or all(op.is_int8 for _, op, _ in found)
+    stays = not in_integers or all(op.is_integer for _, op, _ in found)
     return LayerMatch(
         layer.path,
         weights.name,
@@ -237,7 +238,7 @@ def _restore(
         max(regridded for regridded, _ in changes),
         max(coarse for _, coarse in changes),
         vanished,
-        FOUND if stays_int8 else IN_FLOAT,
+        FOUND if stays else IN_FLOAT,
     )
 
 
@@ -280,15 +281,15 @@ def channels(op: Op, weights: Tensor) -> np.ndarray:
 
 
 def _stored(file: ModelFile, place: Place) -> Iterator[tuple[Op, Tensor]]:
-    """Returns the ops that have the weights of a node, those in int8 if any are."""
+    """Returns the ops that have the weights of a node, those of integers if any."""
     layers = list(file.layers())
     named = [entry for entry in layers if _is_named_after(*entry, place.node)]
     # The converter may name an op after what it fused with it.
     found = [e for e in named if _holds(*e, place)] or [
         entry for entry in layers if _holds(*entry, place)
     ]
-    in_int8 = [(op, w) for op, w in found if op.is_int8]
-    return iter(in_int8 or found)
+    in_integers = [(op, w) for op, w in found if op.is_integer]
+    return iter(in_integers or found)
 
 
 def _is_named_after(op: Op, weights: Tensor, node: str) -> bool:
@@ -336,19 +337,19 @@ def _write(file: ModelFile, place: Place, op: Op, weights: Tensor) -> tuple[int,
         for bias in biases:
             file.own_buffer(bias)
             file.set_scales(bias, bias.scales * factor)
-            bias.data[...] = np.rint(bias.data / factor).astype(np.int32)
+            bias.data[...] = np.rint(bias.data / factor).astype(bias.dtype)
     return int(np.count_nonzero(wrong)), int(np.count_nonzero(coarse))
 
 
 def overflowing(biases: list[Tensor], factor: np.ndarray) -> np.ndarray:
-    """Returns which channels have a bias that int32 cannot hold on another scale.
+    """Returns which channels have a bias that does not fit on another scale.
 
     Args:
-        biases: int32 biases of one layer.
+        biases: biases of one layer, int32 or int64.
         factor: the other scale of each channel, as a multiple of its scale.
     """
     return np.any(
-        [np.abs(bias.data / factor) > _LARGEST_BIAS for bias in biases]
+        [np.abs(bias.data / factor) > _LARGEST_BIAS[bias.dtype] for bias in biases]
         or [np.zeros(len(factor), bool)],
         axis=0,
     )
@@ -360,6 +361,6 @@ def _biases(file: ModelFile, weights: Tensor) -> list[Tensor]:
     for op in file.ops:
         uses = op.weights is not None and op.weights.index == weights.index
         bias = op.inputs[2] if uses and len(op.inputs) > 2 else None
-        if bias is not None and bias.dtype == np.int32:
+        if bias is not None and bias.dtype in _LARGEST_BIAS:
             found[bias.index] = bias
     return list(found.values())

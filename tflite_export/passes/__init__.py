@@ -4,6 +4,7 @@ A new pass is a file with a class, and a line here. Every pass is proven while i
 see `run.py`: before and after, the outputs agree to the tolerance it states.
 """
 
+from qsparse.tflite_export.files.precision import A16W8, DYNAMIC_RANGE, FLOAT, INT8
 from qsparse.tflite_export.passes.bake_biases import BakeBiases
 from qsparse.tflite_export.passes.bake_weights import BakeWeights
 from qsparse.tflite_export.passes.base import Pass
@@ -12,6 +13,7 @@ from qsparse.tflite_export.passes.equalize import Equalize
 from qsparse.tflite_export.passes.factor_masks import FactorMasks
 from qsparse.tflite_export.passes.find_ranges import FindRanges
 from qsparse.tflite_export.passes.float_ends import FloatEnds
+from qsparse.tflite_export.passes.float_islands import FloatIslands
 from qsparse.tflite_export.passes.float_sums import FloatSums
 from qsparse.tflite_export.passes.insert_ranges import InsertRanges
 from qsparse.tflite_export.passes.keep_apart import KeepApart
@@ -54,6 +56,15 @@ PASSES: list[Pass] = [
     RoundAverages(),  # looks at the nodes before averages
     BakeBiases(),  # needs the scale of every input
 ]
+# 65,535 levels reach from the smallest channel to the largest: nothing has to be
+# divided, or brought to one size.
+_FOR_FEW_LEVELS = (GroupNeurons, Smooth, Equalize, ScaleResiduals)
+# A file with activations in int16, weights on the int8 grid.
+A16W8_PASSES: list[Pass] = [
+    *(step for step in PASSES[:-1] if not isinstance(step, _FOR_FEW_LEVELS)),
+    FloatIslands(),  # behind all that rounds
+    PASSES[-1],
+]
 # Weights on the int8 grid, activations in float.
 DYNAMIC_RANGE_PASSES: list[Pass] = [
     Simplify(),
@@ -61,3 +72,9 @@ DYNAMIC_RANGE_PASSES: list[Pass] = [
     BakeWeights(),
 ]
 FLOAT_PASSES: list[Pass] = [Simplify(), KeepApart()]
+BY_PRECISION: dict[str, list[Pass]] = {
+    INT8: PASSES,
+    A16W8: A16W8_PASSES,
+    DYNAMIC_RANGE: DYNAMIC_RANGE_PASSES,
+    FLOAT: FLOAT_PASSES,
+}

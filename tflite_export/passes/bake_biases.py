@@ -1,4 +1,4 @@
-"""Puts the biases of a graph on the int32 grid the file will have.
+"""Puts the biases of a graph on the integer grid the file will have.
 
 b  ->  rint(b / s) * s, with s = input step * weight step of each output channel
 """
@@ -6,13 +6,14 @@ b  ->  rint(b / s) * s, with s = input step * weight step of each output channel
 import numpy as np
 
 from qsparse.tflite_export.graph.graph import FAKE_QUANT, Graph, Node, node_name
+from qsparse.tflite_export.graph.grid import Grid
 from qsparse.tflite_export.graph.ranges import kept_from
 from qsparse.tflite_export.graph.weighted import by_channel, channel_count, data_input
 from qsparse.tflite_export.passes.base import ROUNDING, Context, Pass
 
 
 class BakeBiases(Pass):
-    """Rounds biases to the int32 grid of the file, where they are read in int8.
+    """Rounds biases to the grid of the file, where integers are multiplied.
 
     Weights are rounded by now, and all fake-quant nodes are there.
     """
@@ -24,12 +25,12 @@ class BakeBiases(Pass):
         """See the class."""
         for node in list(graph.nodes.values()):
             if node.op == "BiasAdd" and graph.is_constant(node.input[1]):
-                _bake_bias(graph, node)
+                _bake_bias(graph, node, context.grid)
                 _break_splat(graph, node)
         graph.refresh()
 
 
-def _bake_bias(graph: Graph, node: Node) -> None:
+def _bake_bias(graph: Graph, node: Node, grid: Grid) -> None:
     head = graph.nodes[node_name(node.input[0])]
     if channel_count(graph, head) is None:
         return
@@ -40,12 +41,13 @@ def _bake_bias(graph: Graph, node: Node) -> None:
         return
     low, high = (float(graph.value(limit)) for limit in source.input[1:])
     rows = by_channel(head, graph.value(head.input[1]))
-    step = np.abs(rows).max(axis=1).astype(np.float64) / 127 * (high - low) / 255
+    scales = np.abs(rows).max(axis=1).astype(np.float64) / 127
+    step = scales * (high - low) / grid.steps
     bias = graph.value(node.input[1])
     # Where all weights are zero, the converter finds a fine scale of its own.
     rounded = np.rint(bias / np.where(step > 0, step, 1)) * step
     baked = np.where(step > 0, rounded, bias).astype(bias.dtype)
-    node.input[1] = graph.add_constant(f"{node.name}/int32", baked)
+    node.input[1] = graph.add_constant(f"{node.name}/integer", baked)
 
 
 def _break_splat(graph: Graph, node: Node) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from qsparse.tflite_export.graph.composites import Composites
 from qsparse.tflite_export.graph.graph import Graph
+from qsparse.tflite_export.graph.grid import INT8_GRID, Grid
 from qsparse.tflite_export.graph.ranges import Range, Trained
 from qsparse.tflite_export.passes.record import Record
 
@@ -33,6 +34,7 @@ class Context:
             decisions are repeated.
         record: takes down, or repeats, what is decided from samples.
         float_ends: whether inputs and outputs of the file are float.
+        grid: the integers that activations become.
         find_ranges: gives every tensor of `ranges` its limits.
         uneven: tensors: inputs with a scale or a shift that differs by channel.
         joins: final concatenations that stay in float, and what moves them.
@@ -52,6 +54,7 @@ class Context:
     batches: list[list[np.ndarray]] = field(default_factory=list)
     record: Record = field(default_factory=Record)
     float_ends: bool = False
+    grid: Grid = INT8_GRID
     find_ranges: "Callable[[Graph, Context], None] | None" = None
     uneven: set[str] = field(default_factory=set)
     joins: set[str] = field(default_factory=set)

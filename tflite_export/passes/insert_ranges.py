@@ -1,4 +1,4 @@
-"""An 8-bit fake-quant node behind every tensor that has a range.
+"""A fake-quant node behind every tensor that has a range.
 
 x  ->  FakeQuant(x, low, high), for all readers that are not exempt
 """
@@ -38,8 +38,8 @@ def insert(graph: Graph, context: Context, tensors: Container[str]) -> None:
             f"{node_name(tensor)}/fake_quant",
             FAKE_QUANT,
             [tensor, *limits(graph, tensor, entry)],
-            num_bits=8,
-            narrow_range=False,
+            num_bits=entry.grid.bits,
+            narrow_range=entry.grid.symmetric,
         )
         graph.rewire(tensor, name, keep=[name, *context.exempt.get(tensor, ())])
         context.inserted.add(tensor)

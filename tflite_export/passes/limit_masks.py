@@ -49,7 +49,7 @@ def _limit_factor(
     value = graph.value(pair[1])
     if not value.size or np.abs(value).max() < -HIDDEN:
         return
-    most = -low * 255 / (entry.high - entry.low)
+    most = -low / entry.step
     limited = np.clip(value, -most, most).astype(value.dtype)
     position = list(node.input).index(pair[1])
     node.input[position] = graph.add_constant(f"{node.name}/factor", limited)

@@ -62,6 +62,16 @@ def dequantized(graph: Graph, tensor: str) -> str:
     )
 
 
+def read_back(graph: Graph, tensor: str) -> str:
+    """Returns the tensor that `dequantized` made another of; else the tensor itself."""
+    node = graph.nodes[node_name(tensor)]
+    longer = graph.nodes[node_name(node.input[0])] if node.op == "Sum" else node
+    if longer is node or longer.op != "Reshape":
+        return tensor
+    source = longer.input[0]
+    return source if graph.shapes[source] == graph.shapes[tensor] else tensor
+
+
 def _operands(graph: Graph, node: Node) -> list[str]:
     return [
         tensor

@@ -32,4 +32,6 @@ class PlaceRanges(Pass):
         interior |= context.multiplied | context.joins
         read = {t for name in context.affine for t in graph.nodes[name].input}
         rounded = set() if context.float_ends else read & inputs
-        context.ranges = choose(graph, trained.ranges, interior, floating, rounded)
+        context.ranges = choose(
+            graph, trained.ranges, interior, floating, rounded, context.grid
+        )

@@ -32,8 +32,8 @@ class RoundAverages(Pass):
                 f"{node.name}/same_scale",
                 FAKE_QUANT,
                 [node.name, *before.input[1:]],
-                num_bits=8,
-                narrow_range=False,
+                num_bits=before.attr["num_bits"].i,
+                narrow_range=before.attr["narrow_range"].b,
             )
             graph.rewire(node.name, name, keep=[name])
         graph.refresh()

@@ -45,8 +45,8 @@ class RoundOperands(Pass):
                     f"{node.name}/operand/fake_quant",
                     FAKE_QUANT,
                     [dequantized(graph, tensor), *limits],
-                    num_bits=8,
-                    narrow_range=False,
+                    num_bits=context.grid.bits,
+                    narrow_range=context.grid.symmetric,
                 )
         graph.refresh()
 

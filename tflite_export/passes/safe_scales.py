@@ -46,7 +46,7 @@ def widen(graph: Graph, ranges: dict[str, Range]) -> set[str]:
         factor = least / max(_step(entry), np.finfo(np.float64).tiny)
         low, high = entry.low * factor, entry.high * factor
         if not np.isfinite([low, high]).all():
-            low, high = 0.0, 255 * least
+            low, high = entry.grid.around(0.0, entry.grid.steps * least)
         ranges[root] = replace(entry, low=low, high=high)
         widened.add(root)
     return widened
@@ -76,4 +76,4 @@ def _root(graph: Graph, tensor: str) -> str:
 
 
 def _step(entry: Range | None) -> float:
-    return 0.0 if entry is None else (entry.high - entry.low) / 255
+    return 0.0 if entry is None else entry.step

@@ -2,6 +2,7 @@
 
 from html import escape
 
+from qsparse.tflite_export.files.precision import A16W8
 from qsparse.tflite_export.parity.difference import ROUNDING_LSB
 from qsparse.tflite_export.parity.sides import Side
 from qsparse.tflite_export.report.html_style import STYLE
@@ -55,7 +56,7 @@ def to_html(found: Verification) -> str:
 
 
 _WORDS = """<dl>
-<dt>LSB</dt><dd>One step of a tensor's int8 scale. Two correct roundings of one value
+<dt>LSB</dt><dd>One step of a tensor's scale. Two correct roundings of one value
 differ by at most 1.</dd>
 <dt>From the input</dt><dd>Both sides run from the input of the model, as for a user;
 differences accumulate, and grow in number where a finer scale follows.</dd>
@@ -121,7 +122,7 @@ def _tiles(found: Verification) -> str:
         ),
         (
             f"{found.work.int8:.1%}",
-            "of the MACs in int8",
+            f"of the MACs in {found.work.precision}",
             f"{found.work.claimable:.1%} claimable",
             False,
         ),
@@ -168,7 +169,7 @@ def _work(found: Verification) -> str:
     parts = [
         ("claimed", work.claimed, "our delegate takes them here"),
         ("claimable", work.claimable - work.claimed, "it could, but gains nothing"),
-        ("int8", work.int8 - work.claimable, "other int8 ops, in XNNPACK"),
+        ("int8", work.int8 - work.claimable, _elsewhere(work.precision)),
         ("float", 1 - work.int8, "float"),
     ]
     bar = "".join(
@@ -179,9 +180,17 @@ def _work(found: Verification) -> str:
         f'<li><i class="{kind}"></i>{share:.1%} {name}</li>'
         for kind, share, name in parts
     )
-    floats = "".join(f"<li>not int8: {escape(name)}</li>" for name in work.float_ops)
+    floats = "".join(
+        f"<li>not {work.precision}: {escape(name)}</li>" for name in work.float_ops
+    )
     return (
         f"<p>{work.macs:,} multiply-accumulates per run.</p>"
         f'<div class="bar">{bar}</div><ul class="legend">{legend}</ul>'
         + (f"<ul>{floats}</ul>" if floats else "")
     )
+
+
+def _elsewhere(precision: str) -> str:
+    """Returns what runs the integers that our delegate has no kernels for."""
+    runtime = "built-in kernels of LiteRT" if precision == A16W8 else "XNNPACK"
+    return f"other {precision} ops, in {runtime}"

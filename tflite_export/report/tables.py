@@ -7,6 +7,7 @@ from rich.table import Table
 from qsparse.tflite_export.bench import BenchReport
 from qsparse.tflite_export.files.layer_info import LayerInfo
 from qsparse.tflite_export.files.plain_text import plain, shorten
+from qsparse.tflite_export.files.precision import A16W8
 from qsparse.tflite_export.inspect import Inspection
 from qsparse.tflite_export.runtime.cpu import xnnpack_note
 
@@ -80,12 +81,13 @@ def inspection_table(found: Inspection, width: int = 100) -> Table:
 
 
 def _cells(layer: LayerInfo, width: int, exported: bool) -> list[str]:
-    precision = "int8" if layer.int8 else "float"
     op = (
-        "" if layer.op is None else shorten(plain(layer.op), width - len(precision) - 1)
+        ""
+        if layer.op is None
+        else shorten(plain(layer.op), width - len(layer.format) - 1)
     )
     cells = [
-        f"{shorten(plain(layer.layer), width)}\n{f'{op} {precision}'.lstrip()}",
+        f"{shorten(plain(layer.layer), width)}\n{f'{op} {layer.format}'.lstrip()}",
         "x".join(map(str, layer.shape)),
         f"{layer.sparsity:.1%}\n{layer.pattern}",
         "?" if layer.macs is None else f"{layer.macs:,}",
@@ -102,4 +104,6 @@ def _caption(found: Inspection) -> str:
             "inspect the .tflite."
         )
     share = found.int8_macs / found.macs if found.macs else 1.0
+    if any(layer.format == A16W8 for layer in found.layers):
+        return f"{found.macs:,} MACs, {share:.1%} of them in {A16W8}."
     return f"{found.macs:,} MACs, {share:.1%} of them in int8. {xnnpack_note()}"

@@ -49,10 +49,11 @@ def summary(found: Verification) -> list[str]:
         f"{masked - lost:,} of {masked:,} pruned weights are zero in the file."
     )
     lines.append(
-        f"{work.int8:.1%} of {work.macs:,} MACs are int8; {work.claimable:.1%} are in "
-        f"layers our delegate can take, {work.claimed:.1%} in those it takes here."
+        f"{work.int8:.1%} of {work.macs:,} MACs are {work.precision}; "
+        f"{work.claimable:.1%} are in layers our delegate can take, "
+        f"{work.claimed:.1%} in those it takes here."
     )
-    lines += [f"not int8: {name}" for name in work.float_ops]
+    lines += [f"not {work.precision}: {name}" for name in work.float_ops]
     lines.append(
         f"Our delegate and XNNPACK differ in {found.delegate_differences} values."
     )

@@ -28,9 +28,10 @@ def stored_samples(file: ModelFile, data: dict[str, np.ndarray]) -> list[Sample]
     for name, value in data.items():
         index = places[name] if len(places) > 1 else next(iter(places.values()))
         tensor = file.tensors[index]
-        if tensor.dtype == np.int8:
+        if tensor.dtype in (np.int8, np.int16) and tensor.scales.size:
             steps = np.rint(value / tensor.scales[0]) + tensor.zero_points[0]
-            value = np.clip(steps, -128, 127)
+            ends = np.iinfo(tensor.dtype)
+            value = np.clip(steps, ends.min, ends.max)
         values[index] = value.astype(tensor.dtype)
     count = min(len(value) for value in values.values())
     return [

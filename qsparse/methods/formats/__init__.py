@@ -6,6 +6,7 @@ A format is one object for all that happens to a number: `fake` while it trains,
 
 from qsparse.methods.formats.base import FORMATS, Format, name_of
 from qsparse.methods.formats.int8 import Int8
+from qsparse.methods.formats.int16x8 import Int16x8
 from qsparse.methods.formats.integers import IntN
 
-__all__ = ["FORMATS", "Format", "Int8", "IntN", "name_of"]
+__all__ = ["FORMATS", "Format", "Int8", "Int16x8", "IntN", "name_of"]

@@ -14,6 +14,9 @@ class Format(Protocol):
     exportable: ClassVar[bool]
     """Whether `qsparse.export` can write it."""
 
+    activation_bits: ClassVar[int]
+    """Bits of the activations in a file, 8 or 16; 8 where a format does not say."""
+
     def fake(self, weights: Any, reduced_axes: tuple[int, ...]) -> Any:
         """Returns weights rounded to the format, as floats.
 

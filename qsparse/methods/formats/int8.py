@@ -24,6 +24,7 @@ class Int8:
     """
 
     exportable: ClassVar[bool] = True
+    activation_bits: ClassVar[int] = 8
 
     @property
     def largest(self) -> int:

@@ -134,7 +134,7 @@ def test_weights_in_a_loop_are_reported_as_such():
         graph = freeze(model, samples.specs, samples.structure)
     run(graph, FLOAT_PASSES, Context(batches=samples.batches))
     file = ModelFile(convert(graph, "float32", quantize_weights=False))
-    matches = restore(file, graph, trained_layers(model), in_int8=False)
+    matches = restore(file, graph, trained_layers(model), in_integers=False)
     found = {match.path: match.state for match in matches}
     assert found.pop("last") == "found"
     assert set(found.values()) <= {"in a loop"}  # attach may leave it alone
