@@ -180,8 +180,9 @@ def _format_of(plan: h5py.Dataset | None, quantizes: bool) -> str:
     if plan is None:
         return INT8 if quantizes else FLOAT
     format = json.loads(_values(plan).tobytes())["weight_format"]
-    name = None if format is None else format["name"]
-    return {"int8": INT8, "int": INT8, A16W8: A16W8}.get(name, FLOAT)
+    if format is None:
+        return FLOAT
+    return A16W8 if format["name"] == A16W8 else INT8
 
 
 def _positions(layer: _Configured) -> int | None:
