@@ -39,7 +39,7 @@ test: $(VENV)/installed
 # Every method on JAX too, and more combinations, a quarter of an hour more.
 test-methods: $(VENV)/installed
 	QSPARSE_EVERY_METHOD=1 $(BIN)/python -m pytest tests/test_compression_at_random.py \
-		tests/test_compression_on_jax.py
+		tests/test_compression_on_jax.py tests/qsparse/test_combinations.py
 
 # The folders under the one name they are installed by.
 TYPES := build/types
