@@ -184,15 +184,18 @@ def _demo(options: argparse.Namespace) -> int:
 def _study(options: argparse.Namespace) -> int:
     with quiet():  # TensorFlow greets on stderr
         baselines = importlib.import_module("qsparse.recipes.study.baselines")
-    code: int = baselines.study(
-        options.output,
-        rows=options.rows,
-        only=options.only,
-        seeds=options.seeds,
-        page_path=options.page,
-        listed=options.list,
-        quick=options.quick,
-    )
+    try:
+        code: int = baselines.study(
+            options.output,
+            rows=options.rows,
+            only=options.only,
+            seeds=options.seeds,
+            page_path=options.page,
+            listed=options.list,
+            quick=options.quick,
+        )
+    except ImportError as error:
+        return _fail(error)
     return code
 
 

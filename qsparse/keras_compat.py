@@ -370,6 +370,33 @@ def innermost(optimizer: Any) -> Any:
     return optimizer
 
 
+def _slots(inner: Any) -> list[keras.Variable]:
+    """Returns what an optimizer remembers, but for its steps and its rate."""
+    own = [inner._iterations, inner._learning_rate]
+    return [v for v in inner._variables if not any(v is each for each in own)]
+
+
+def check_rebuilds(optimizer: Any) -> None:
+    """Checks that `rebuild_optimizer` would lose nothing.
+
+    Raises:
+        ValueError: if an optimizer has made steps, and remembers what it is not known
+            to.
+    """
+    inner = innermost(optimizer)
+    if not inner.built or not int(inner._iterations.numpy()):
+        return
+    there, count = vars(inner).values(), len(inner._trainable_variables)
+    lists = [v for v in there if isinstance(v, list) and len(v) == count]
+    known = {id(v) for v in there} | {id(v) for each in lists for v in each}
+    if any(id(v) not in known for v in _slots(inner)):
+        raise ValueError(
+            f"{type(inner).__name__} has made steps, and cannot be built for other "
+            "variables without losing what it remembers. Compile the model with a new "
+            "optimizer before ranges are trained."
+        )
+
+
 def rebuild_optimizer(optimizer: Any, variables: list[keras.Variable]) -> None:
     """Builds an optimizer that is built for other variables.
 
@@ -383,19 +410,9 @@ def rebuild_optimizer(optimizer: Any, variables: list[keras.Variable]) -> None:
         ValueError: if it has made steps, and remembers what it is not known to.
     """
     inner = innermost(optimizer)
+    check_rebuilds(inner)
     trained, before = list(inner._trainable_variables), dict(vars(inner))
-    own = [inner._iterations, inner._learning_rate]
-    slots = [v for v in inner._variables if not any(v is each for each in own)]
-    lists = [v for v in before.values() if isinstance(v, list)]
-    known = {id(v) for v in before.values()}
-    known |= {id(v) for each in lists if len(each) == len(trained) for v in each}
-    if int(inner._iterations.numpy()) and any(id(v) not in known for v in slots):
-        raise ValueError(
-            f"{type(inner).__name__} has made steps, and cannot be built for other "
-            "variables without losing what it remembers. Compile the model with a new "
-            "optimizer before ranges are trained, or are no more."
-        )
-    for slot in slots:
+    for slot in _slots(inner):
         untrack_optimizer_variable(inner, slot)
     inner.built = False
     inner._trainable_variables_indices = {}

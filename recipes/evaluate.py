@@ -9,15 +9,17 @@ from typing import Any
 import keras
 import numpy as np
 
+from qsparse.tflite_export.files.grid import BY_TYPE
+
 
 @dataclass(frozen=True)
 class Predictions:
     """What a classifier's file returned.
 
     Attributes:
-        raw: its outputs `(N, classes)`, int8 or float32.
-        scale: of int8 outputs; 0 for float.
-        zero_point: of int8 outputs.
+        raw: its outputs `(N, classes)`, int8, int16 or float32.
+        scale: of integer outputs; 0 for float.
+        zero_point: of integer outputs.
     """
 
     raw: np.ndarray
@@ -31,7 +33,8 @@ class Predictions:
     def max_lsb(self, logits: np.ndarray) -> int:
         """Returns the largest difference to float `logits`, in output steps."""
         steps = np.round(logits / self.scale) + self.zero_point
-        expected = np.clip(steps, -128, 127)
+        ends = np.iinfo(self.raw.dtype)
+        expected = np.clip(steps, ends.min, ends.max)
         return int(np.abs(self.raw.astype(np.int32) - expected).max())
 
 
@@ -45,10 +48,10 @@ def predict(interpreter: Any, images: np.ndarray) -> Predictions:
     interpreter.allocate_tensors()
     (entry,) = interpreter.get_input_details()
     (exit_,) = interpreter.get_output_details()
-    if entry["dtype"] == np.int8:
+    grid = BY_TYPE.get(np.dtype(entry["dtype"]))
+    if grid is not None:
         scale, zero_point = entry["quantization"]
-        steps = np.round(images / np.float32(scale)) + zero_point
-        images = np.clip(steps, -128, 127).astype(np.int8)
+        images = grid.quantized(images, float(np.float32(scale)), zero_point)
     rows = []
     for image in images:
         interpreter.set_tensor(entry["index"], image[np.newaxis])

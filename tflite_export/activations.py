@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from qsparse.engine.compressor import compressed_layers
+from qsparse.engine.state import compressions
 from qsparse.tflite_export.files.precision import A16W8, INT8
 
 _BY_BITS = {8: INT8, 16: A16W8}
@@ -21,7 +21,8 @@ def integer_precision(model: keras.Model) -> str:
             int16, or with a number of bits that no file has.
     """
     by_bits: dict[int, list[str]] = {}
-    for layer in compressed_layers(model):
+    for child in compressions(model):
+        layer: Any = child
         for format in (layer.plan.input_format, layer.plan.output_format):
             if format is not None:
                 by_bits.setdefault(_bits(format), []).append(layer.plan.path)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from qsparse.tflite_export.files.cut_out import cut_out
+from qsparse.tflite_export.files.grid import BY_TYPE
 from qsparse.tflite_export.files.model_file import ModelFile
 from qsparse.tflite_export.files.source import read_source
 from qsparse.tflite_export.runtime.cpu import cpu_name, xnnpack_isa
@@ -214,8 +215,8 @@ def random_values(
 ) -> np.ndarray:
     """Returns values for an input of a file."""
     if dtype in (np.int8, np.int16):
-        ends = np.iinfo(dtype)
-        return rng.integers(ends.min, ends.max + 1, shape).astype(dtype)
+        grid = BY_TYPE[np.dtype(dtype)]
+        return rng.integers(grid.least, grid.greatest + 1, shape).astype(dtype)
     if dtype.kind == "f":
         return rng.normal(size=shape).astype(dtype)
     return rng.integers(0, 2, shape).astype(dtype)

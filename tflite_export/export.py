@@ -16,6 +16,7 @@ from qsparse.keras_compat import walk_layers
 from qsparse.tflite_export import ethos
 from qsparse.tflite_export.activations import integer_precision
 from qsparse.tflite_export.export_report import ExportReport
+from qsparse.tflite_export.files.grid import GRIDS, INT8_GRID
 from qsparse.tflite_export.files.int4 import to_int4
 from qsparse.tflite_export.files.model_file import ModelFile
 from qsparse.tflite_export.files.precision import A16W8, DYNAMIC_RANGE, FLOAT, INT8
@@ -23,7 +24,6 @@ from qsparse.tflite_export.files.write import check_destination, write_whole
 from qsparse.tflite_export.graph.convert import INFERENCE_TYPES, convert
 from qsparse.tflite_export.graph.file_ends import name_ends
 from qsparse.tflite_export.graph.freeze import freeze
-from qsparse.tflite_export.graph.grid import GRIDS, INT8_GRID
 from qsparse.tflite_export.graph.samples import collect
 from qsparse.tflite_export.parity.beside_keras import coarse_inputs, compare_with_keras
 from qsparse.tflite_export.parity.fidelity import LEAST_SQNR, USUAL_SQNR

@@ -10,6 +10,7 @@ for matrices only, so that convolutions have 2:4 and unstructured masks to offer
 """
 
 import argparse
+import fcntl
 import json
 import os
 import statistics
@@ -301,6 +302,7 @@ def main() -> None:
                 continue
             row = reach(images, pattern, seed)
             with options.output.open("a") as stream:
+                fcntl.flock(stream, fcntl.LOCK_EX)
                 stream.write(json.dumps(row) + "\n")
             print(f"{row['name']}: {row['accuracy']:.2%}", file=sys.stderr)
 

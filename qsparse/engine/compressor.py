@@ -8,7 +8,7 @@ works for Sequential, functional, nested, subclassed and keras-hub models.
 import inspect
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +24,7 @@ from qsparse.engine.observers import (
     OutputQuantizer,
     trained_ranges,
 )
-from qsparse.engine.slots import retrain
+from qsparse.engine.slots import check_retrains, retrain
 from qsparse.engine.state import (
     CHILD,
     SHARED,
@@ -98,6 +98,7 @@ def attach(model: keras.Model, recipe: Recipe, *, score_data: Any = None) -> Cov
         if state.begun:
             return _take_on(model, state, recipe, data)
     targets = _to_compress(model, recipe)
+    _check_optimizer(model, targets)
     missing = [t for t in targets if compression_of(t.layer) is None]
     if state is None or state.recipe != recipe or missing:
         if state is None:
@@ -108,6 +109,12 @@ def attach(model: keras.Model, recipe: Recipe, *, score_data: Any = None) -> Cov
         _warn_of_shortage(recipe, targets)
     _tap(model, data)
     return coverage(model)
+
+
+def _check_optimizer(model: keras.Model, targets: list[Planned]) -> None:
+    """Raises if the optimizer could not train the ranges that are to be trained."""
+    if any(getattr(target.plan.observer, "trained", False) for target in targets):
+        check_retrains(model)
 
 
 def _tap(model: keras.Model, data: Batches | None) -> None:
@@ -166,6 +173,7 @@ def _take_on(
     _take_in(model, state)
     if merged(state.recipe, recipe) != state.recipe:
         targets = _to_compress(model, recipe)
+        _check_optimizer(model, targets)
         state.recipe = merged(state.recipe, recipe)
         state.left_out.update(_excluded(model, recipe))
         _compress(model, state, targets)
@@ -327,7 +335,8 @@ def strip(model: keras.Model) -> keras.Model:
             layer.__class__ = type(layer).original_class
             remove_child(layer, CHILD)
     untap(model)
-    retrain(model, removed=ranges)
+    with suppress(ValueError):  # One that cannot forget the ranges may keep them.
+        retrain(model, removed=ranges)
     _drop_functions(model, state)
     return model
 

@@ -364,7 +364,7 @@ class KernelCompression(Compression):
             ValueError: if the layer is not pruned, or as `master` and `Ranking.score`
                 do.
         """
-        old, pattern = self._mask_so_far(), pattern or self.pattern
+        old, pattern = self.mask_so_far(), pattern or self.pattern
         new, regrows = np.ones(old.shape, bool), fraction is not None and self.regrows
         if sparsity > 0:
             scores = self.ranking.scores()
@@ -391,7 +391,12 @@ class KernelCompression(Compression):
         held = (self.gradient_sums, self.settled_mask)
         return [each for each in held if each is not None]
 
-    def _mask_so_far(self) -> np.ndarray:
+    def mask_so_far(self) -> np.ndarray:
+        """Returns the mask `(taps, inputs, outputs)`.
+
+        Raises:
+            ValueError: if the layer is not pruned.
+        """
         mask = self.canonical_mask()
         if mask is None:
             raise ValueError(f"Layer '{self.path_in_model}' is not pruned.")
@@ -400,7 +405,7 @@ class KernelCompression(Compression):
     @property
     def regrows(self) -> bool:
         """Whether the mask has zeros that the plan's regrowth could let grow."""
-        return self.plan.regrowth is not None and not self._mask_so_far().all()
+        return self.plan.regrowth is not None and not self.mask_so_far().all()
 
     def without_gradient(self) -> np.ndarray | None:
         """Returns where weights have no gradient, bool of the kernel's shape, or None.

@@ -77,7 +77,7 @@ class InputQuantizer(Compression):
             name="grown",
             shape=shape,
             initializer="zeros",
-            constraint=_at_least_minus_one,
+            constraint=_within_bounds,
             regularizer=_nothing,
             aggregation="mean",
         )
@@ -297,8 +297,13 @@ def trained_ranges(model: keras.Model) -> list[keras.Variable]:
     return [each.grown for each in quantizers if each.grown is not None]
 
 
-def _at_least_minus_one(grown: Any) -> Any:
-    return ops.maximum(grown, -1.0)
+def _within_bounds(grown: Any) -> Any:
+    """Keeps an end between 0 and twice its start.
+
+    Within a range the gradient is that of rounding, whose mean is nothing: a large rate
+    of SGD lets an end wander off, to a range that nothing fills.
+    """
+    return ops.clip(grown, -1.0, 1.0)
 
 
 def _nothing(grown: Any) -> Any:

@@ -72,7 +72,7 @@ class Ranking:
                 shape; or as `KernelCompression.master` does.
         """
         layer, criterion = self._layer, self._criterion
-        if ranks_once(criterion) and not layer.canonical_mask().all():
+        if ranks_once(criterion) and not layer.mask_so_far().all():
             raise ValueError(
                 f"{criterion} ranks the weights once, and layer "
                 f"'{layer.path_in_model}' has a mask by a ranking that is not here: "

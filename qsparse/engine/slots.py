@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from qsparse.keras_compat import (
+    check_rebuilds,
     innermost,
     rebuild_optimizer,
     slots_of,
@@ -33,6 +34,17 @@ def forget(optimizer: Any, variable: keras.Variable, where: np.ndarray) -> None:
     for slot, begins in slots_of(innermost(optimizer), variable):
         values = slot.numpy()
         slot.assign(np.where(where, values.dtype.type(begins), values))
+
+
+def check_retrains(model: keras.Model) -> None:
+    """Checks that a model's optimizer can be made to train more variables.
+
+    Raises:
+        ValueError: if it would lose what it remembers.
+    """
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is not None:
+        check_rebuilds(optimizer)
 
 
 def retrain(

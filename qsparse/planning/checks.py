@@ -61,6 +61,8 @@ def check_plans(model: keras.Model, recipe: Recipe, plans: Sequence[Planned]) ->
                 "with the policy 'mixed_float16', which computes in float16 and keeps "
                 "the weights in float32."
             )
+    for _, plan in plans:
+        _check_observer(plan)
     pruned = [plan for _, plan in plans if plan.prunes]
     _check_total(recipe, plans)
     for plan in pruned:
@@ -105,6 +107,17 @@ def _check_schedule(recipe: Recipe, plan: LayerPlan) -> None:
         laid_on(recipe.schedule, 0, (0, 0), plan.pattern, layout.canonical_shape)
     except ValueError as error:
         raise ValueError(f"Layer '{plan.path}': {error}") from error
+
+
+def _check_observer(plan: LayerPlan) -> None:
+    """Raises if ranges are trained that are not what is rounded to."""
+    trains = getattr(plan.observer, "trained", False)
+    if trains and getattr(plan.input_format, "activation_bits", 8) != 8:
+        raise ValueError(
+            f"Layer '{plan.path}' has observer={plan.observer}, which trains the two "
+            f"ends of a range, and format={plan.input_format}, whose ranges are "
+            "symmetric. Take another observer; 65,535 levels leave little to learn."
+        )
 
 
 def _check_regrowth(plan: LayerPlan) -> None:

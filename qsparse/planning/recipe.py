@@ -103,7 +103,8 @@ class Recipe:
             of outputs too, which then clip. Not before `quantize_from`. A range that
             is unknown then is found by the first step that brings it something, and
             stays that. Not with an observer that trains ranges, as `LSQ` does. None,
-            the default, never freezes them.
+            the default, never freezes them. After `qsparse.one_shot` the moment is
+            over.
         update_every: steps between two mask selections while pruning. None
             means a fiftieth of the pruning phase, at least 1 and at most 100.
         observer: how activation ranges follow what each step brings.

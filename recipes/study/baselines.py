@@ -140,7 +140,7 @@ def carry_out(run: Run, setting: Setting, commit: str) -> Row:
 def _commit() -> str:
     """Returns what this is: the commit, or the version where there is none."""
     try:
-        commit, changes = (
+        root, commit, changes = (
             subprocess.run(
                 ["git", *arguments],
                 cwd=Path(__file__).parent,
@@ -149,12 +149,15 @@ def _commit() -> str:
                 check=True,
             ).stdout.strip()
             for arguments in (
+                ("rev-parse", "--show-toplevel"),
                 ("rev-parse", "--short", "HEAD"),
                 ("status", "--porcelain", "--", ":/*.py", ":/*.cc", ":/*.h"),
             )
         )
     except (OSError, subprocess.CalledProcessError):
         return f"qsparse {qsparse.__version__}"
+    if Path(root) != Path(__file__).resolve().parents[2]:
+        return f"qsparse {qsparse.__version__}"  # installed inside of another project
     return f"{commit}, changed" if changes else commit
 
 
@@ -183,10 +186,16 @@ def study(
         0; 1 if a run failed.
 
     Raises:
-        ValueError: if no run has such a name, or `seeds` is not positive.
+        ValueError: if no run has such a name, `seeds` is not positive, or quick rows
+            would lie among others.
+        ImportError: if a network needs a package that is not there.
     """
     if seeds < 1:
         raise ValueError(f"--seeds must be 1 or more, got {seeds}.")
+    if quick:
+        if rows is not None:
+            raise ValueError("--quick makes rows of its own. Leave out --rows.")
+        folder = folder / "quick"
     kept = Rows(rows or folder / "baselines.jsonl")
     runs = [run for run in all_runs(list(TASKS), seeds) if _named(run.name, only)]
     if not runs:
@@ -200,6 +209,8 @@ def study(
     if listed:
         print("\n".join(missing))
         return 0
+    for network in {Run.named(name).network for name in missing}:
+        TASKS[network].build()  # says what is not installed before a process starts
     progress = _Progress(len(runs), len(missing))
     run_in_workers(
         __name__,
@@ -211,7 +222,8 @@ def study(
         show=progress.show,
     )
     if page_path is not None:
-        page_path.write_text(page(kept.read().values()), encoding="utf-8")
+        text = page(kept.read().values())
+        page_path.write_text(text, encoding="utf-8")
     failed = [
         row for row in map(kept.read().get, missing) if "accuracy" not in (row or {})
     ]

@@ -89,8 +89,13 @@ def page(rows: Iterable[Row]) -> str:
 
     Args:
         rows: as `qsparse study baselines` writes them, in any order.
+
+    Raises:
+        ValueError: if none of them is of a run that was finished.
     """
     found = [row for row in rows if "accuracy" in row]
+    if not found:
+        raise ValueError("There is no page to write yet: no run has been finished.")
     parts = [_INTRODUCTION, _made(found)]
     for network in sorted({row["name"].split("/")[0] for row in found}):
         runs = _by_key(network, found)

@@ -5,6 +5,7 @@ worker that dies, or takes too long over one name, costs that name a row that sa
 another worker goes on with the rest.
 """
 
+import fcntl
 import json
 import os
 import subprocess
@@ -37,9 +38,10 @@ class Rows:
         return {row["name"]: row for row in map(json.loads, lines)}
 
     def append(self, row: Row) -> None:
-        """Adds a row, which has a "name"."""
+        """Adds a row, which has a "name"; several processes may write."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab+") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
             end = stream.seek(0, os.SEEK_END)
             stream.seek(0)
             whole = stream.read().rfind(b"\n") + 1
@@ -72,9 +74,10 @@ def run_in_workers(
     """
     left = list(names)
     while left:
-        batch, done = left[:per_process], 0
+        batch, shown = left[:per_process], 0
         log = rows.path.with_suffix(".log")
         log.parent.mkdir(parents=True, exist_ok=True)
+        begin = rows.path.stat().st_size if rows.path.exists() else 0
         with log.open("ab") as stream:
             worker = subprocess.Popen(
                 [
@@ -89,22 +92,28 @@ def run_in_workers(
                 stdout=stream,
                 stderr=stream,
             )
-            before, last = _count(rows.path), time.monotonic()
+            last = time.monotonic()
             while worker.poll() is None:
                 time.sleep(_POLL)
-                if (now := _count(rows.path) - before) > done:
-                    done, last = now, time.monotonic()
-                    row = rows.read()[batch[done - 1]]
+                made = _made(rows.path, begin, batch)
+                for row in made[shown:]:
+                    last = time.monotonic()
                     print(show(row), file=sys.stderr, flush=True)
+                shown = len(made)
                 if time.monotonic() - last > seconds:
                     worker.kill()
                     worker.wait()
-        done = _count(rows.path) - before
-        left = left[done:]
-        if done < len(batch):
+        made = _made(rows.path, begin, batch)
+        for row in made[shown:]:
+            print(show(row), file=sys.stderr, flush=True)
+        done = {row["name"] for row in made}
+        left = [name for name in left if name not in done]
+        if len(done) < len(batch):
             code = worker.returncode
             why = f"the process ended with code {code}, or took over {seconds:.0f} s"
-            rows.append({"name": left.pop(0), "outcome": "fault", "note": why})
+            row = {"name": left.pop(0), "outcome": "fault", "note": why}
+            rows.append(row)
+            print(show(row), file=sys.stderr, flush=True)
 
 
 def work(rows: Rows, names: list[str], do: Callable[[str], Row]) -> None:
@@ -116,5 +125,11 @@ def work(rows: Rows, names: list[str], do: Callable[[str], Row]) -> None:
         rows.append({"name": name} | do(name))
 
 
-def _count(path: Path) -> int:
-    return path.read_bytes().count(b"\n") if path.exists() else 0
+def _made(path: Path, begin: int, names: Sequence[str]) -> list[Row]:
+    """Returns the rows of these names that were written since; others write, too."""
+    if not path.exists():
+        return []
+    with path.open("rb") as stream:
+        stream.seek(begin)
+        *lines, _ = stream.read().split(b"\n")
+    return [row for row in map(json.loads, lines) if row["name"] in names]

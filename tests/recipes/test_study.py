@@ -9,7 +9,7 @@ from qsparse.cli import main
 from qsparse.recipes.study import baselines
 from qsparse.recipes.study.methods import METHODS, PATTERNS
 from qsparse.recipes.study.page import COMPARED, Relation, _compared, page
-from qsparse.recipes.study.rows import Rows
+from qsparse.recipes.study.rows import Rows, _made
 
 ALL = baselines.all_runs(["resnet", "vit"], 3)
 
@@ -111,12 +111,27 @@ def test_rows_survive_a_kill_in_the_middle_of_a_line(tmp_path):
     assert rows.path.read_bytes().count(b"\n") == 2
 
 
+def test_rows_of_others_are_not_taken_for_ones_own(tmp_path):
+    """Two studies write to one file, as `make peers` does beside `make baselines`."""
+    rows = Rows(tmp_path / "rows.jsonl")
+    rows.append({"name": "before", "n": 1})
+    begin = rows.path.stat().st_size
+    for name in ("other", "b", "another", "a"):
+        rows.append({"name": name})
+    assert [r["name"] for r in _made(rows.path, begin, ["a", "b", "c"])] == ["b", "a"]
+
+
+def test_a_page_of_nothing_is_an_error():
+    with pytest.raises(ValueError, match="no run has been finished"):
+        page([{"name": "resnet/ste/2:4/float/0", "outcome": "fault", "note": "died"}])
+
+
 def test_the_command_makes_rows_once_and_the_page_of_them(tmp_path, capfd):
     only = ["resnet/sr-ste/2:4/int8/0", "resnet/random-erk/80%/float/0"]
     command = ["study", "baselines", "--quick", "--output", str(tmp_path), "--only"]
     shown = ["--page", str(tmp_path / "page.md")]
     assert main([*command, *only, *shown]) == 0
-    lines = (tmp_path / "baselines.jsonl").read_text().splitlines()
+    lines = (tmp_path / "quick/baselines.jsonl").read_text().splitlines()
     found = {r["name"]: r for r in map(json.loads, lines)}
     assert set(found) == set(only)
     sparse = found[only[0]]
@@ -128,7 +143,7 @@ def test_the_command_makes_rows_once_and_the_page_of_them(tmp_path, capfd):
     assert "`random-erk`" in (tmp_path / "page.md").read_text()
     assert "2/2" in capfd.readouterr().err
     assert main([*command, *only]) == 0
-    assert (tmp_path / "baselines.jsonl").read_text().splitlines() == lines
+    assert (tmp_path / "quick/baselines.jsonl").read_text().splitlines() == lines
 
 
 @pytest.mark.parametrize(
@@ -136,6 +151,7 @@ def test_the_command_makes_rows_once_and_the_page_of_them(tmp_path, capfd):
     [
         (["--only", "resnet/sr_ste/*"], "no run is named resnet/sr_ste/*"),
         (["--seeds", "0"], "--seeds must be 1 or more, got 0"),
+        (["--quick", "--rows", "r.jsonl"], "Leave out --rows"),
     ],
 )
 def test_wrong_input_is_one_line(arguments, message, tmp_path, capsys):

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
+from qsparse.tflite_export.files.grid import INT8_GRID
 from qsparse.tflite_export.files.model_file import ModelFile
-from qsparse.tflite_export.graph.grid import INT8_GRID
 from qsparse.tflite_export.parity.outputs import dequantize
 
 

@@ -2,6 +2,7 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter as Stock
@@ -11,6 +12,7 @@ from qsparse import Recipe, Rule
 from qsparse.callbacks import PruneThenQuantize
 from qsparse.engine.compressor import compressed_layers
 from qsparse.methods.formats import Int16x8
+from qsparse.recipes.evaluate import predict
 from qsparse.tflite_export.files.model_file import ModelFile
 from qsparse.tflite_export.runtime.interpreter import Interpreter
 from qsparse.tflite_export.verify import verify_file
@@ -18,6 +20,7 @@ from tests.conftest import small_cnn
 
 
 def trained(images, **settings):
+    keras.utils.set_random_seed(0)
     model = small_cnn()
     x, y = images[0][:512], images[1][:512]
     callback = PruneThenQuantize("4x4", 0.5, **settings)
@@ -95,7 +98,24 @@ def test_our_delegate_leaves_it_alone(model, images, tmp_path):
     np.testing.assert_array_equal(*results)
 
 
-def test_a_mixture_is_refused_by_name(images, tmp_path):
-    mixed = trained(images, format="a16w8", rules=[Rule(role="last", format="int8")])
+@pytest.mark.filterwarnings("ignore:The recipe has not begun")
+@pytest.mark.parametrize("which", [{"role": "last"}, {"kind": "Add"}], ids=str)
+@pytest.mark.parametrize("formats", [("a16w8", "int8"), ("int8", "a16w8")])
+def test_a_mixture_is_refused_by_name(formats, which, images, tmp_path):
+    """Also where the layer that differs has no weights."""
+    most, one = formats
+    mixed = small_cnn()
+    recipe = Recipe(None, format=most, rules=[Rule(**which, format=one)])
+    qsparse.attach(mixed, recipe)
     with pytest.raises(ValueError, match="trains in a16w8 and layer .* int8"):
         qsparse.export(mixed, tmp_path / "m.tflite", images[0][:64])
+
+
+def test_recipes_run_such_a_file_on_images(model, images, test_images, tmp_path):
+    qsparse.export(model, tmp_path / "m.tflite", images[0][:64])
+    x, y = test_images[0][:200], test_images[1][:200]
+    found = predict(Interpreter(tmp_path / "m.tflite"), x)
+    logits = model.predict(x, verbose=0)
+    assert found.raw.dtype == np.int16
+    assert found.accuracy(y) == pytest.approx((logits.argmax(axis=1) == y).mean(), 0.02)
+    assert found.max_lsb(logits) < 0.01 * 32767

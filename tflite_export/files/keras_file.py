@@ -17,7 +17,7 @@ from qsparse.planning.clock import Clock
 from qsparse.planning.progress import Progress, has_parts
 from qsparse.tflite_export.files.layer_info import LayerInfo
 from qsparse.tflite_export.files.patterns import detect_pattern
-from qsparse.tflite_export.files.precision import A16W8, FLOAT, INT8
+from qsparse.tflite_export.files.precision import FLOAT, INT8
 
 _WEIGHTS = "model.weights.h5"
 _CHILD = "qsparse"
@@ -182,7 +182,7 @@ def _format_of(plan: h5py.Dataset | None, quantizes: bool) -> str:
     format = json.loads(_values(plan).tobytes())["weight_format"]
     if format is None:
         return FLOAT
-    return A16W8 if format["name"] == A16W8 else INT8
+    return INT8 if format["name"] in ("int8", "int") else str(format["name"])
 
 
 def _positions(layer: _Configured) -> int | None:

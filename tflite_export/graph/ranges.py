@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from qsparse.tflite_export.files.grid import DEAD, INT8_GRID, Grid
 from qsparse.tflite_export.graph.affine import affine_constant
 from qsparse.tflite_export.graph.graph import FAKE_QUANT, Graph, Node, node_name
-from qsparse.tflite_export.graph.grid import DEAD, INT8_GRID, Grid
 from qsparse.tflite_export.graph.ops import (
     ACTIVATIONS,
     INT8_OPS,

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
+from qsparse.tflite_export.files.grid import BY_TYPE
 from qsparse.tflite_export.files.model_file import ModelFile
 from qsparse.tflite_export.files.quiet import quiet
 from qsparse.tflite_export.graph.graph import Graph, node_name
-from qsparse.tflite_export.graph.grid import BY_TYPE
 from qsparse.tflite_export.graph.ranges import Range
 from qsparse.tflite_export.graph.run import runnable
 

@@ -13,13 +13,13 @@ import numpy as np
 
 from qsparse.engine.compressor import export_mode
 from qsparse.saving import load_model
+from qsparse.tflite_export.files.grid import BY_TYPE, GRIDS, Grid
 from qsparse.tflite_export.files.keras_file import read_keras_file
 from qsparse.tflite_export.files.model_file import ModelFile
 from qsparse.tflite_export.files.model_parts import Tensor
 from qsparse.tflite_export.files.precision import INT8
 from qsparse.tflite_export.graph.freeze import freeze
 from qsparse.tflite_export.graph.graph import Graph
-from qsparse.tflite_export.graph.grid import BY_TYPE, GRIDS, Grid
 from qsparse.tflite_export.graph.ranges import Range
 from qsparse.tflite_export.graph.samples import Samples, collect
 from qsparse.tflite_export.parity.identity import paired

@@ -44,10 +44,13 @@ def unlike_training(
         # Data that are zero everywhere have a warning of their own.
         if ratio and not 1 / _WIDER <= ratio <= _WIDER:
             behind = "" if "/" not in tensor else f" (at {tensor})"
+            seen = f"{trained.low:.3g} to {trained.high:.3g}"
+            if trained.low == -trained.high:
+                seen = f"up to {trained.high:.3g} from zero"
             yield (
                 f"representative_data of input {name!r} range from {low:.3g} to "
-                f"{high:.3g}{behind}, in training it was {trained.low:.3g} to "
-                f"{trained.high:.3g}. Scale the data as in training."
+                f"{high:.3g}{behind}, in training it was {seen}. Scale the data as in "
+                "training."
             )
 
 
@@ -106,8 +109,11 @@ def _spans(
 def _ratio(trained: Range, low: float, high: float) -> float:
     """Returns the width of what a tensor takes in parts of its trained range.
 
-    Ranges hold zero; data need not.
+    Ranges hold zero; data need not. Of a symmetric one it is the longer side that was
+    found in training.
     """
+    if trained.low == -trained.high:
+        return max(high, -low, 0.0) / trained.high
     return (max(high, 0.0) - min(low, 0.0)) / (trained.high - trained.low)
 
 

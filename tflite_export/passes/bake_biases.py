@@ -5,8 +5,8 @@ b  ->  rint(b / s) * s, with s = input step * weight step of each output channel
 
 import numpy as np
 
+from qsparse.tflite_export.files.grid import Grid
 from qsparse.tflite_export.graph.graph import FAKE_QUANT, Graph, Node, node_name
-from qsparse.tflite_export.graph.grid import Grid
 from qsparse.tflite_export.graph.ranges import kept_from
 from qsparse.tflite_export.graph.weighted import by_channel, channel_count, data_input
 from qsparse.tflite_export.passes.base import ROUNDING, Context, Pass

@@ -7,9 +7,9 @@ from typing import ClassVar, Generic, TypeVar
 
 import numpy as np
 
+from qsparse.tflite_export.files.grid import INT8_GRID, Grid
 from qsparse.tflite_export.graph.composites import Composites
 from qsparse.tflite_export.graph.graph import Graph
-from qsparse.tflite_export.graph.grid import INT8_GRID, Grid
 from qsparse.tflite_export.graph.ranges import Range, Trained
 from qsparse.tflite_export.passes.record import Record
 

@@ -6,6 +6,7 @@ import numpy as np
 from ai_edge_litert import interpreter as litert
 from ai_edge_litert.compiled_model import CompiledModel
 
+from qsparse.tflite_export.files.grid import BY_TYPE
 from qsparse.tflite_export.files.model_file import ModelFile
 from qsparse.tflite_export.files.quiet import quiet
 from qsparse.tflite_export.runtime.interpreter import Interpreter
@@ -29,9 +30,8 @@ def stored_samples(file: ModelFile, data: dict[str, np.ndarray]) -> list[Sample]
         index = places[name] if len(places) > 1 else next(iter(places.values()))
         tensor = file.tensors[index]
         if tensor.dtype in (np.int8, np.int16) and tensor.scales.size:
-            steps = np.rint(value / tensor.scales[0]) + tensor.zero_points[0]
-            ends = np.iinfo(tensor.dtype)
-            value = np.clip(steps, ends.min, ends.max)
+            grid = BY_TYPE[np.dtype(tensor.dtype)]
+            value = grid.quantized(value, tensor.scales[0], tensor.zero_points[0])
         values[index] = value.astype(tensor.dtype)
     count = min(len(value) for value in values.values())
     return [

@@ -30,7 +30,7 @@ class LSQ(MovingAverage):
     scaled by `1 / sqrt(255 * features)`, with the features of one sample.
 
     What is trained is how much an end is larger than it was at the start, a share: 0 at
-    first, at least -1. A step of SGD moves an end as it would in the paper. To Adam,
+    first, from -1 to 1. A step of SGD moves an end as it would in the paper. To Adam,
     whose steps are about as long as the learning rate, it is a share of the range,
     whatever its size. Weight decay pulls ends back to their start. An end that is 0 at
     the start, as below a ReLU, stays 0; a tensor that is dead has no gradient. What

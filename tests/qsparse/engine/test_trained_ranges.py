@@ -233,8 +233,27 @@ def test_an_optimizer_that_hides_what_it_remembers_is_refused(pixels):
     perceptron.fit(model, pixels, [])
     with pytest.raises(ValueError, match="Hidden has made steps.*Compile the model"):
         qsparse.attach(model, Recipe(None, observer="lsq"))
+    assert state_of(model) is None and type(model.layers[0]) is layers.Dense
     fresh = mlp(optimizer=Hidden(1e-3))
     perceptron.fit(fresh, pixels, [Quantize(observer="lsq")])
+    qsparse.strip(fresh)
+    assert type(fresh.layers[0]) is layers.Dense
+    perceptron.fit(fresh, pixels, [])
+
+
+def test_a_large_rate_cannot_let_a_range_wander_off(pixels):
+    model = mlp(optimizer=keras.optimizers.SGD(0.5, momentum=0.9))
+    perceptron.fit(model, pixels, [Quantize(observer="lsq")], epochs=3)
+    for quantizer in quantizers(model):
+        start, now = quantizer.ranges.numpy(), quantizer.limits()
+        assert (np.abs(now) <= 2 * np.abs(start) + 1e-6).all()
+
+
+def test_symmetric_ranges_are_not_trained():
+    model = mlp()
+    with pytest.raises(ValueError, match="'hidden' has observer=.*a16w8"):
+        qsparse.attach(model, Recipe(None, observer="lsq", format="a16w8"))
+    assert state_of(model) is None
 
 
 def test_a_criterion_that_reads_along_still_does(pixels):
