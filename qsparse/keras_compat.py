@@ -376,25 +376,18 @@ def _slots(inner: Any) -> list[keras.Variable]:
     return [v for v in inner._variables if not any(v is each for each in own)]
 
 
-def check_rebuilds(optimizer: Any) -> None:
-    """Checks that `rebuild_optimizer` would lose nothing.
+def can_rebuild(optimizer: Any) -> bool:
+    """Returns whether `rebuild_optimizer` would lose nothing.
 
-    Raises:
-        ValueError: if an optimizer has made steps, and remembers what it is not known
-            to.
+    It would if an optimizer has made steps, and remembers what it is not known to.
     """
     inner = innermost(optimizer)
     if not inner.built or not int(inner._iterations.numpy()):
-        return
+        return True
     there, count = vars(inner).values(), len(inner._trainable_variables)
     lists = [v for v in there if isinstance(v, list) and len(v) == count]
     known = {id(v) for v in there} | {id(v) for each in lists for v in each}
-    if any(id(v) not in known for v in _slots(inner)):
-        raise ValueError(
-            f"{type(inner).__name__} has made steps, and cannot be built for other "
-            "variables without losing what it remembers. Compile the model with a new "
-            "optimizer before ranges are trained."
-        )
+    return all(id(v) in known for v in _slots(inner))
 
 
 def rebuild_optimizer(optimizer: Any, variables: list[keras.Variable]) -> None:
@@ -403,14 +396,10 @@ def rebuild_optimizer(optimizer: Any, variables: list[keras.Variable]) -> None:
     What it remembers of those that stay is kept, and so is its count of steps.
 
     Args:
-        optimizer: one that is built, with those that it wraps.
+        optimizer: one that is built, with those that it wraps, and `can_rebuild`.
         variables: what it trains from here on.
-
-    Raises:
-        ValueError: if it has made steps, and remembers what it is not known to.
     """
     inner = innermost(optimizer)
-    check_rebuilds(inner)
     trained, before = list(inner._trainable_variables), dict(vars(inner))
     for slot in _slots(inner):
         untrack_optimizer_variable(inner, slot)

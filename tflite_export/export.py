@@ -19,7 +19,7 @@ from qsparse.tflite_export.export_report import ExportReport
 from qsparse.tflite_export.files.grid import GRIDS, INT8_GRID
 from qsparse.tflite_export.files.int4 import to_int4
 from qsparse.tflite_export.files.model_file import ModelFile
-from qsparse.tflite_export.files.precision import A16W8, DYNAMIC_RANGE, FLOAT, INT8
+from qsparse.tflite_export.files.precision import DYNAMIC_RANGE, FLOAT, INT8
 from qsparse.tflite_export.files.write import check_destination, write_whole
 from qsparse.tflite_export.graph.convert import INFERENCE_TYPES, convert
 from qsparse.tflite_export.graph.file_ends import name_ends
@@ -48,7 +48,8 @@ from qsparse.tflite_export.passes.run import run
 
 FORMAT_VERSION = 2
 _PARITY_SAMPLES = 32
-_ENDS = {INT8: "int8", A16W8: "int16"}  # precision -> type of inputs and outputs
+# Precision -> type of inputs and outputs.
+_ENDS = {precision: grid.dtype.name for precision, grid in GRIDS.items()}
 _CHANGED = (
     "A layer is 'changed' if its own `call`, or what calls it, computes other weights "
     "from its kernel; 'in a loop' if it is called in a scan or an RNN cell; 'lost' if "

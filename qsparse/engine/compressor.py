@@ -8,7 +8,7 @@ works for Sequential, functional, nested, subclassed and keras-hub models.
 import inspect
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -335,8 +335,7 @@ def strip(model: keras.Model) -> keras.Model:
             layer.__class__ = type(layer).original_class
             remove_child(layer, CHILD)
     untap(model)
-    with suppress(ValueError):  # One that cannot forget the ranges may keep them.
-        retrain(model, removed=ranges)
+    retrain(model, removed=ranges)
     _drop_functions(model, state)
     return model
 

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from qsparse.keras_compat import (
-    check_rebuilds,
+    can_rebuild,
     innermost,
     rebuild_optimizer,
     slots_of,
@@ -43,8 +43,12 @@ def check_retrains(model: keras.Model) -> None:
         ValueError: if it would lose what it remembers.
     """
     optimizer = getattr(model, "optimizer", None)
-    if optimizer is not None:
-        check_rebuilds(optimizer)
+    if optimizer is not None and not can_rebuild(optimizer):
+        raise ValueError(
+            f"{type(innermost(optimizer)).__name__} has made steps, and cannot be "
+            "built for other variables without losing what it remembers. Compile the "
+            "model with a new optimizer before ranges are trained."
+        )
 
 
 def retrain(
@@ -54,22 +58,20 @@ def retrain(
 ) -> None:
     """Lets a model's optimizer train other variables, and keep what it remembers.
 
-    One that is not built is left alone: it will be for all that there is.
+    One that is not built is left alone: it will be for all that there is. One that
+    would lose what it remembers goes on knowing variables that are gone.
 
     Args:
         model: any model, whose optimizer nothing taps.
         added: variables of the model that come.
         removed: those that go.
-
-    Raises:
-        ValueError: as `rebuild_optimizer` does.
     """
     optimizer = getattr(model, "optimizer", None)
     if optimizer is None or not innermost(optimizer).built:
         return
     trained = list(trained_variables(innermost(optimizer)))
     wanted = {id(v) for v in (*trained, *added)} - {id(v) for v in removed}
-    if wanted == {id(v) for v in trained}:
+    if wanted == {id(v) for v in trained} or not can_rebuild(optimizer):
         return
     # In the model's order, as if it were built now: files and JAX count on it.
     order = {id(v): v for v in (*model.trainable_variables, *trained)}

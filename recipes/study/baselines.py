@@ -222,8 +222,7 @@ def study(
         show=progress.show,
     )
     if page_path is not None:
-        text = page(kept.read().values())
-        page_path.write_text(text, encoding="utf-8")
+        page_path.write_text(page(kept.read().values()), encoding="utf-8")
     failed = [
         row for row in map(kept.read().get, missing) if "accuracy" not in (row or {})
     ]

@@ -67,7 +67,7 @@ makes it, a row a run.
   qsparse. A test image is 0.05 points; what two methods differ by is measured on the
   same images and the same first weights.
 - **Networks**: `resnet`, that of the demo at half the width, for 3 and 5 epochs; `vit`,
-  a ViT of 450,000 weights and 17 tokens, for 6 and 6. AdamW, and a learning rate that
+  a ViT of 455,000 weights and 17 tokens, for 6 and 6. AdamW, and a learning rate that
   falls along a cosine in each of the two parts. They are small, as there are many runs.
 - **Where methods start**: after the dense first part. `random`, `random-erk`, `set` and
   `rigl` are sparse from the first step of the first part on, and `one-shot-...` come

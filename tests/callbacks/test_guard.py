@@ -1,10 +1,5 @@
 """The guard: what pruning waits for, and which state is handed back."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
@@ -13,6 +8,7 @@ import qsparse
 from qsparse.callbacks import Guard, Prune, PruneThenQuantize, Quantize
 from qsparse.engine.compressor import compressed_layers, state_of
 from tests import perceptron
+from tests.apart import run_python
 from tests.perceptron import mlp
 
 STEPS = 10  # of one epoch
@@ -273,17 +269,8 @@ def test_what_a_guard_cannot_watch(pixels):
 
 
 def test_the_guard_on_jax():
-    run = subprocess.run(
-        [sys.executable, "-m", "tests.callbacks.guard_worker"],
-        cwd=Path(__file__).parents[2],
-        env=os.environ | {"KERAS_BACKEND": "jax"},
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert run.returncode == 0, run.stderr
-    assert "guarded on jax" in run.stdout
+    printed = run_python("-m", "tests.callbacks.guard_worker", backend="jax")
+    assert "guarded on jax" in printed
 
 
 @pytest.mark.parametrize("estimator", ["cast", "soft-shrinkage", "decaying-mask"])

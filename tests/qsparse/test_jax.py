@@ -1,25 +1,13 @@
 """The core and the callbacks on the JAX backend."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
+
+from tests.apart import run_python
 
 
 def run_worker(name, result, backend, **environment):
-    run = subprocess.run(
-        [sys.executable, "-m", f"tests.qsparse.{name}", str(result)],
-        cwd=Path(__file__).parents[2],
-        env=os.environ | {"KERAS_BACKEND": backend} | environment,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert run.returncode == 0, run.stderr
-    return run.stdout
+    worker = f"tests.qsparse.{name}"
+    return run_python("-m", worker, result, backend=backend, **environment)
 
 
 def test_training_on_jax(tmp_path):

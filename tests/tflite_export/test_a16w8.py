@@ -1,6 +1,7 @@
 """Files with int16 activations and int8 weights hold what was trained."""
 
 import json
+import warnings
 
 import keras
 import numpy as np
@@ -119,3 +120,18 @@ def test_recipes_run_such_a_file_on_images(model, images, test_images, tmp_path)
     assert found.raw.dtype == np.int16
     assert found.accuracy(y) == pytest.approx((logits.argmax(axis=1) == y).mean(), 0.02)
     assert found.max_lsb(logits) < 0.01 * 32767
+
+
+@pytest.mark.parametrize(("factor", "warned"), [(0.4, False), (0.1, True)])
+def test_data_are_judged_by_the_side_that_training_saw(
+    factor, warned, model, images, tmp_path
+):
+    """Images are not negative, though their range reaches as far below zero."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        qsparse.export(model, tmp_path / "m.tflite", factor * images[0][:64])
+    said = [
+        str(each.message) for each in caught if "Scale the data" in str(each.message)
+    ]
+    assert len(said) == warned
+    assert all("it was up to 1 from zero" in text for text in said)

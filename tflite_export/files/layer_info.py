@@ -15,7 +15,8 @@ class LayerInfo:
             None where a .keras file does not tell the shape of the layer's input.
         pattern: see `detect_pattern`.
         sparsity: share of zero weights.
-        format: what it computes (.keras: trains) in: "int8", "a16w8" or "float".
+        format: what it computes (.keras: trains) in: "int8", "a16w8", "float", or (in a
+            .keras file) the name of a format of the user's.
         kernel: what runs it; None in a .keras file, and where LiteRT cannot say.
         reason: why that kernel.
     """

@@ -45,7 +45,7 @@ def unlike_training(
         if ratio and not 1 / _WIDER <= ratio <= _WIDER:
             behind = "" if "/" not in tensor else f" (at {tensor})"
             seen = f"{trained.low:.3g} to {trained.high:.3g}"
-            if trained.low == -trained.high:
+            if trained.grid.symmetric:
                 seen = f"up to {trained.high:.3g} from zero"
             yield (
                 f"representative_data of input {name!r} range from {low:.3g} to "
@@ -112,7 +112,7 @@ def _ratio(trained: Range, low: float, high: float) -> float:
     Ranges hold zero; data need not. Of a symmetric one it is the longer side that was
     found in training.
     """
-    if trained.low == -trained.high:
+    if trained.grid.symmetric:
         return max(high, -low, 0.0) / trained.high
     return (max(high, 0.0) - min(low, 0.0)) / (trained.high - trained.low)
 

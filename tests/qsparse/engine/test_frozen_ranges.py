@@ -1,12 +1,8 @@
 """Late in a quantized training, activation ranges stay what they are."""
 
 import json
-import os
-import subprocess
-import sys
 import warnings
 from itertools import pairwise
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -19,10 +15,10 @@ from qsparse.callbacks import Compress, Prune, PruneThenQuantize, Quantize
 from qsparse.engine.compressor import compressed_layers, state_of
 from qsparse.engine.phases import Phases
 from tests import perceptron
+from tests.apart import run_python
 from tests.perceptron import mlp
 
 pytestmark = pytest.mark.filterwarnings("ignore:Training makes .* steps from where")
-ROOT = Path(__file__).parents[3]
 
 
 def ranges_of(model):
@@ -245,15 +241,4 @@ print(keras.backend.backend())
 
 
 def test_they_stop_on_jax_too():
-    pytest.importorskip("jax")
-    run = subprocess.run(
-        [sys.executable, "-c", _ON_JAX],
-        cwd=ROOT,
-        env={**os.environ, "KERAS_BACKEND": "jax"},
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert run.returncode == 0, run.stderr[-3000:]
-    assert run.stdout.strip() == "jax"
+    assert run_python("-c", _ON_JAX, backend="jax").strip() == "jax"

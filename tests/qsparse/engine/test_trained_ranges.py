@@ -1,10 +1,6 @@
 """Ranges that the optimizer trains, and what becomes of optimizers that were built."""
 
-import os
-import subprocess
-import sys
 import warnings
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -20,10 +16,10 @@ from qsparse.engine.observers import FLOOR, trained_ranges
 from qsparse.keras_compat import innermost, trained_variables
 from qsparse.tflite_export.files.model_file import ModelFile
 from tests import perceptron
+from tests.apart import run_python
 from tests.perceptron import mlp
 
 pytestmark = pytest.mark.filterwarnings("ignore:Training makes .* steps from where")
-ROOT = Path(__file__).parents[3]
 
 
 def learning(model, **settings):
@@ -345,15 +341,4 @@ print(keras.backend.backend())
 
 
 def test_they_train_on_jax_too():
-    pytest.importorskip("jax")
-    run = subprocess.run(
-        [sys.executable, "-c", _ON_JAX],
-        cwd=ROOT,
-        env={**os.environ, "KERAS_BACKEND": "jax"},
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert run.returncode == 0, run.stderr[-3000:]
-    assert run.stdout.strip() == "jax"
+    assert run_python("-c", _ON_JAX, backend="jax").strip() == "jax"
