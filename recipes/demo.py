@@ -67,7 +67,8 @@ def main(output: str | os.PathLike = "demo", quick: bool = False) -> int:
     if quick:
         x, y = x[::10], y[::10]
     warm_up, finish = (2, 2) if quick else (3, 5)
-    data = {"x": x, "y": y, "batch_size": BATCH, "validation_data": (x_test, y_test)}
+    validation = (x_test[:200], y_test[:200]) if quick else (x_test, y_test)
+    data = {"x": x, "y": y, "batch_size": BATCH, "validation_data": validation}
 
     console.rule("[bold]1/4  Train a dense ResNet in float")
     model = _compile(resnet(), warm_up, len(x))

@@ -34,7 +34,7 @@ BATCH, WARM_UP, FINISH = 64, 3, 5
 _TRAINING = 100_000
 _EVERY = 50
 # The width of the ResNet in `qsparse study baselines`.
-_STUDIED = (48, 96)
+_STUDIED = (32, 64)
 PLAIN = "plain"
 Row = dict[str, Any]
 Images = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
