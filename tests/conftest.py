@@ -44,11 +44,16 @@ def pixels(images):
 
 
 def compiled(model, learning_rate=2e-3):
-    """Compile a classifier of logits."""
+    """Compile a classifier of logits.
+
+    On TensorFlow not by XLA, which takes longer than these trainings; what the
+    documents show and some of `test_combinations` are compiled by it.
+    """
     model.compile(
         keras.optimizers.Adam(learning_rate),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
+        jit_compile="auto" if keras.backend.backend() == "jax" else False,
     )
     return model
 

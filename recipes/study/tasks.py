@@ -63,8 +63,8 @@ def _vit() -> keras.Model:
 
 
 # Small, for there are more than a thousand runs, and because seeds tell methods apart
-# where size does not. The ResNet is the demo's at a third of the width, trained as it is
-# there.
+# where size does not. The ResNet is the demo's at a third of the width, trained as it
+# is there.
 TASKS = {
     "resnet": Task(_resnet, rate=2e-3, decay=1e-3, warm_up=3, finish=5),
     "vit": Task(_vit, rate=1e-3, decay=1e-2, warm_up=6, finish=6),
