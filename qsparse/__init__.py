@@ -52,7 +52,7 @@ if TYPE_CHECKING:
         Masked,
         SoftShrinkage,
     )
-    from qsparse.methods.formats import Int8, Int16x8, IntN
+    from qsparse.methods.formats import Int8, Int16x8, IntN, LearnedInt
     from qsparse.methods.observers import (
         LSQ,
         LeastError,
@@ -103,6 +103,7 @@ __all__ = [
     "IntN",
     "LAMP",
     "LSQ",
+    "LearnedInt",
     "LayerPlan",
     "LeastError",
     "Linear",
@@ -184,7 +185,7 @@ _MODULES = {
         "Sensitivity",
         "UniformPlus",
     ),
-    "methods.formats": ("Int8", "Int16x8", "IntN"),
+    "methods.formats": ("Int8", "Int16x8", "IntN", "LearnedInt"),
     "methods.observers": (
         "LSQ",
         "LeastError",

@@ -19,11 +19,7 @@ from qsparse.engine.batches import Batches
 from qsparse.engine.coverage import Coverage, coverage
 from qsparse.engine.kernel import KernelCompression, compressed_layers
 from qsparse.engine.norms import FrozenStatistics
-from qsparse.engine.observers import (
-    InputQuantizer,
-    OutputQuantizer,
-    trained_ranges,
-)
+from qsparse.engine.observers import InputQuantizer, OutputQuantizer
 from qsparse.engine.slots import check_retrains, retrain
 from qsparse.engine.state import (
     CHILD,
@@ -35,6 +31,7 @@ from qsparse.engine.state import (
     state_of,
 )
 from qsparse.engine.tap import tap, untap
+from qsparse.engine.trained import trained_ranges
 from qsparse.keras_compat import (
     add_child,
     drop_compiled_functions,

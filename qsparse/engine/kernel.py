@@ -14,6 +14,7 @@ from keras import ops
 from qsparse.engine.observers import InputQuantizer, OutputQuantizer
 from qsparse.engine.probe import Probe
 from qsparse.engine.ranking import Ranking
+from qsparse.engine.scales import LearnedScales
 from qsparse.engine.state import Compression, ModelState, compressions
 from qsparse.engine.tap import GradientSums, SettledMask
 from qsparse.keras_compat import (
@@ -96,6 +97,7 @@ class KernelCompression(Compression):
         self.output_quantizer: OutputQuantizer | None = None
         self.gradient_sums: GradientSums | None = None
         self.settled_mask: SettledMask | None = None
+        self.scales: LearnedScales | None = None
         self.ranking = Ranking(self)
         self.probe: Probe | None = None
         self._own_regularizer = self.master_variable.regularizer
@@ -142,6 +144,8 @@ class KernelCompression(Compression):
                     self.master_variable, self.mask_variable.numpy(), plan.estimator
                 )
                 tell_of_assignments(self.mask_variable, self._notice_mask)
+        if getattr(plan.weight_format, "trained", False) and self.scales is None:
+            self.scales = LearnedScales(plan.weight_format, self.layout, self.master())
         if plan.quantizes and self.input_quantizer is None:
             self.input_quantizer = InputQuantizer(1, plan, self.state())
             if plan.output_format is not None:
@@ -206,6 +210,8 @@ class KernelCompression(Compression):
         on = False if format is None else state.switch()
         if on is False:
             return kernel
+        if self.scales is not None:
+            return self.scales.fake(kernel, on)
         values = ops.stop_gradient(kernel)
 
         def fake() -> Any:
@@ -247,13 +253,18 @@ class KernelCompression(Compression):
 
     def canonical_integers(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns `(q, scale)` of the kernel in canonical form, pruned and coded."""
-        weights, mask, format = self.master(), self.canonical_mask(), self._format
+        weights, mask = self.master(), self.canonical_mask()
         if mask is None:
-            return format.encode(weights)
+            return self._encode(weights)
         if self.state().recipe.order == "S->Q":
-            return format.encode(weights * mask)
-        q, scale = format.encode(weights)
+            return self._encode(weights * mask)
+        q, scale = self._encode(weights)
         return q * mask, scale
+
+    def _encode(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if self.scales is not None:
+            return self.scales.encode(weights)
+        return self._format.encode(weights)
 
     @property
     def _format(self) -> Format:
@@ -275,7 +286,7 @@ class KernelCompression(Compression):
         """
         weights = self.master()
         if self.state().recipe.order == "Q->S" and self._rounds:
-            return self._format.decode(*self._format.encode(weights))
+            return self._format.decode(*self._encode(weights))
         return weights
 
     def integer_weights(self) -> tuple[np.ndarray, np.ndarray]:
@@ -437,6 +448,8 @@ class KernelCompression(Compression):
             mask: bool of the same shape, True where kept; None if not pruned.
         """
         self.master_variable.assign(self.layout.kernel(canonical))
+        if self.scales is not None:
+            self.scales.begin_anew()  # The weights lie on grids that no one trained.
         if mask is not None:
             self.mask_variable.assign(self.layout.kernel(mask))
 

@@ -14,8 +14,8 @@ import numpy as np
 from keras import ops
 
 from qsparse.engine.state import Compression, ModelState
-from qsparse.keras_compat import running_call, tensor_of, walk_layers
-from qsparse.methods.estimators import nothing_with_gradient
+from qsparse.engine.trained import Trained, add_grown
+from qsparse.keras_compat import running_call, tensor_of
 from qsparse.methods.observers import MinMax, sizes_by
 from qsparse.planning.plan import LayerPlan
 
@@ -24,7 +24,7 @@ from qsparse.planning.plan import LayerPlan
 FLOOR = 1e-6
 
 
-class InputQuantizer(Compression):
+class InputQuantizer(Compression, Trained):
     """Fake-quantizes the inputs of one layer with trained ranges.
 
     Ranges follow the least and greatest value of each training step as the plan's
@@ -53,7 +53,7 @@ class InputQuantizer(Compression):
         self.ranges = self._add_limits("ranges", (count, 2))
         # Of the step that is running: the ranges it began with, and what it has seen.
         self.step = self._add_limits("step", (2, count, 2))
-        self.grown = self._add_trained((count, 2)) if self._trains else None
+        self.grown = add_grown(self, (count, 2)) if self._trains else None
         self._last_call: Any = lambda: None
         self._fixed: np.ndarray | None = None
         self.built = True
@@ -66,23 +66,6 @@ class InputQuantizer(Compression):
             trainable=False,
             aggregation="mean",
         )
-
-    def _add_trained(self, shape: tuple[int, ...]) -> keras.Variable:
-        """Adds what the optimizer moves; 0 where ranges are as they began.
-
-        Its loss is nothing, and gives it a gradient where quantization is off: Keras
-        warns of variables without one.
-        """
-        variable = self.add_weight(
-            name="grown",
-            shape=shape,
-            initializer="zeros",
-            constraint=_within_bounds,
-            regularizer=_nothing,
-            aggregation="mean",
-        )
-        variable.trainable = True  # Keras takes that from a layer that is not.
-        return variable
 
     @property
     def _trains(self) -> bool:
@@ -288,27 +271,6 @@ class OutputQuantizer(InputQuantizer):
 
     def _rounded(self, x: Any, low: Any, high: Any) -> Any:
         return self.plan.output_format.fake_activations(x, low, high)
-
-
-def trained_ranges(model: keras.Model) -> list[keras.Variable]:
-    """Returns the variables by which an optimizer moves ranges of a model."""
-    children = (child for _, child in walk_layers(model))
-    quantizers = [child for child in children if isinstance(child, InputQuantizer)]
-    return [each.grown for each in quantizers if each.grown is not None]
-
-
-def _within_bounds(grown: Any) -> Any:
-    """Keeps an end between 0 and twice its start.
-
-    Within a range the gradient is that of rounding, whose mean is nothing: a large rate
-    of SGD lets an end wander off, to a range that nothing fills.
-    """
-    return ops.clip(grown, -1.0, 1.0)
-
-
-def _nothing(grown: Any) -> Any:
-    grown = ops.convert_to_tensor(grown)
-    return nothing_with_gradient(grown, ops.zeros_like(grown))
 
 
 def _is_float(x: Any) -> bool:

@@ -237,9 +237,17 @@ class Recipe:
 
     @property
     def trains_ranges(self) -> bool:
-        """Whether the optimizer trains ranges, those of a rule included."""
-        observers = (self.observer, *(rule.observer for rule in self.rules))
-        trained = any(getattr(each, "trained", False) for each in observers)
+        """Whether the optimizer trains ranges of activations, by a rule at least."""
+        return self._trains("observer")
+
+    @property
+    def trains_scales(self) -> bool:
+        """Whether the optimizer trains scales of weights, by a rule at least."""
+        return self._trains("format")
+
+    def _trains(self, setting: str) -> bool:
+        methods = [getattr(each, setting) for each in (self, *self.rules)]
+        trained = any(getattr(method, "trained", False) for method in methods)
         return self.quantizes and trained
 
     def freezes_statistics(self) -> bool:

@@ -48,8 +48,11 @@ def weight_matrices(layer: layers.Layer) -> list[keras.Variable]:
     """Returns the weights of a layer that count: what is not a vector, bias or norm.
 
     By variables, not classes: a recurrent cell has two, a separable convolution too,
-    and a layer that nobody here knows may have any number.
+    and a layer that nobody here knows may have any number. What a recipe trains beside
+    them, in layers that say so by `trains_ranges`, is none of the model's weights.
     """
+    if getattr(layer, "trains_ranges", False):
+        return []
     return [
         variable
         for variable in weights_of_its_own(layer)

@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 import qsparse
-from qsparse import IntN, Rule
+from qsparse import IntN, LearnedInt, Rule
 from qsparse.callbacks import PruneThenQuantize
 from qsparse.engine.compressor import compressed_layers
 from qsparse.tflite_export.files.model_file import ModelFile
@@ -74,15 +74,17 @@ def test_inspect_says_what_is_in_int8(trained, tmp_path):
 
 
 @pytest.mark.parametrize("dynamic", [False, True])
-def test_weights_of_a_few_bits_are_those_of_the_file(dynamic, images, tmp_path):
+@pytest.mark.parametrize("kind", [IntN, LearnedInt])
+def test_weights_of_a_few_bits_are_those_of_the_file(kind, dynamic, images, tmp_path):
     model = small_cnn()
-    rules = [Rule(role="last", format=IntN(3, per_channel=False))]
-    callback = PruneThenQuantize("4x4", 0.5, format="int4", rules=rules)
+    last = kind(3, per_channel=False)
+    rules = [Rule(role="last", format=last)]
+    callback = PruneThenQuantize("4x4", 0.5, format=kind(4), rules=rules)
     x, y = images[0][:400], images[1][:400]
     model.fit(x, y, batch_size=20, epochs=6, verbose=0, callbacks=[callback])
     assert {row.format for row in callback.coverage.layers} == {
-        "int4",
-        "int3 per tensor",
+        str(kind(4)),
+        str(last),
     }
     settings = {"dynamic_range": True, "weight_bits": 4} if dynamic else {}
     report = qsparse.export(model, tmp_path / "m.tflite", x[:64], **settings)

@@ -22,6 +22,8 @@ from qsparse.tflite_export.files.precision import FLOAT, INT8
 _WEIGHTS = "model.weights.h5"
 _CHILD = "qsparse"
 _MOST_GROWTH = 100
+# Formats whose weights a file holds in int8, by the names in plans.
+_IN_INT8 = ("int8", "int", "learned-int")
 
 
 class _Configured(NamedTuple):
@@ -182,7 +184,11 @@ def _format_of(plan: h5py.Dataset | None, quantizes: bool) -> str:
     format = json.loads(_values(plan).tobytes())["weight_format"]
     if format is None:
         return FLOAT
-    return INT8 if format["name"] in ("int8", "int") else str(format["name"])
+    return (
+        INT8
+        if format["name"] in ("int8", "int", "learned-int")
+        else str(format["name"])
+    )
 
 
 def _positions(layer: _Configured) -> int | None:

@@ -8,5 +8,6 @@ from qsparse.methods.formats.base import FORMATS, Format, name_of
 from qsparse.methods.formats.int8 import Int8
 from qsparse.methods.formats.int16x8 import Int16x8
 from qsparse.methods.formats.integers import IntN
+from qsparse.methods.formats.learned import LearnedInt
 
-__all__ = ["FORMATS", "Format", "Int8", "Int16x8", "IntN", "name_of"]
+__all__ = ["FORMATS", "Format", "Int8", "Int16x8", "IntN", "LearnedInt", "name_of"]

@@ -39,7 +39,7 @@ class Format(Protocol):
 
 
 class Formats(Registry):
-    """Formats also go by text like "int4": integers of so many bits."""
+    """Formats also go by text: "int4", "learned-int4" are integers of so many bits."""
 
     def get(self, identifier: Any) -> Any:
         """Returns an instance from an instance, a name, text, or a dict.
@@ -48,9 +48,9 @@ class Formats(Registry):
             ValueError: if the identifier is none of these.
         """
         if isinstance(identifier, str) and identifier not in self.classes:
-            match = re.fullmatch(r"int(\d+)", identifier.strip().lower())
+            match = re.fullmatch(r"(int|learned-int)(\d+)", identifier.strip().lower())
             if match is not None:
-                identifier = {"name": "int", "bits": int(match[1])}
+                identifier = {"name": match[1], "bits": int(match[2])}
         return super().get(identifier)
 
 

@@ -12,7 +12,8 @@ import qsparse
 from qsparse import LSQ, Recipe, Rule
 from qsparse.callbacks import PruneThenQuantize, Quantize
 from qsparse.engine.compressor import compressed_layers, state_of
-from qsparse.engine.observers import FLOOR, trained_ranges
+from qsparse.engine.observers import FLOOR
+from qsparse.engine.trained import trained_ranges
 from qsparse.keras_compat import innermost, trained_variables
 from qsparse.tflite_export.files.model_file import ModelFile
 from tests import perceptron
@@ -106,8 +107,9 @@ def test_ranges_begin_with_the_first_step_and_train(pixels):
             if batch == 0 and not hasattr(self, "start"):
                 self.start = quantizers(self.model)[0].ranges.numpy()
 
-    model, first = mlp(), First()
-    perceptron.fit(model, pixels, [Quantize(observer="lsq"), first])
+    model, first, callback = mlp(), First(), Quantize(observer="lsq")
+    perceptron.fit(model, pixels, [callback, first])
+    assert [row.path for row in callback.coverage.layers] == ["hidden", "head"]
     hidden, head = quantizers(model)
     x = pixels[0][:25]
     np.testing.assert_array_equal(first.start, [[min(x.min(), 0), x.max()]])
