@@ -19,7 +19,7 @@ class Trained:
     """
 
     trains_ranges: ClassVar[bool] = True
-    grown: keras.Variable | None = None
+    grown: Any = None
 
 
 def add_grown(layer: keras.layers.Layer, shape: tuple[int, ...]) -> keras.Variable:
