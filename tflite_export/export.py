@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from qsparse.engine.compressor import export_mode
+from qsparse.engine.fixed import export_mode
 from qsparse.engine.kernel import changed_by_keras
 from qsparse.engine.phases import report_unfinished
 from qsparse.keras_compat import walk_layers

@@ -5,10 +5,7 @@ returns the effective weight as its `kernel` and fake-quantizes its inputs. This
 works for Sequential, functional, nested, subclassed and keras-hub models.
 """
 
-import inspect
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +13,7 @@ import keras
 from keras import layers
 
 from qsparse.engine.batches import Batches
+from qsparse.engine.classes import compressed_class
 from qsparse.engine.coverage import Coverage, coverage
 from qsparse.engine.kernel import KernelCompression, compressed_layers
 from qsparse.engine.norms import FrozenStatistics
@@ -35,7 +33,6 @@ from qsparse.engine.trained import trained_ranges
 from qsparse.keras_compat import (
     add_child,
     drop_compiled_functions,
-    impersonate,
     remove_child,
     unlocked,
     variable_scope,
@@ -51,7 +48,7 @@ from qsparse.planning.targets import NORMS, QUANTIZABLE
 # Share of zeros from which on a plain model is taken for a pruned one.
 _MANY_ZEROS = 0.25
 
-__all__ = ["attach", "compressed_layers", "export_mode", "state_of", "strip"]
+__all__ = ["attach", "compressed_layers", "state_of", "strip"]
 
 
 def attach(model: keras.Model, recipe: Recipe, *, score_data: Any = None) -> Coverage:
@@ -110,7 +107,7 @@ def attach(model: keras.Model, recipe: Recipe, *, score_data: Any = None) -> Cov
 
 def _check_optimizer(model: keras.Model, targets: list[Planned]) -> None:
     """Raises if the optimizer could not train the ranges that are to be trained."""
-    if any(getattr(target.plan.observer, "trained", False) for target in targets):
+    if any(target.plan.trains for target in targets):
         check_retrains(model)
 
 
@@ -281,7 +278,7 @@ def _compress(model: keras.Model, state: ModelState, targets: list[Planned]) -> 
         for target, child in zip(targets, children, strict=True):
             if child not in state.members:
                 add_child(target.layer, CHILD, child)
-                target.layer.__class__ = _compressed_class(type(target.layer))
+                target.layer.__class__ = compressed_class(type(target.layer))
             elif isinstance(child, KernelCompression):
                 with unlocked(child):
                     child.take_on(target.plan)
@@ -337,66 +334,6 @@ def strip(model: keras.Model) -> keras.Model:
     return model
 
 
-@contextmanager
-def estimated_statistics(model: keras.Model) -> Iterator[list[layers.Layer]]:
-    """Lets every BatchNormalization follow what the model is called with.
-
-    Inside, calls with `training=False` train statistics and nothing else. Frozen
-    layers keep theirs. To be used with calls that nothing traces.
-
-    Args:
-        model: a compressed model.
-
-    Yields:
-        The layers that follow.
-    """
-    state = state_of(model)
-    if state is None:
-        raise ValueError(f"Model '{model.name}' carries no recipe: attach one.")
-    norms = [
-        (path, layer)
-        for path, layer in walk_layers(model)
-        if isinstance(layer, NORMS) and layer.trainable and layer.built
-    ]
-    bare = [(path, norm) for path, norm in norms if compression_of(norm) is None]
-    try:
-        for path, norm in bare:
-            plan = LayerPlan(path, type(norm).__name__, freezes_statistics=True)
-            add_child(norm, CHILD, FrozenStatistics(plan, state))
-            norm.__class__ = _compressed_class(type(norm))
-        state.estimating = True
-        yield [norm for _, norm in norms]
-    finally:
-        state.estimating = False
-        for _, norm in bare:
-            if compression_of(norm) is not None:
-                norm.__class__ = type(norm).original_class
-                remove_child(norm, CHILD)
-
-
-@contextmanager
-def export_mode(model: keras.Model, on_grid: bool = True) -> Iterator[None]:
-    """Traces constants: pruned, baked kernels and fixed activation ranges.
-
-    Inside, every compressed kernel is a float constant on its int8 grid, and
-    every trained range is one fake-quantization op with constant limits.
-
-    Args:
-        model: a compressed model, or a plain one, which stays as it is.
-        on_grid: False leaves kernels that training did not quantize in float.
-    """
-    children = compressions(model)
-    for state in {child.state() for child in children}:
-        state.refresh()
-    try:
-        for child in children:
-            child.fix(on_grid)
-        yield
-    finally:
-        for child in children:
-            child.release()
-
-
 def _check_whole(model: keras.Model) -> None:
     """Raises if layers of this model share their recipe with layers outside it."""
     found = set(compressions(model))
@@ -425,68 +362,3 @@ def _compression(
 def _input_count(layer: layers.Layer) -> int:
     merges = isinstance(layer, layers.Add | layers.Concatenate)
     return len(layer.get_build_config()["input_shape"]) if merges else 1
-
-
-_CLASSES: dict[type, type] = {}
-
-
-def _compressed_class(original: Any) -> type:
-    """Returns the subclass of a layer class that asks its `Compression` child."""
-    if original in _CLASSES:
-        return _CLASSES[original]
-
-    _, first, *_ = inspect.signature(original.call).parameters
-
-    class Compressed(original):
-        original_class = original
-
-        @classmethod
-        def from_config(cls, config: dict[str, Any]) -> Any:
-            # The text is the same for every layer, so that Python shows it once.
-            warnings.warn(
-                "A copy of a compressed layer, as keras.models.clone_model makes it, "
-                "is the plain layer: mask, ranges and recipe stay behind. To have "
-                "them, save the model and qsparse.load_model the copy; qsparse.strip "
-                "it first if a plain model is meant.",
-                stacklevel=2,
-            )
-            return original.from_config(config)
-
-        def call(self, *args: Any, **kwargs: Any) -> Any:
-            child = getattr(self, CHILD)
-            child.note_caller()
-            if args:
-                args = (child.quantize_inputs(args[0]), *args[1:])
-            else:
-                kwargs[first] = child.quantize_inputs(kwargs[first])
-            return child.quantize_outputs(super().call(*args, **kwargs))
-
-    class CompressedNorm(Compressed):
-        def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
-            child = getattr(self, CHILD)
-            child.note_caller()
-            training = child.trains(training)
-            return original.call(self, inputs, training=training, mask=mask)
-
-    class CompressedKernel(Compressed):
-        @property
-        def kernel(self) -> Any:
-            return getattr(self, CHILD).effective_kernel()
-
-        def save_own_variables(self, store: Any) -> None:
-            # DepthwiseConv2D saves its variables as they are; every other layer
-            # saves `self.kernel`, which is what plain Keras should find.
-            values: dict[str, Any] = {}
-            super().save_own_variables(values)
-            for key, value in values.items():
-                master = value is vars(self).get("kernel")
-                store[key] = self.kernel if master else value
-
-    compressed = Compressed
-    if issubclass(original, QUANTIZABLE):
-        compressed = CompressedKernel
-    elif issubclass(original, NORMS):
-        compressed = CompressedNorm
-    cls = impersonate(compressed, original)
-    _CLASSES[original] = cls
-    return cls

@@ -4,13 +4,13 @@ import json
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 from keras import ops
 
+from qsparse.engine.fixed import FixedKernel
 from qsparse.engine.observers import InputQuantizer, OutputQuantizer
 from qsparse.engine.probe import Probe
 from qsparse.engine.ranking import Ranking
@@ -35,22 +35,6 @@ from qsparse.methods.regrowth import regrown
 from qsparse.planning.layouts import KernelLayout
 from qsparse.planning.plan import LayerPlan
 from qsparse.planning.targets import changed_by_keras
-
-
-@dataclass(frozen=True)
-class FixedKernel:
-    """A kernel as an export takes it; arrays have the shape it has in the layer.
-
-    Attributes:
-        values: what the layer computes with, float32.
-        integers: int8, each channel of `values` a multiple of them; None where the
-            values are on no grid.
-        mask: bool, True where kept; None if the layer is not pruned.
-    """
-
-    values: np.ndarray
-    integers: np.ndarray | None
-    mask: np.ndarray | None
 
 
 class Selection(NamedTuple):

@@ -2,8 +2,8 @@
 
 import keras
 
-from qsparse.engine.compressor import estimated_statistics
 from qsparse.engine.feed import Feed
+from qsparse.engine.norms import estimated_statistics
 from qsparse.engine.phases import Phases
 from qsparse.engine.state import state_of
 from qsparse.oneshot.watch import call

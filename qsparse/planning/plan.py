@@ -109,6 +109,12 @@ class LayerPlan:
         return self.pattern is not None
 
     @property
+    def trains(self) -> bool:
+        """Whether the optimizer trains ranges or scales of the layer."""
+        methods = (self.observer, self.weight_format)
+        return any(getattr(method, "trained", False) for method in methods)
+
+    @property
     def capacity(self) -> Capacity:
         """What the pattern can do to the kernel; only of a plan that prunes."""
         layout: Any = self.layout

@@ -7,7 +7,8 @@ import tensorflow as tf
 
 import qsparse
 from qsparse.callbacks import PruneThenQuantize, Quantize
-from qsparse.engine.compressor import compressed_layers, export_mode, state_of
+from qsparse.engine.compressor import compressed_layers, state_of
+from qsparse.engine.fixed import export_mode
 from qsparse.engine.phases import Phases
 from qsparse.engine.state import ModelState
 from tests.conftest import compiled

@@ -34,7 +34,7 @@ def freeze(
 ) -> Graph:
     """Traces `model(x, training=False)` and turns every variable into a constant.
 
-    Call it inside `qsparse.engine.compressor.export_mode(model)` for a compressed
+    Call it inside `qsparse.engine.fixed.export_mode(model)` for a compressed
     model; the graph then knows which of its constants are the weights of which layer.
 
     Args:

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from qsparse.engine.compressor import export_mode
+from qsparse.engine.fixed import export_mode
 from qsparse.saving import load_model
 from qsparse.tflite_export.files.grid import BY_TYPE, GRIDS, Grid
 from qsparse.tflite_export.files.keras_file import read_keras_file

@@ -8,7 +8,8 @@ from keras import layers, ops
 
 import qsparse
 from qsparse.callbacks import PruneThenQuantize
-from qsparse.engine.compressor import compressed_layers, export_mode
+from qsparse.engine.compressor import compressed_layers
+from qsparse.engine.fixed import export_mode
 from qsparse.tflite_export import verify_file
 from qsparse.tflite_export.files.model_file import ModelFile
 from qsparse.tflite_export.graph.convert import convert
