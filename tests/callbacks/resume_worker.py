@@ -33,6 +33,7 @@ def main(backup, result, step):
     keras.utils.set_random_seed(11)
     (x, y), _ = fashion_mnist.load_normalized()
     model = small_cnn()
+    model.compile(model.optimizer, model.loss)  # by XLA, as users have it
     # BackupAndRestore stands first: it must find the state it restores anyway.
     callbacks = [
         keras.callbacks.BackupAndRestore(backup, delete_checkpoint=False),
