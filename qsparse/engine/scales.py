@@ -49,11 +49,12 @@ class LearnedScales(keras.layers.Layer, Trained):
         """Returns a kernel that is rounded where fake quantization is on.
 
         Args:
-            kernel: float32 tensor of the kernel's shape.
+            kernel: tensor of the kernel's shape.
             on: as of `ModelState.switch`.
         """
         if on is False:
             return kernel
+        dtype, kernel = kernel.dtype, ops.cast(kernel, "float32")  # As `encode` has it.
         values = ops.stop_gradient(kernel)
         most = ops.max(ops.abs(values), axis=self._axes, keepdims=True)
         grown = tensor_of(self.grown)
@@ -68,7 +69,8 @@ class LearnedScales(keras.layers.Layer, Trained):
         else:
             found = ops.cond(on, rounded, lambda: values)
             ends = ops.where(on, ends, most)
-        return self._format.learning(found, kernel, ends, most * begun, grown)
+        learning = self._format.learning(found, kernel, ends, most * begun, grown)
+        return ops.cast(learning, dtype)
 
     def encode(self, canonical: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns `(q, scale)` of weights, as `Format.encode` does."""

@@ -159,6 +159,12 @@ class LayerPlan:
         return self.input_format is not None
 
     @property
+    def trains_ranges(self) -> bool:
+        """Whether the optimizer trains ranges of activations or of weights."""
+        methods = self.observer, self.weight_format
+        return any(getattr(method, "trained", False) for method in methods)
+
+    @property
     def compresses(self) -> bool:
         """Whether attaching changes the layer."""
         return self.prunes or self.quantizes or self.freezes_statistics

@@ -121,6 +121,35 @@ def test_the_start_rounds_better_than_the_greatest_weight(trained_weights, per_c
             assert (ours**2).sum() < 0.8 * (theirs**2).sum()
 
 
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
+def test_weights_of_other_types_are_rounded_as_the_file_has_them(dtype):
+    def make():
+        return layers.Dense(3, dtype=dtype, use_bias=False)
+
+    model, layer = learning((5,), make, LearnedInt(4))
+    with tf.GradientTape() as tape:
+        effective = layer.effective_kernel()
+        total = tf.reduce_sum(effective * effective)
+    (slope,) = tape.gradient(total, [layer.master_variable.value])
+    assert effective.dtype == slope.dtype == dtype
+    codes, scale = layer.canonical_integers()
+    held = tf.cast(layer.layout.kernel(codes.astype(np.float32) * scale), dtype)
+    assert bool(tf.reduce_all(effective == held))
+
+
+def test_an_optimizer_that_hides_what_it_remembers_is_refused(pixels):
+    class Hidden(keras.optimizers.SGD):
+        def build(self, variables):
+            super().build(variables)
+            self.hidden = {"slot": self.add_variable((3,), name="hidden")}
+
+    model = mlp(optimizer=Hidden(1e-3))
+    perceptron.fit(model, pixels, [])
+    with pytest.raises(ValueError, match="Hidden has made steps.*Compile the model"):
+        qsparse.attach(model, Recipe(None, format="learned-int4"))
+    assert state_of(model) is None and type(model.layers[0]) is layers.Dense
+
+
 def test_channels_of_zeros_stay_zero_and_have_no_gradient():
     model, layer = learning((5,), lambda: layers.Dense(3), LearnedInt(4))
     kernel = layer.master_variable
