@@ -17,16 +17,14 @@ _LEAST = 0.01
 class LearnedScales(keras.layers.Layer, Trained):
     """Where the grid of each output channel ends, as a share of its greatest weight.
 
+    All of it until `begin` is called.
+
     Args:
         format: a `LearnedInt`.
         layout: of the kernel.
-        canonical: the weights `(taps, inputs, outputs)` that are to be rounded well at
-            the start.
     """
 
-    def __init__(
-        self, format: Any, layout: KernelLayout, canonical: np.ndarray
-    ) -> None:
+    def __init__(self, format: Any, layout: KernelLayout) -> None:
         super().__init__(
             name="scales", trainable=False, dtype="float32", autocast=False
         )
@@ -42,8 +40,17 @@ class LearnedScales(keras.layers.Layer, Trained):
         )
         self.grown = add_grown(self, shape)
         self.built = True
-        shares = np.broadcast_to(format.start(canonical), canonical.shape)
-        self.begun.assign(layout.kernel(shares).max(axis=self._axes, keepdims=True))
+
+    def begin(self, canonical: np.ndarray) -> None:
+        """Lets every grid end where it rounds these weights with the least error.
+
+        Args:
+            canonical: what is to be rounded, `(taps, inputs, outputs)`.
+        """
+        shares = np.broadcast_to(self._format.start(canonical), canonical.shape)
+        begun = self._layout.kernel(shares).max(axis=self._axes, keepdims=True)
+        self.begun.assign(begun)
+        self.grown.assign(np.zeros_like(begun))
 
     def fake(self, kernel: Any, on: Any) -> Any:
         """Returns a kernel that is rounded where fake quantization is on.
@@ -87,11 +94,6 @@ class LearnedScales(keras.layers.Layer, Trained):
         if not self._format.per_channel:
             return shares.reshape(())
         return self._layout.canonical(np.broadcast_to(shares, self._layout.shape))[0, 0]
-
-    def begin_anew(self) -> None:
-        """Lets every grid end at the greatest weight, as it does without training."""
-        self.begun.assign(np.ones(self.begun.shape, np.float32))
-        self.grown.assign(np.zeros(self.grown.shape, np.float32))
 
     def save_own_variables(self, store: Any) -> None:
         """Stores the shares under their names."""

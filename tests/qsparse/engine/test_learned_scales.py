@@ -172,6 +172,30 @@ def test_scales_train_and_pruned_weights_stay_zero(pixels):
         assert mask is None or (layer.canonical_integers()[0][~mask] == 0).all()
 
 
+@pytest.mark.parametrize("order", ["S->Q", "Q->S"])
+def test_they_begin_with_the_weights_that_quantization_begins_with(pixels, order):
+    class Begun(keras.callbacks.Callback):
+        found = None
+
+        def on_train_batch_begin(self, batch, logs=None):
+            if self.found is None and state_of(self.model).fake_quantizes:
+                layers = compressed_layers(self.model)
+                self.found = [(each, each.scales.begun.numpy()) for each in layers]
+                masks = [each.canonical_mask() for each in layers]
+                self.weights = [each.master() for each in layers]
+                if order == "S->Q":
+                    pairs = zip(self.weights, masks, strict=True)
+                    self.weights = [weights * mask for weights, mask in pairs]
+
+    model, begun = mlp(), Begun()
+    recipe = Recipe("unstructured", 0.75, format="learned-int2", order=order)
+    perceptron.fit(model, pixels, [Compress(recipe), begun], epochs=4)
+    for (layer, shares), weights in zip(begun.found, begun.weights, strict=True):
+        expected = layer.plan.weight_format.start(weights)
+        assert (expected < 1).any()
+        np.testing.assert_array_equal(shares.reshape(-1), expected)
+
+
 def test_a_training_that_was_saved_goes_on_bit_for_bit(pixels, tmp_path):
     def callback():
         return PruneThenQuantize(format="learned-int4", total_epochs=3)
