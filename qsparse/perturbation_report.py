@@ -121,11 +121,12 @@ class SensitivityReport:
             f"{self.metric} {self.baseline:.4g} on {self.samples} samples; by how much "
             "it is worse with one layer"
         )
-        lines = [title, f"{'layer':{width}}" + "".join(f"{c:>11}" for c in changes)]
+        wide = max([11, *(len(change) + 2 for change in changes)])
+        lines = [title, f"{'layer':{width}}" + "".join(f"{c:>{wide}}" for c in changes)]
         for path in layers:
             cells = [drops.get((path, change)) for change in changes]
             shown = ["-" if cell is None else f"{cell:.4g}" for cell in cells]
-            lines.append(f"{path:{width}}" + "".join(f"{cell:>11}" for cell in shown))
+            lines.append(f"{path:{width}}" + "".join(f"{c:>{wide}}" for c in shown))
         return "\n".join(lines)
 
     def plot(self, path: str | Path) -> None:

@@ -64,7 +64,7 @@ def load_model(path: str | Path, **kwargs: Any) -> keras.Model:
     """
     recipe = read_recipe(path)
     with warnings.catch_warnings():
-        if recipe is not None and (recipe.trains_ranges or recipe.trains_scales):
+        if recipe is not None and recipe.trains_ranges:
             # The optimizer is read again below, when it has these to train.
             warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
         model = keras.models.load_model(path, **kwargs)

@@ -106,8 +106,8 @@ def attach(model: keras.Model, recipe: Recipe, *, score_data: Any = None) -> Cov
 
 
 def _check_optimizer(model: keras.Model, targets: list[Planned]) -> None:
-    """Raises if the optimizer could not train the ranges that are to be trained."""
-    if any(target.plan.trains for target in targets):
+    """Raises if the optimizer could not train what is to be trained beside weights."""
+    if any(target.plan.trains_ranges for target in targets):
         check_retrains(model)
 
 

@@ -129,7 +129,7 @@ class KernelCompression(Compression):
                 )
                 tell_of_assignments(self.mask_variable, self._notice_mask)
         if getattr(plan.weight_format, "trained", False) and self.scales is None:
-            self.scales = LearnedScales(plan.weight_format, self.layout, self.master())
+            self.scales = LearnedScales(plan.weight_format, self.layout)
         if plan.quantizes and self.input_quantizer is None:
             self.input_quantizer = InputQuantizer(1, plan, self.state())
             if plan.output_format is not None:
@@ -237,13 +237,20 @@ class KernelCompression(Compression):
 
     def canonical_integers(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns `(q, scale)` of the kernel in canonical form, pruned and coded."""
+        q, scale = self._encode(self._to_round())
+        mask = self.canonical_mask()
+        return q if mask is None else q * mask, scale
+
+    def _to_round(self) -> np.ndarray:
+        """Returns the weights that are rounded: pruned ones, if pruning comes first."""
         weights, mask = self.master(), self.canonical_mask()
-        if mask is None:
-            return self._encode(weights)
-        if self.state().recipe.order == "S->Q":
-            return self._encode(weights * mask)
-        q, scale = self._encode(weights)
-        return q * mask, scale
+        pruned = mask is not None and self.state().recipe.order == "S->Q"
+        return weights * mask if pruned else weights
+
+    def begin_rounding(self) -> None:
+        """Lets scales that training learns begin with the weights as they are now."""
+        if self.scales is not None:
+            self.scales.begin(self._to_round())
 
     def _encode(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if self.scales is not None:
@@ -432,8 +439,6 @@ class KernelCompression(Compression):
             mask: bool of the same shape, True where kept; None if not pruned.
         """
         self.master_variable.assign(self.layout.kernel(canonical))
-        if self.scales is not None:
-            self.scales.begin_anew()  # The weights lie on grids that no one trained.
         if mask is not None:
             self.mask_variable.assign(self.layout.kernel(mask))
 

@@ -69,11 +69,14 @@ class Phases:
         """Takes in what was attached to layers that the first step built."""
         if len(compressed_layers(self._model)) == len(self._layers):
             return
+        known = self._layers
         self._read_layers()
         self._at_start = [_checksum(c) for c in self._layers]
         self._check_scoring()
         if self._pruned:
             self._prune(self._first_step, self._state.time().step)
+        if self._state.fake_quantizes:
+            _begin_rounding([c for c in self._layers if c not in known])
 
     def start(self, total_steps: int) -> None:
         """Begins with a training: what has not begun begins with its first step.
@@ -155,6 +158,7 @@ class Phases:
         )
         state.progress.assign(1.0)
         state.turn(state.switches_at(total - 1))
+        _begin_rounding(self._layers)
 
     def step(self, done: int) -> bool:
         """Brings masks and switches up to the step that comes now.
@@ -182,6 +186,8 @@ class Phases:
             state.turn(wanted)
             state.store_time()
         self._prune(clock.step + 1, step)
+        if wanted.fake_quantizes and not before.fake_quantizes:
+            _begin_rounding(self._layers)
         return wanted._replace(fake_quantizes=before.fake_quantizes) != before
 
     def due(self, done: int) -> bool:
@@ -368,6 +374,11 @@ def report_unfinished(model: keras.Model, strict: bool, stacklevel: int = 3) -> 
     if strict:
         raise ValueError(problem)
     warnings.warn(problem, stacklevel=stacklevel)
+
+
+def _begin_rounding(layers: list[KernelCompression]) -> None:
+    for layer in layers:
+        layer.begin_rounding()
 
 
 def _checksum(layer: KernelCompression) -> int:

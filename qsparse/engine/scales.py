@@ -17,16 +17,14 @@ _LEAST = 0.01
 class LearnedScales(keras.layers.Layer, Trained):
     """Where the grid of each output channel ends, as a share of its greatest weight.
 
+    All of it until `begin` is called.
+
     Args:
         format: a `LearnedInt`.
         layout: of the kernel.
-        canonical: the weights `(taps, inputs, outputs)` that are to be rounded well at
-            the start.
     """
 
-    def __init__(
-        self, format: Any, layout: KernelLayout, canonical: np.ndarray
-    ) -> None:
+    def __init__(self, format: Any, layout: KernelLayout) -> None:
         super().__init__(
             name="scales", trainable=False, dtype="float32", autocast=False
         )
@@ -42,18 +40,28 @@ class LearnedScales(keras.layers.Layer, Trained):
         )
         self.grown = add_grown(self, shape)
         self.built = True
-        shares = np.broadcast_to(format.start(canonical), canonical.shape)
-        self.begun.assign(layout.kernel(shares).max(axis=self._axes, keepdims=True))
+
+    def begin(self, canonical: np.ndarray) -> None:
+        """Lets every grid end where it rounds these weights with the least error.
+
+        Args:
+            canonical: what is to be rounded, `(taps, inputs, outputs)`.
+        """
+        shares = np.broadcast_to(self._format.start(canonical), canonical.shape)
+        begun = self._layout.kernel(shares).max(axis=self._axes, keepdims=True)
+        self.begun.assign(begun)
+        self.grown.assign(np.zeros_like(begun))
 
     def fake(self, kernel: Any, on: Any) -> Any:
         """Returns a kernel that is rounded where fake quantization is on.
 
         Args:
-            kernel: float32 tensor of the kernel's shape.
+            kernel: tensor of the kernel's shape.
             on: as of `ModelState.switch`.
         """
         if on is False:
             return kernel
+        dtype, kernel = kernel.dtype, ops.cast(kernel, "float32")  # As `encode` has it.
         values = ops.stop_gradient(kernel)
         most = ops.max(ops.abs(values), axis=self._axes, keepdims=True)
         grown = tensor_of(self.grown)
@@ -68,7 +76,8 @@ class LearnedScales(keras.layers.Layer, Trained):
         else:
             found = ops.cond(on, rounded, lambda: values)
             ends = ops.where(on, ends, most)
-        return self._format.learning(found, kernel, ends, most * begun, grown)
+        learning = self._format.learning(found, kernel, ends, most * begun, grown)
+        return ops.cast(learning, dtype)
 
     def encode(self, canonical: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns `(q, scale)` of weights, as `Format.encode` does."""
@@ -85,11 +94,6 @@ class LearnedScales(keras.layers.Layer, Trained):
         if not self._format.per_channel:
             return shares.reshape(())
         return self._layout.canonical(np.broadcast_to(shares, self._layout.shape))[0, 0]
-
-    def begin_anew(self) -> None:
-        """Lets every grid end at the greatest weight, as it does without training."""
-        self.begun.assign(np.ones(self.begun.shape, np.float32))
-        self.grown.assign(np.zeros(self.grown.shape, np.float32))
 
     def save_own_variables(self, store: Any) -> None:
         """Stores the shares under their names."""

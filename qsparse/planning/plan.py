@@ -109,12 +109,6 @@ class LayerPlan:
         return self.pattern is not None
 
     @property
-    def trains(self) -> bool:
-        """Whether the optimizer trains ranges or scales of the layer."""
-        methods = (self.observer, self.weight_format)
-        return any(getattr(method, "trained", False) for method in methods)
-
-    @property
     def capacity(self) -> Capacity:
         """What the pattern can do to the kernel; only of a plan that prunes."""
         layout: Any = self.layout
@@ -163,6 +157,12 @@ class LayerPlan:
     def quantizes(self) -> bool:
         """Whether the layer computes in a format when quantization is on."""
         return self.input_format is not None
+
+    @property
+    def trains_ranges(self) -> bool:
+        """Whether the optimizer trains ranges of activations or of weights."""
+        methods = self.observer, self.weight_format
+        return any(getattr(method, "trained", False) for method in methods)
 
     @property
     def compresses(self) -> bool:

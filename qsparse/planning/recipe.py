@@ -207,7 +207,7 @@ class Recipe:
                 "must not come before `quantize_from`. Received: "
                 f"freeze_ranges_from={freeze}, quantize_from={begin}"
             )
-        if self.trains_ranges and freeze is not None:
+        if self._trains("observer") and freeze is not None:
             raise ValueError(
                 "Ranges that the optimizer trains cannot be frozen: it goes on moving "
                 "them. Take another observer, or leave `freeze_ranges_from` out. "
@@ -237,15 +237,11 @@ class Recipe:
 
     @property
     def trains_ranges(self) -> bool:
-        """Whether the optimizer trains ranges of activations, by a rule at least."""
-        return self._trains("observer")
-
-    @property
-    def trains_scales(self) -> bool:
-        """Whether the optimizer trains scales of weights, by a rule at least."""
-        return self._trains("format")
+        """Whether the optimizer trains ranges of activations or of weights."""
+        return self._trains("observer") or self._trains("format")
 
     def _trains(self, setting: str) -> bool:
+        """Returns whether a method that learns is set, by a rule at least."""
         methods = [getattr(each, setting) for each in (self, *self.rules)]
         trained = any(getattr(method, "trained", False) for method in methods)
         return self.quantizes and trained

@@ -269,6 +269,13 @@ def test_the_report_as_text_and_json():
     assert (again["metric"], again["baseline"], again["samples"]) == ("loss", 0.25, 100)
 
 
+def test_long_names_of_formats_stay_apart_in_the_table():
+    rows = [measurement("stem", 0.0, 0.1, f"learned-int{bits}") for bits in (2, 4)]
+    table = str(perturbation.SensitivityReport("loss", 0.25, 100, tuple(rows)))
+    head, *_ = table.splitlines()[1:]
+    assert head.split() == ["layer", "learned-int2", "learned-int4"]
+
+
 def test_the_plot(tmp_path, monkeypatch):
     REPORT.plot(tmp_path / "r.png")
     assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")

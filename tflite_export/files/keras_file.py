@@ -184,11 +184,7 @@ def _format_of(plan: h5py.Dataset | None, quantizes: bool) -> str:
     format = json.loads(_values(plan).tobytes())["weight_format"]
     if format is None:
         return FLOAT
-    return (
-        INT8
-        if format["name"] in ("int8", "int", "learned-int")
-        else str(format["name"])
-    )
+    return INT8 if format["name"] in _IN_INT8 else str(format["name"])
 
 
 def _positions(layer: _Configured) -> int | None:

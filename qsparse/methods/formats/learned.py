@@ -32,12 +32,13 @@ class LearnedInt(IntN):
     the weights, and what is trained is by how much that share grows: 0 at first, from
     -1 to 1. A step of SGD moves a scale as it would in the paper; to Adam, whose steps
     are about as long as the learning rate, it is a share, whatever the size of the
-    weights; weight decay pulls it back to its start. It starts where the weights that
-    the recipe was attached to are rounded with the least squared error, and not with
-    the paper's `2 mean|w| / sqrt(Q)`, which at 8 bits is far beyond them.
+    weights; weight decay pulls it back to its start. It starts where the weights, as
+    they are when quantization begins, are rounded with the least squared error, and not
+    with the paper's `2 mean|w| / sqrt(Q)`, which at 8 bits is far beyond them.
 
     The optimizer of `compile` trains them. One that is built already takes them on
-    beside what it has. `freeze_ranges_from` freezes activations only.
+    beside what it has. `freeze_ranges_from` freezes activations only, and scales of a
+    layer that is frozen train all the same: a rule leaves it alone.
 
     Text like "learned-int4" names it.
 
@@ -51,8 +52,6 @@ class LearnedInt(IntN):
     """
 
     trained: ClassVar[bool] = True
-
-    bits: int = 8
 
     def start(self, canonical: np.ndarray) -> np.ndarray:
         """Returns the share of the greatest weight that rounds with the least error.

@@ -121,6 +121,35 @@ def test_the_start_rounds_better_than_the_greatest_weight(trained_weights, per_c
             assert (ours**2).sum() < 0.8 * (theirs**2).sum()
 
 
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
+def test_weights_of_other_types_are_rounded_as_the_file_has_them(dtype):
+    def make():
+        return layers.Dense(3, dtype=dtype, use_bias=False)
+
+    model, layer = learning((5,), make, LearnedInt(4))
+    with tf.GradientTape() as tape:
+        effective = layer.effective_kernel()
+        total = tf.reduce_sum(effective * effective)
+    (slope,) = tape.gradient(total, [layer.master_variable.value])
+    assert effective.dtype == slope.dtype == dtype
+    codes, scale = layer.canonical_integers()
+    held = tf.cast(layer.layout.kernel(codes.astype(np.float32) * scale), dtype)
+    assert bool(tf.reduce_all(effective == held))
+
+
+def test_an_optimizer_that_hides_what_it_remembers_is_refused(pixels):
+    class Hidden(keras.optimizers.SGD):
+        def build(self, variables):
+            super().build(variables)
+            self.hidden = {"slot": self.add_variable((3,), name="hidden")}
+
+    model = mlp(optimizer=Hidden(1e-3))
+    perceptron.fit(model, pixels, [])
+    with pytest.raises(ValueError, match="Hidden has made steps.*Compile the model"):
+        qsparse.attach(model, Recipe(None, format="learned-int4"))
+    assert state_of(model) is None and type(model.layers[0]) is layers.Dense
+
+
 def test_channels_of_zeros_stay_zero_and_have_no_gradient():
     model, layer = learning((5,), lambda: layers.Dense(3), LearnedInt(4))
     kernel = layer.master_variable
@@ -141,6 +170,30 @@ def test_scales_train_and_pruned_weights_stay_zero(pixels):
         assert layer.scales.grown.numpy().any()
         mask = layer.canonical_mask()
         assert mask is None or (layer.canonical_integers()[0][~mask] == 0).all()
+
+
+@pytest.mark.parametrize("order", ["S->Q", "Q->S"])
+def test_they_begin_with_the_weights_that_quantization_begins_with(pixels, order):
+    class Begun(keras.callbacks.Callback):
+        found = None
+
+        def on_train_batch_begin(self, batch, logs=None):
+            if self.found is None and state_of(self.model).fake_quantizes:
+                layers = compressed_layers(self.model)
+                self.found = [(each, each.scales.begun.numpy()) for each in layers]
+                masks = [each.canonical_mask() for each in layers]
+                self.weights = [each.master() for each in layers]
+                if order == "S->Q":
+                    pairs = zip(self.weights, masks, strict=True)
+                    self.weights = [weights * mask for weights, mask in pairs]
+
+    model, begun = mlp(), Begun()
+    recipe = Recipe("unstructured", 0.75, format="learned-int2", order=order)
+    perceptron.fit(model, pixels, [Compress(recipe), begun], epochs=4)
+    for (layer, shares), weights in zip(begun.found, begun.weights, strict=True):
+        expected = layer.plan.weight_format.start(weights)
+        assert (expected < 1).any()
+        np.testing.assert_array_equal(shares.reshape(-1), expected)
 
 
 def test_a_training_that_was_saved_goes_on_bit_for_bit(pixels, tmp_path):
@@ -192,7 +245,7 @@ def test_names_and_errors():
     )
     assert recipe.format == LearnedInt(4)
     assert Recipe.from_dict(recipe.to_dict()) == recipe
-    assert Recipe(format="learned-int").format == LearnedInt(8)
+    assert Recipe(format="learned-int").format == LearnedInt(4)
     assert str(LearnedInt(2, False)) == "learned-int2 per tensor"
     with pytest.raises(ValueError, match="`bits` must be 2 to 8"):
         Recipe(format="learned-int9")

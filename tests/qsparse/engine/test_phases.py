@@ -292,6 +292,16 @@ def test_what_the_first_batch_builds_has_its_share(allocation, pixels):
     assert shares == plans_of(whole)
 
 
+def test_what_the_first_batch_builds_begins_to_learn_its_scales(pixels):
+    keras.utils.set_random_seed(0)
+    late = compiled(Late())
+    late.build((None, 16))
+    fit(late, pixels, Quantize(format="learned-int2", quantize_from=0.0))
+    for layer in compressed_layers(late):
+        assert (layer.scales.begun.numpy() < 1).any()
+        assert layer.scales.grown.numpy().any()
+
+
 def plans_of(model):
     return {c.path_in_model: c.plan.sparsity for c in compressed_layers(model)}
 
