@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from benchmarks.memory import peak_bytes
 from benchmarks.networks import synthetic_images, vit_b16_backbone
 from qsparse.tflite_export.export import export
 from qsparse.tflite_export.files.model_file import ModelFile
@@ -116,7 +117,7 @@ def main(arguments: list[str] | None = None) -> int:
         options.path.with_suffix(".verify.json").write_text(json.dumps(found))
         return 0
     report = export(model, options.path, data, calibration_samples=SAMPLES)
-    found = report.to_dict() | {"peak_bytes": _peak_bytes()}
+    found = report.to_dict() | {"peak_bytes": peak_bytes()}
     options.path.with_suffix(".json").write_text(json.dumps(found))
     named = data if isinstance(data, dict) else {ONLY_INPUT: data}
     np.savez(options.path.with_suffix(".npz"), **named)
@@ -152,16 +153,6 @@ def _forward(model: keras.Model, path: Path, data: Any) -> np.ndarray:
 
 def _forward_path(path: Path) -> Path:
     return path.with_suffix(".forward.npy")
-
-
-def _peak_bytes() -> int:
-    """Returns the greatest memory this process had (Linux).
-
-    Not `ru_maxrss`: that one begins with the memory of the process that started this.
-    """
-    status = Path("/proc/self/status").read_text().splitlines()
-    (line,) = (line for line in status if line.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024
 
 
 if __name__ == "__main__":

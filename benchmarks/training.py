@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -28,6 +27,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 
+from benchmarks.memory import peak_bytes
 from qsparse.callbacks import Compress, Joint, Prune, PruneThenQuantize, Quantize
 from qsparse.engine.compressor import compressed_layers, state_of
 from qsparse.engine.selection import Moment, Selector
@@ -268,7 +268,7 @@ def _selection_cost(trainee: Trainee) -> float | None:
 
 
 def peak_memory(network: str, method: str, steps: int) -> int:
-    """Returns the peak of a process that trains a network for two turns, in kB."""
+    """Returns the peak of a process that trains a network for two turns, in bytes."""
     arguments = ["--peak", network, method, "--steps", str(steps)]
     run = subprocess.run(
         [sys.executable, "-m", "benchmarks.training", *arguments],
@@ -284,7 +284,7 @@ def _train_and_tell(network: str, method: str, steps: int) -> None:
     trainee = Trainee(make, data, batch, steps, METHODS[method]())
     for _ in range(2):
         trainee.turn(measured=False)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    print(peak_bytes())
 
 
 def _ratio(trainee: Trainee, plain: Trainee) -> float:
@@ -322,9 +322,9 @@ def main(arguments: list[str] | None = None) -> int:
         rows += measure(network, options.turns, options.steps, options.warm_up)
         keras.backend.clear_session()
     for row in [] if options.no_memory else rows:
-        row["peak_kb"] = peak_memory(row["network"], row["method"], options.steps)
+        row["peak_bytes"] = peak_memory(row["network"], row["method"], options.steps)
         plain = next(r for r in rows if r["network"] == row["network"])
-        row["peak_memory_ratio"] = row["peak_kb"] / plain["peak_kb"]
+        row["peak_memory_ratio"] = row["peak_bytes"] / plain["peak_bytes"]
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(rows, indent=2) + "\n")
     for row in rows:

@@ -52,7 +52,15 @@ if TYPE_CHECKING:
         Masked,
         SoftShrinkage,
     )
-    from qsparse.methods.formats import Int8, Int16x8, IntN, LearnedInt
+    from qsparse.methods.formats import (
+        HBFP,
+        MX,
+        BlockInt,
+        Int8,
+        Int16x8,
+        IntN,
+        LearnedInt,
+    )
     from qsparse.methods.observers import (
         LSQ,
         LeastError,
@@ -86,6 +94,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Block",
     "BlockFisher",
+    "BlockInt",
     "CAST",
     "Compressibility",
     "Constant",
@@ -98,15 +107,17 @@ __all__ = [
     "ERK",
     "Fisher",
     "Global",
+    "HBFP",
     "Int8",
     "Int16x8",
     "IntN",
     "LAMP",
     "LSQ",
-    "LearnedInt",
     "LayerPlan",
+    "LearnedInt",
     "LeastError",
     "Linear",
+    "MX",
     "Magnitude",
     "Masked",
     "MinMax",
@@ -185,7 +196,15 @@ _MODULES = {
         "Sensitivity",
         "UniformPlus",
     ),
-    "methods.formats": ("Int8", "Int16x8", "IntN", "LearnedInt"),
+    "methods.formats": (
+        "HBFP",
+        "MX",
+        "BlockInt",
+        "Int8",
+        "Int16x8",
+        "IntN",
+        "LearnedInt",
+    ),
     "methods.observers": (
         "LSQ",
         "LeastError",
@@ -219,7 +238,7 @@ _MODULES = {
     "compressibility": ("Compressibility", "PQReport", "pq_index"),
 }
 _HOMES = {name: home for home, names in _MODULES.items() for name in names}
-_PACKAGES = ("callbacks", "recipes", "tflite_export")
+_PACKAGES = ("analysis", "callbacks", "recipes", "tflite_export")
 
 
 def __getattr__(name: str) -> Any:

@@ -101,6 +101,14 @@ def test_the_example_of_the_page_on_recovery_runs(tmp_path):
     assert re.search(r"^guarded: \d+% of 90%$", printed, re.M)
 
 
+def test_the_example_of_the_page_on_interplay_runs(tmp_path):
+    printed = _run_example("interplay.md", tmp_path)
+    rows = [line.split() for line in printed.splitlines()[1:5]]
+    for _, pruned, quantized, first, *_ in rows:
+        assert float(first) <= float(pruned) + float(quantized)
+    assert "not orthogonal" in printed
+
+
 def test_links_of_the_readme_lead_somewhere():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if ":" not in link]

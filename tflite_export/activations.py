@@ -5,6 +5,7 @@ from typing import Any
 import keras
 
 from qsparse.engine.state import compressions
+from qsparse.methods.formats import name_of
 from qsparse.tflite_export.files.precision import A16W8, INT8
 
 _BY_BITS = {8: INT8, 16: A16W8}
@@ -24,6 +25,13 @@ def integer_precision(model: keras.Model) -> str:
     for child in compressions(model):
         layer: Any = child
         for format in (layer.plan.input_format, layer.plan.output_format):
+            weights = layer.plan.weight_format or format
+            if format not in (None, weights) and not format.exportable:
+                raise ValueError(
+                    f"layer '{layer.plan.path}' trains with activations in "
+                    f"{name_of(format)}, which cannot be exported. Give the recipe "
+                    "another format, or activations='int8'."
+                )
             if format is not None:
                 by_bits.setdefault(_bits(format), []).append(layer.plan.path)
     unknown = sorted(by_bits.keys() - _BY_BITS.keys())

@@ -129,7 +129,7 @@ class KernelCompression(Compression):
                 )
                 tell_of_assignments(self.mask_variable, self._notice_mask)
         if getattr(plan.weight_format, "trained", False) and self.scales is None:
-            self.scales = LearnedScales(plan.weight_format, self.layout)
+            self.scales = LearnedScales(plan.weight_format, self.layout.outputs)
         if plan.quantizes and self.input_quantizer is None:
             self.input_quantizer = InputQuantizer(1, plan, self.state())
             if plan.output_format is not None:
@@ -194,15 +194,16 @@ class KernelCompression(Compression):
         on = False if format is None else state.switch()
         if on is False:
             return kernel
+        canonical = self.layout.canonical_tensor(kernel)
         if self.scales is not None:
-            return self.scales.fake(kernel, on)
-        values = ops.stop_gradient(kernel)
+            return self.layout.kernel_tensor(self.scales.fake(canonical, on))
+        values = ops.stop_gradient(canonical)
 
         def fake() -> Any:
-            return format.fake(values, self.layout.reduced_axes)
+            return format.fake(values)
 
         rounded = fake() if on is True else ops.cond(on, fake, lambda: values)
-        return straight_through(kernel, rounded)
+        return straight_through(kernel, self.layout.kernel_tensor(rounded))
 
     def values(self) -> np.ndarray:
         """Returns the dense master weights as Keras holds them, in their own dtype."""

@@ -26,6 +26,8 @@ REGISTRIES: dict[str, Registry] = {
         REGROWTHS,
     )
 }
+# The settings of a recipe that are methods, and where each is registered.
+METHODS: dict[str, Registry] = REGISTRIES | {"activations": REGISTRIES["format"]}
 
 _Class = TypeVar("_Class", bound=type)
 

@@ -21,6 +21,10 @@ _Class = TypeVar("_Class", bound=type)
 class Registry:
     """Maps names to frozen dataclasses.
 
+    Entries also go by text that one of them understands, as "4x4" or "int4". It says so
+    with a class method `from_text(text)`: that gets the text stripped and in lower
+    case, and returns an instance, or None where the text is nothing of its own.
+
     Args:
         kind: what the entries are called in a recipe and in error messages.
         methods: what each of them must be able to do, by name.
@@ -74,13 +78,21 @@ class Registry:
             )
 
     def get(self, identifier: Any) -> Any:
-        """Returns an instance from an instance, a name, or a dict of `to_dict`.
+        """Returns an instance from an instance, a name, text, or a dict of `to_dict`.
 
         Raises:
             ValueError: if the identifier is none of these.
         """
         if type(identifier) in self.classes.values():
             return identifier
+        if isinstance(identifier, str):
+            text = identifier.strip().lower()
+            for cls in self.classes.values():
+                found = cls.from_text(text) if hasattr(cls, "from_text") else None
+                if found is not None:
+                    return found
+            if text in self.classes and identifier not in self.classes:
+                identifier = text
         is_dict = isinstance(identifier, Mapping)
         config = dict(identifier) if is_dict else {"name": identifier}
         name = config.pop("name", None)

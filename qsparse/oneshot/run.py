@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -80,7 +80,8 @@ def one_shot(
     Raises:
         ValueError: if an argument is out of range, the data does not fit the model or
             is not finite, the model is not built or carries a recipe that has begun, a
-            layer's matrix does not fit into `memory`, or as `qsparse.attach` does.
+            layer's matrix does not fit into `memory`, a format has scales of blocks, or
+            as `qsparse.attach` does.
         TypeError: if `data` is none of these forms.
 
         Whatever is raised, `KeyboardInterrupt` too, leaves the model as it was.
@@ -101,6 +102,7 @@ def one_shot(
     with _all_or_nothing(model):
         attach(model, recipe)
         layers = compressed_layers(model)
+        _check_formats(layers)
         plans = shared_out(layers, recipe)
         layers[0].state().untraced = True
         solved = [layer for layer in layers if _is_solved(layer)]
@@ -142,6 +144,18 @@ def _check_plain(model: keras.Model) -> None:
             f"Model '{model.name}' carries a recipe that has begun. one_shot starts "
             "from a plain model: qsparse.strip(model) bakes in what it has."
         )
+
+
+def _check_formats(layers: Sequence[KernelCompression]) -> None:
+    for layer in layers:
+        format = layer.plan.weight_format
+        if getattr(format, "blockwise", False):
+            raise ValueError(
+                f"Layer '{layer.path_in_model}' is to be rounded to {format}, whose "
+                "scales belong to blocks. one_shot finds weights on a grid for each "
+                "output, as those of int8 and int4 are: choose such a format, or "
+                "train in this one."
+            )
 
 
 def _is_solved(layer: KernelCompression) -> bool:

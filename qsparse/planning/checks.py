@@ -115,8 +115,8 @@ def _check_observer(plan: LayerPlan) -> None:
     if trains and getattr(plan.input_format, "activation_bits", 8) != 8:
         raise ValueError(
             f"Layer '{plan.path}' has observer={plan.observer}, which trains the two "
-            f"ends of a range, and format={plan.input_format}, whose ranges are "
-            "symmetric. Take another observer; 65,535 levels leave little to learn."
+            f"ends of a range, and activations in {plan.input_format}, whose ranges "
+            "are symmetric. Take another observer; 65,535 levels leave little to learn."
         )
 
 

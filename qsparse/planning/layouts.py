@@ -55,11 +55,6 @@ class KernelLayout:
         outputs = self.order[-self.output_axes :]
         return tuple(1 if a in outputs else n for a, n in enumerate(self.shape))
 
-    @property
-    def reduced_axes(self) -> tuple[int, ...]:
-        """Kernel axes over which one output channel's scale is shared."""
-        return tuple(sorted(self.order[: -self.output_axes]))
-
     def canonical(self, kernel: np.ndarray) -> np.ndarray:
         """Returns the kernel as `(taps, inputs, outputs)`."""
         return kernel.transpose(self.order).reshape(self.canonical_shape)
@@ -68,6 +63,20 @@ class KernelLayout:
         """Returns a canonical array in the kernel's own shape."""
         ordered = canonical.reshape([self.shape[axis] for axis in self.order])
         return ordered.transpose(np.argsort(self.order))
+
+    def canonical_tensor(self, kernel: Any) -> Any:
+        """Returns what `canonical` does, of a tensor that may be traced."""
+        return ops.reshape(self._transposed(kernel, self.order), self.canonical_shape)
+
+    def kernel_tensor(self, canonical: Any) -> Any:
+        """Returns what `kernel` does, of a tensor that may be traced."""
+        ordered = ops.reshape(canonical, [self.shape[axis] for axis in self.order])
+        return self._transposed(ordered, tuple(np.argsort(self.order).tolist()))
+
+    @staticmethod
+    def _transposed(tensor: Any, order: tuple[int, ...]) -> Any:
+        same = order == tuple(range(len(order)))
+        return tensor if same else ops.transpose(tensor, order)
 
     def litert(self, canonical: np.ndarray) -> np.ndarray:
         """Returns a canonical array as it lies in a LiteRT file."""

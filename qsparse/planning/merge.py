@@ -26,6 +26,7 @@ _PARTS = {
     "quantizing": (
         "quantize",
         "format",
+        "activations",
         "quantize_from",
         "observer",
         "freeze_statistics_from",

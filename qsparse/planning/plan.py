@@ -422,12 +422,14 @@ class _Planner:
             if fixed is not None:
                 plan = replace(plan, sparsity=fixed, given=True)
         if settings.quantize:
-            kernel, format = isinstance(layer, QUANTIZABLE), settings.format
+            activations = settings.activations or settings.format
             plan = replace(
                 plan,
-                weight_format=format if kernel else None,
-                input_format=format,
-                output_format=format if self.survey.leaves(layer) else None,
+                weight_format=settings.format
+                if isinstance(layer, QUANTIZABLE)
+                else None,
+                input_format=activations,
+                output_format=activations if self.survey.leaves(layer) else None,
                 observer=settings.observer,
             )
         return plan

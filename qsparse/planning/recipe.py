@@ -6,7 +6,7 @@ from fnmatch import fnmatch
 from numbers import Integral
 from typing import Any
 
-from qsparse.methods import REGISTRIES
+from qsparse.methods import METHODS
 from qsparse.methods.allocations import Uniform
 from qsparse.methods.criteria import Magnitude
 from qsparse.methods.estimators import SRSTE
@@ -22,7 +22,7 @@ from qsparse.planning.rules import Rule, as_rules
 VERSION = 1
 ORDERS = ("S->Q", "Q->S")
 # Methods that a recipe may do without.
-_OPTIONAL = ("pattern", "regrowth")
+_OPTIONAL = ("pattern", "regrowth", "activations")
 # Share of zeros where nobody says, and the pattern implies none.
 _USUAL_SPARSITY = 0.75
 Moment = float | int
@@ -87,7 +87,9 @@ class Recipe:
         regrowth: how masks move at one sparsity, as `RigL` does; None selects them
             anew by the criterion.
         quantize: whether to train with fake quantization.
-        format: what weights and inputs are rounded to.
+        format: what weights are rounded to, and what flows into layers.
+        activations: another format for what flows into layers, and out of the model;
+            None: the same.
         order: `"S->Q"` quantizes the pruned weight, `Q(S(w))`; `"Q->S"` prunes
             the quantized weight, `S(Q(w))`, and scores |Q(w)|.
         prune_from, prune_until, quantize_from: a share of training (float in
@@ -119,7 +121,7 @@ class Recipe:
             of reporting it. What is excluded or frozen is left on purpose; embeddings
             and depthwise convolutions have no sums that a pattern could thin out.
 
-    Pattern, criterion, allocation, schedule, estimator, regrowth, format and observer
+    Pattern, criterion, allocation, schedule, estimator, regrowth, formats and observer
     may be given as an instance or by name; `qsparse.register` adds to what there is.
 
     Raises:
@@ -136,6 +138,7 @@ class Recipe:
     regrowth: Any = None
     quantize: bool = True
     format: Any = field(default_factory=Int8)
+    activations: Any = None
     order: str = "S->Q"
     prune_from: Moment = 0.0
     prune_until: Moment = 0.5
@@ -159,7 +162,7 @@ class Recipe:
         def put(name: str, value: Any) -> None:
             object.__setattr__(self, name, value)
 
-        for name, registry in REGISTRIES.items():
+        for name, registry in METHODS.items():
             if getattr(self, name) is not None or name not in _OPTIONAL:
                 put(name, registry.get(getattr(self, name)))
         put("exclude", _names(self.exclude))
@@ -261,7 +264,7 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """Returns a JSON-ready description, with its `"version"`."""
         config = {f.name: getattr(self, f.name) for f in fields(self)}
-        for name, registry in REGISTRIES.items():
+        for name, registry in METHODS.items():
             method = config[name]
             config[name] = None if method is None else registry.to_dict(method)
         config["exclude"] = list(self.exclude)

@@ -33,7 +33,7 @@ class Settings:
         lacks_pattern: whether a rule sets a sparsity, and nothing a pattern.
         sparsity: the share of zeros that a rule or the pattern sets; None where it is
             allocated.
-        criterion, estimator, regrowth, quantize, format, observer: as of
+        criterion, estimator, regrowth, quantize, format, activations, observer: as of
             `qsparse.Recipe`.
         rules: numbers of the rules that speak of the layer, from 1.
         conflicts: where one of them overrules another, a sentence each.
@@ -49,6 +49,7 @@ class Settings:
     regrowth: Any
     quantize: bool
     format: Any
+    activations: Any
     observer: Any
     rules: tuple[int, ...] = ()
     conflicts: tuple[str, ...] = ()

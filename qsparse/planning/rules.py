@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from typing import Any
 
-from qsparse.methods import REGISTRIES
+from qsparse.methods import METHODS
 from qsparse.methods.patterns import check_sparsity
 from qsparse.planning.progress import DENSE
 
@@ -27,6 +27,7 @@ SETTINGS = (
     "regrowth",
     "quantize",
     "format",
+    "activations",
     "observer",
 )
 # Recipes come with files, which nobody knows: an expression like "(a+)+$" takes longer
@@ -63,7 +64,7 @@ class Rule:
         criterion, estimator, regrowth: as of `qsparse.Recipe`.
         quantize: whether these layers train with fake quantization. An int8 file
             holds them in int8 either way: what did not train is calibrated.
-        format, observer: as of `qsparse.Recipe`.
+        format, activations, observer: as of `qsparse.Recipe`.
 
     Raises:
         ValueError: if it names no layers, sets nothing, or a value is not allowed.
@@ -95,6 +96,7 @@ class Rule:
     regrowth: Any = None
     quantize: bool | None = None
     format: Any = None
+    activations: Any = None
     observer: Any = None
 
     def __new__(cls, *args: Any, **settings: Any) -> "Rule":
@@ -127,10 +129,10 @@ class Rule:
                 'Rule("*", ...) is for every layer.'
             )
         self._check_places()
-        for name in REGISTRIES.keys() & SETTINGS:
+        for name in METHODS.keys() & SETTINGS:
             value = getattr(self, name)
             if value is not None and not (name == "pattern" and value == DENSE):
-                put(name, REGISTRIES[name].get(value))
+                put(name, METHODS[name].get(value))
         for name, allowed in (("leave_alone", (False, True)), ("quantize", None)):
             value = getattr(self, name)
             if not isinstance(value, bool) and (allowed or value is not None):
@@ -198,9 +200,9 @@ class Rule:
             value = getattr(self, field.name)
             if value is None or value is False and field.name == "leave_alone":
                 continue
-            is_method = field.name in REGISTRIES and value != DENSE
+            is_method = field.name in METHODS and value != DENSE
             config[field.name] = (
-                REGISTRIES[field.name].to_dict(value) if is_method else value
+                METHODS[field.name].to_dict(value) if is_method else value
             )
         return config
 

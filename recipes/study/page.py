@@ -4,13 +4,12 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from qsparse.analysis.threshold import half_interval
 from qsparse.recipes.study.methods import DENSE, METHODS, PATTERNS
 from qsparse.recipes.study.rows import Row
 
 # What a method, pattern and format is called together.
 Key = tuple[str, str, str]
-# Student's t for a two-sided interval of 95%, by the number of seeds less one.
-_T95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365}
 _PLAIN: Key = (DENSE, DENSE, "float")
 
 
@@ -143,7 +142,7 @@ def _relations(runs: dict[Key, dict[int, float]]) -> str:
 
 def _compared(relation: Relation, gains: list[float]) -> list[str]:
     mean = statistics.mean(gains)
-    half = _half_interval(gains)
+    half = half_interval(gains)
     low, high = mean - half, mean + half
     interval = "-" if len(gains) < 2 else f"{low:+.2f} to {high:+.2f}"
     if low > -relation.margin:
@@ -166,14 +165,6 @@ def _compared(relation: Relation, gains: list[float]) -> list[str]:
 
 def _side(mean: float, relation: Relation) -> str:
     return "agrees" if mean >= -relation.margin else "disagrees"
-
-
-def _half_interval(values: list[float]) -> float:
-    """Returns half the interval of 95% of a mean."""
-    if len(values) < 2:
-        return float("inf")
-    freedom = min(len(values) - 1, max(_T95))
-    return _T95[freedom] * statistics.stdev(values) / len(values) ** 0.5
 
 
 def _accuracies(runs: dict[Key, dict[int, float]], format_: str) -> str:

@@ -5,9 +5,23 @@ A format is one object for all that happens to a number: `fake` while it trains,
 """
 
 from qsparse.methods.formats.base import FORMATS, Format, name_of
+from qsparse.methods.formats.block_int import BlockInt
+from qsparse.methods.formats.hbfp import HBFP
 from qsparse.methods.formats.int8 import Int8
 from qsparse.methods.formats.int16x8 import Int16x8
 from qsparse.methods.formats.integers import IntN
 from qsparse.methods.formats.learned import LearnedInt
+from qsparse.methods.formats.mx import MX
 
-__all__ = ["FORMATS", "Format", "Int8", "Int16x8", "IntN", "LearnedInt", "name_of"]
+__all__ = [
+    "FORMATS",
+    "HBFP",
+    "MX",
+    "BlockInt",
+    "Format",
+    "Int8",
+    "Int16x8",
+    "IntN",
+    "LearnedInt",
+    "name_of",
+]

@@ -1,6 +1,5 @@
 """What a format is."""
 
-import re
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -17,12 +16,14 @@ class Format(Protocol):
     activation_bits: ClassVar[int]
     """Bits of the activations in a file, 8 or 16; 8 where a format does not say."""
 
-    def fake(self, weights: Any, reduced_axes: tuple[int, ...]) -> Any:
+    blockwise: ClassVar[bool]
+    """Whether scales belong to blocks, not to outputs; False if it does not say."""
+
+    def fake(self, canonical: Any) -> Any:
         """Returns weights rounded to the format, as floats.
 
         Args:
-            weights: float tensor of a kernel's shape.
-            reduced_axes: axes over which one output channel's scale is shared.
+            canonical: float tensor `(taps, inputs, outputs)`; it may be traced.
 
         Returns:
             Tensor of the same shape and dtype. Zeros stay zero.
@@ -38,23 +39,7 @@ class Format(Protocol):
         """Returns a tensor rounded to the format between two limits around zero."""
 
 
-class Formats(Registry):
-    """Formats also go by text: "int4", "learned-int4" are integers of so many bits."""
-
-    def get(self, identifier: Any) -> Any:
-        """Returns an instance from an instance, a name, text, or a dict.
-
-        Raises:
-            ValueError: if the identifier is none of these.
-        """
-        if isinstance(identifier, str) and identifier not in self.classes:
-            match = re.fullmatch(r"(int|learned-int)(\d+)", identifier.strip().lower())
-            if match is not None:
-                identifier = {"name": match[1], "bits": int(match[2])}
-        return super().get(identifier)
-
-
-FORMATS = Formats("format", ("fake", "encode", "decode", "fake_activations"))
+FORMATS = Registry("format", ("fake", "encode", "decode", "fake_activations"))
 
 
 def name_of(format: Any) -> str:

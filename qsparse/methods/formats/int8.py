@@ -25,26 +25,23 @@ class Int8:
 
     exportable: ClassVar[bool] = True
     activation_bits: ClassVar[int] = 8
+    blockwise: ClassVar[bool] = False
 
     @property
     def largest(self) -> int:
         """The largest integer; the least is its negative."""
         return 127
 
-    def fake(self, weights: Any, reduced_axes: tuple[int, ...]) -> Any:
+    def fake(self, canonical: Any) -> Any:
         """Rounds weights to their grid.
 
         Args:
-            weights: float32 tensor.
-            reduced_axes: axes over which one output channel's scale is shared.
+            canonical: float32 tensor `(taps, inputs, outputs)`.
 
         Returns:
-            Tensor of the shape of `weights`. Zeros stay zero, and so does an
-            all-zero channel.
+            Tensor of the same shape. Zeros stay zero, and so does an all-zero channel.
         """
-        return self.rounded(
-            weights, ops.max(ops.abs(weights), axis=reduced_axes, keepdims=True)
-        )
+        return self.rounded(canonical, ops.max(ops.abs(canonical), axis=(0, 1)))
 
     def rounded(self, weights: Any, ends: Any) -> Any:
         """Returns weights on the grid that reaches to `ends`, where these are not 0."""

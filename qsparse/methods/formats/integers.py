@@ -1,7 +1,8 @@
 """Integers of 2 to 8 bits for weights, beside activations in int8."""
 
+import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from keras import ops
@@ -32,6 +33,9 @@ class IntN(Int8):
         ValueError: if `bits` is outside, or `per_channel` is no bool.
     """
 
+    # "int8" is a format of its own.
+    _text: ClassVar[str] = r"int(?!8$)(\d+)"
+
     bits: int = 4
     per_channel: bool = True
 
@@ -45,15 +49,21 @@ class IntN(Int8):
                 f"Received: per_channel={self.per_channel!r}"
             )
 
+    @classmethod
+    def from_text(cls, text: str) -> "IntN | None":
+        """Returns the format that a text names, or None."""
+        match = re.fullmatch(cls._text, text)
+        return None if match is None else cls(int(match[1]))
+
     @property
     def largest(self) -> int:
         """The largest integer; the least is its negative."""
         return 2 ** (self.bits - 1) - 1
 
-    def fake(self, weights: Any, reduced_axes: tuple[int, ...]) -> Any:
+    def fake(self, canonical: Any) -> Any:
         """Rounds weights to their grid; see `Format`."""
-        axes = reduced_axes if self.per_channel else None
-        return self.rounded(weights, ops.max(ops.abs(weights), axes, keepdims=True))
+        axes = (0, 1) if self.per_channel else None
+        return self.rounded(canonical, ops.max(ops.abs(canonical), axis=axes))
 
     def encode(self, canonical: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns `(q, scale)`, a scale for each output in any case; see `Format`."""

@@ -52,6 +52,7 @@ class LearnedInt(IntN):
     """
 
     trained: ClassVar[bool] = True
+    _text: ClassVar[str] = r"learned-int(\d+)"
 
     def start(self, canonical: np.ndarray) -> np.ndarray:
         """Returns the share of the greatest weight that rounds with the least error.
@@ -89,16 +90,15 @@ class LearnedInt(IntN):
         return codes.astype(np.int8), scale
 
     def learning(
-        self, rounded: Any, weights: Any, ends: Any, begun: Any, grown: Any
+        self, rounded: Any, canonical: Any, ends: Any, begun: Any, grown: Any
     ) -> Any:
-        """Returns `rounded` exactly, with gradients for `weights` and `grown`.
+        """Returns `rounded` exactly, with gradients for `canonical` and `grown`.
 
         Args:
-            rounded: `weights`, rounded, or as they are where nothing is rounded yet.
-            weights: float32 tensor of a kernel's shape.
+            rounded: weights, rounded, or as they are where nothing is rounded yet.
+            canonical: those weights, float32 `(taps, inputs, outputs)`.
             ends: where the grid ends, or not less than any weight where nothing is
-                rounded. All further arguments have this shape, one that `weights` are
-                divisible by.
+                rounded; like all that follow `(outputs,)`, or `(1,)` for one grid.
             begun: where the grid would end if nothing had grown.
             grown: what is trained: by which share an end is larger.
         """
@@ -118,7 +118,7 @@ class LearnedInt(IntN):
             return rounded, backward
 
         stopped = (ops.stop_gradient(each) for each in (ends, begun))
-        return forward(ops.stop_gradient(rounded), weights, grown, *stopped)
+        return forward(ops.stop_gradient(rounded), canonical, grown, *stopped)
 
     def _slope(
         self,
@@ -136,15 +136,10 @@ class LearnedInt(IntN):
         """
         inside = within * (rounded - weights) * self._inverse(ends)
         by_scale = (inside + (1.0 - within) * ops.sign(weights)) * self.largest
-        axes = tuple(
-            axis
-            for axis, (size, own) in enumerate(
-                zip(weights.shape, ends.shape, strict=True)
-            )
-            if own == 1 and size != 1
-        )
-        total = ops.sum(upstream * by_scale, axis=axes, keepdims=True)
-        sharing = np.prod([weights.shape[axis] for axis in axes], dtype=np.float64)
+        total = ops.sum(upstream * by_scale, axis=(0, 1))
+        if not self.per_channel:
+            total = ops.sum(total, keepdims=True)
+        sharing = np.prod(weights.shape[: 2 if self.per_channel else 3], dtype=float)
         scale = np.float32(np.sqrt(self.largest / sharing))
         return total * scale * self._inverse(begun)
 

@@ -47,12 +47,7 @@ TILE = r"(\d+)x(\d+)"
 
 
 class Patterns(Registry):
-    """Patterns also go by text that one of them understands, as "4x4" or "2:4".
-
-    A pattern says so with a class method `from_text(text)`: it gets the text stripped
-    and in lower case, and returns an instance, or None where the text is no such
-    pattern.
-    """
+    """Patterns, whose sparsity is often given in their place."""
 
     def get(self, identifier: Any) -> Any:
         """Returns an instance from an instance, a name, text, or a dict.
@@ -60,12 +55,6 @@ class Patterns(Registry):
         Raises:
             ValueError: if the identifier is none of these.
         """
-        if isinstance(identifier, str):
-            identifier = text = identifier.strip().lower()
-            for cls in self.classes.values():
-                found = cls.from_text(text) if hasattr(cls, "from_text") else None
-                if found is not None:
-                    return found
         if isinstance(identifier, Real):
             raise ValueError(
                 f"Unknown pattern: {identifier!r} is a number. A share of zeros goes "

@@ -75,22 +75,15 @@ def test_values_and_gradients_are_those_of_the_paper(name, bits):
         canonical = layer.layout.canonical(np.asarray(values, np.float64))
         return canonical.reshape(-1, canonical.shape[2]).T
 
-    shares = np.broadcast_to(scales.begun, kernel.shape) * np.broadcast_to(
-        1 + scales.grown.numpy(), kernel.shape
-    )
-    begun = channels(np.broadcast_to(scales.begun, kernel.shape))[:, 0]
-    found = zip(
-        channels(effective),
-        channels(of_kernel),
-        channels(np.broadcast_to(of_grown, kernel.shape))[:, 0],
-        strict=True,
-    )
+    begun = scales.begun.numpy().astype(float)
+    shares = begun * (1 + scales.grown.numpy())
+    found = zip(channels(effective), channels(of_kernel), of_grown.numpy(), strict=True)
     for channel, (values, slopes, grown) in enumerate(found):
         weights = channels(kernel)[channel]
         expected, of_weights, of_scale = by_loops(
             weights.tolist(),
             channels(upstream)[channel].tolist(),
-            channels(shares)[channel, 0],
+            shares[channel],
             bits,
         )
         np.testing.assert_allclose(values, expected, rtol=1e-5, atol=1e-7)
@@ -157,7 +150,7 @@ def test_channels_of_zeros_stay_zero_and_have_no_gradient():
     with tf.GradientTape() as tape:
         total = tf.reduce_sum(layer.effective_kernel())
     slope = tape.gradient(total, layer.scales.grown.value).numpy()
-    assert np.isfinite(slope).all() and slope[0, 1] == 0.0
+    assert np.isfinite(slope).all() and slope[1] == 0.0
     assert (layer.effective_kernel().numpy()[:, 1] == 0).all()
 
 

@@ -168,9 +168,9 @@ def test_a_format(pixels, tmp_path):
 
         exportable: ClassVar[bool] = False
 
-        def fake(self, weights, reduced_axes):
-            scale = ops.max(ops.abs(weights), axis=reduced_axes, keepdims=True) / 2
-            return ops.round(weights / scale) * scale
+        def fake(self, canonical):
+            scale = ops.max(ops.abs(canonical), axis=(0, 1)) / 2
+            return ops.round(canonical / scale) * scale
 
         def encode(self, canonical):
             scale = np.abs(canonical).max(axis=(0, 1)) / np.float32(2)

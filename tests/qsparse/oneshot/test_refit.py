@@ -63,7 +63,7 @@ def test_what_has_settled_is_on_its_own_grid(spread):
     weights[..., 0] = 0
     found = settled(Int8(), weights)
     np.testing.assert_array_equal(Int8().decode(*Int8().encode(found)), found)
-    np.testing.assert_array_equal(Int8().fake(found, (0, 1)), found)
+    np.testing.assert_array_equal(Int8().fake(found), found)
     step = np.abs(weights).max(axis=(0, 1)) / 127
     assert (np.abs(found - weights) <= step * 0.501).all()
 
@@ -116,7 +116,7 @@ def test_never_worse_than_magnitude(seed, case, method, format, samples):
     plain = (w * mask).astype(np.float32)
     if format is not None:
         plain = format.decode(*format.encode(plain))
-        on_grid = format.fake(found.values, (0, 1))
+        on_grid = format.fake(found.values)
         np.testing.assert_array_equal(on_grid, found.values)
     assert np.isclose(found.error, error_of(made, found.values), rtol=1e-3, atol=1e-9)
     assert found.error <= error_of(made, plain) * (1 + 1e-6) + 1e-12

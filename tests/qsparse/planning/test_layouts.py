@@ -44,9 +44,11 @@ def test_layout(layer, inputs, canonical, litert, axes):
     kernel = layer.kernel.numpy()
     assert layout.canonical_shape == canonical
     assert layout.litert_shape == litert
-    assert layout.reduced_axes == axes
     in_canonical_form = layout.canonical(kernel)
     np.testing.assert_array_equal(layout.kernel(in_canonical_form), kernel)
+    traced = layout.canonical_tensor(layer.kernel)
+    np.testing.assert_array_equal(traced, in_canonical_form)
+    np.testing.assert_array_equal(layout.kernel_tensor(traced), kernel)
     # One scale per output channel, however the kernel is laid out.
     per_channel = np.abs(kernel).max(axis=axes).reshape(-1)
     np.testing.assert_array_equal(

@@ -1,0 +1,104 @@
+"""Dot products: where errors of pruning and of quantization meet."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from qsparse.analysis.arguments import compressed
+from qsparse.methods.formats import FORMATS
+
+
+@dataclass(frozen=True, eq=False)
+class DotProductErrors:
+    """Errors of `x @ w`, each float64 `(samples, outputs)`.
+
+    With `Q(S(w))` for the weights and `q(x)` for the activations, exactly
+
+        both = pruned + quantized + weights_meet + activations_meet
+
+    (theorem 3.9). The first two are what each costs alone. The others have no fixed
+    sign, so that both together may cost more than the sum, in any order.
+
+    Attributes:
+        both: `x w - q(x) Q(S(w))`.
+        pruned: `x w - x S(w)`.
+        quantized: `x w - q(x) Q(w)`.
+        weights_meet: rounding errors of weights that are pruned anyway, and what
+            rounding changes because others are gone: `-q(x) (e_Q - e_Q') `.
+        activations_meet: rounding errors of activations that meet pruned weights:
+            `-(x - q(x)) (w - S(w))`.
+    """
+
+    both: np.ndarray
+    pruned: np.ndarray
+    quantized: np.ndarray
+    weights_meet: np.ndarray
+    activations_meet: np.ndarray
+
+    @property
+    def beyond(self) -> float:
+        """The share of dot products that are worse than `|pruned| + |quantized|`."""
+        alone = np.abs(self.pruned) + np.abs(self.quantized)
+        return float((np.abs(self.both) > alone).mean())
+
+
+def dot_product_errors(
+    activations: Any,
+    weights: Any,
+    pattern: Any,
+    format: Any,
+    *,
+    sparsity: float | None = None,
+    activation_format: Any = None,
+) -> DotProductErrors:
+    """Takes the error of a compressed matrix product apart.
+
+    Args:
+        activations: float `(samples, inputs)`, finite: what flows into the layer.
+        weights: float `(inputs, outputs)`, finite.
+        pattern: of the mask, as of `qsparse.Recipe`.
+        format: of the weights, as of `qsparse.Recipe`.
+        sparsity: share of zeros; None for what an N:M pattern implies.
+        activation_format: of the activations; None: that of the weights. One with
+            ranges has those of these activations.
+
+    Raises:
+        ValueError: if one of them is none of these, or shapes do not fit.
+    """
+    tensor = compressed(weights, pattern, format, sparsity)
+    x = np.asarray(activations, np.float32)
+    inputs = tensor.weights.shape[1]
+    if len(tensor.weights) != 1 or x.ndim != 2 or x.shape[1] != inputs or not len(x):
+        raise ValueError(
+            "A product takes activations (samples, inputs) and weights (inputs, "
+            f"outputs). Received shapes {x.shape} and {np.shape(weights)}"
+        )
+    if not np.isfinite(x).all():
+        raise ValueError("`activations` must be finite; some are NaN or infinite.")
+    rounds = FORMATS.get(activation_format or tensor.format)
+    low, high = np.minimum(x.min(), 0.0), np.maximum(x.max(), 0.0)
+    tensor_of_x = ops.convert_to_tensor(x)
+    rounded = np.asarray(
+        ops.convert_to_numpy(rounds.fake_activations(tensor_of_x, low, high)),
+        np.float64,
+    )
+    dense, pruned, quantized, both = (
+        each[0].astype(np.float64)
+        for each in (
+            tensor.weights,
+            tensor.pruned,
+            tensor.quantized,
+            tensor.pruned_first,
+        )
+    )
+    exact = x.astype(np.float64)
+    whole = exact @ dense
+    return DotProductErrors(
+        both=whole - rounded @ both,
+        pruned=whole - exact @ pruned,
+        quantized=whole - rounded @ quantized,
+        weights_meet=-rounded @ ((dense - quantized) - (pruned - both)),
+        activations_meet=-(exact - rounded) @ (dense - pruned),
+    )

@@ -1,0 +1,84 @@
+"""What formats have in common whose scales are those of blocks."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+from keras import ops
+
+from qsparse.methods.estimators import straight_through
+from qsparse.methods.formats.blocks import as_array, by_blocks, summed_over
+from qsparse.methods.validate import whole
+
+
+class Blockwise:
+    """A format that scales blocks of numbers by their greatest, whatever came before.
+
+    Blocks of weights run along the inputs that products add up over, and those of
+    activations along their last axis, the features. Activations need no range: each
+    block of each sample has its own scale. No file holds such numbers: they show what
+    training in them would bring.
+
+    Attributes:
+        block: how many numbers share a scale, positive; a field of each format.
+    """
+
+    exportable: ClassVar[bool] = False
+    activation_bits: ClassVar[int] = 8
+    blockwise: ClassVar[bool] = True
+
+    block: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "block", whole("block", self.block))
+        if self.block < 1:
+            raise ValueError(f"`block` must be positive. Received: block={self.block}")
+
+    def coded(self, blocks: Any) -> tuple[Any, Any]:
+        """Returns numbers of blocks, rounded, as multiples of their scales.
+
+        Args:
+            blocks: float32 `(..., block)`.
+
+        Returns:
+            `(codes, scales)`, float32 `(..., block)` and `(..., 1)`; no scale is 0.
+        """
+        raise NotImplementedError
+
+    def rounded(self, values: Any, axis: int) -> Any:
+        """Returns a tensor rounded to the format.
+
+        Args:
+            values: float tensor.
+            axis: that blocks run along.
+        """
+
+        def change(blocks: Any) -> Any:
+            codes, scales = self.coded(blocks)
+            return codes * scales
+
+        return by_blocks(values, axis, self.block, change)
+
+    def fake(self, canonical: Any) -> Any:
+        """Rounds weights; see `Format`."""
+        return self.rounded(canonical, summed_over(canonical))
+
+    def encode(self, canonical: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns `(codes, scale)` of weights, both float32 of their shape."""
+        axis = summed_over(canonical)
+
+        def all_of(part: int) -> np.ndarray:
+            def change(blocks: Any) -> Any:
+                found = self.coded(blocks)[part]
+                return ops.broadcast_to(found, ops.shape(blocks))
+
+            return as_array(by_blocks(canonical, axis, self.block, change))
+
+        return all_of(0), all_of(1)
+
+    def decode(self, codes: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        """Returns `codes * scale`, float32 `(taps, inputs, outputs)`."""
+        return codes * scale
+
+    def fake_activations(self, inputs: Any, minimum: Any, maximum: Any) -> Any:
+        """Rounds activations, whatever the limits; the gradient passes through."""
+        return straight_through(inputs, self.rounded(ops.stop_gradient(inputs), -1))

@@ -1,0 +1,212 @@
+"""Formats with scales of blocks: MX against ml_dtypes, HBFP against loops."""
+
+import json
+import math
+
+import ml_dtypes
+import numpy as np
+import pytest
+from keras import ops
+
+import qsparse
+from qsparse import HBFP, MX, BlockInt, Recipe
+from qsparse.callbacks import Joint, PruneThenQuantize
+from qsparse.engine.compressor import compressed_layers, state_of
+from qsparse.methods.formats import FORMATS
+from tests import perceptron
+from tests.perceptron import mlp
+
+ELEMENTS = {
+    "e4m3": ml_dtypes.float8_e4m3fn,
+    "e5m2": ml_dtypes.float8_e5m2,
+    "e2m3": ml_dtypes.float6_e2m3fn,
+    "e3m2": ml_dtypes.float6_e3m2fn,
+    "e2m1": ml_dtypes.float4_e2m1fn,
+}
+TRIED = [*map(MX, ELEMENTS), MX(block=5), HBFP(8), HBFP(6), HBFP(4, 16)]
+TRIED += [BlockInt(), BlockInt(8), BlockInt(3, False, 8)]
+
+
+def as_paper_says(block, format):
+    """Return one block rounded, number by number, in float64."""
+    most = max(abs(float(x)) for x in block)
+    if isinstance(format, BlockInt):
+        low, high = min(0.0, *map(float, block)), max(0.0, *map(float, block))
+        largest = 2**format.bits - 1
+        if format.symmetric:
+            low, high, largest = 0.0, most, 2 ** (format.bits - 1) - 1
+        step = np.float32(np.float32(high - low) / np.float32(largest)) or np.float32(1)
+        zero = np.rint(np.float32(-low) / step)
+        least = -largest if format.symmetric else 0.0
+        codes = [np.rint(np.float32(x) / step) + zero for x in block]
+        return [(min(max(q, least), largest) - zero) * step for q in codes]
+    if isinstance(format, HBFP):
+        most = np.float32(most) + np.float32(1e-8)  # which may leave it as it is
+        exponent = math.ceil(math.log2(float(most)))
+        step = 2.0 ** (exponent - (format.bits - 1))
+        largest = 2 ** (format.bits - 1) - 1
+        codes = [max(-largest, min(largest, round(float(x) / step))) for x in block]
+        return [code * step for code in codes]
+    element = ELEMENTS[format.element]
+    largest = float(ml_dtypes.finfo(element).max)
+    if most == 0:
+        return [0.0] * len(block)
+    scale = 2.0 ** (math.floor(math.log2(most)) - math.floor(math.log2(largest)))
+    found = []
+    for x in block:
+        clipped = max(-largest, min(largest, float(x) / scale))
+        found.append(float(np.float32(clipped).astype(element)) * scale)
+    return found
+
+
+@pytest.mark.parametrize("spread", [1e-3, 1.0, 40.0])
+@pytest.mark.parametrize(
+    "format",
+    [
+        *map(MX, ELEMENTS),
+        MX(block=5),
+        HBFP(8),
+        HBFP(6),
+        HBFP(4, 16),
+        BlockInt(),
+        BlockInt(3, False, 8),
+    ],
+    ids=str,
+)
+def test_every_block_is_rounded_as_it_is_written(format, spread):
+    rng = np.random.default_rng(3)
+    weights = rng.standard_t(3, size=(2, 70, 3)).astype(np.float32) * spread
+    weights[0, :40, 0] = 0.0
+    weights[1, 3, :] = 2.0 ** np.arange(3)
+    expected = np.empty(weights.shape)
+    for tap, output in np.ndindex(2, 3):
+        for first in range(0, 70, format.block):
+            block = slice(first, first + format.block)
+            expected[tap, block, output] = as_paper_says(
+                weights[tap, block, output], format
+            )
+    fake = ops.convert_to_numpy(format.fake(weights))
+    np.testing.assert_array_equal(fake, expected.astype(np.float32))
+    codes, scale = format.encode(weights)
+    np.testing.assert_array_equal(format.decode(codes, scale), fake)
+    if not isinstance(format, BlockInt):
+        assert (np.log2(scale) % 1 == 0).all()
+
+
+@pytest.mark.parametrize("element", ELEMENTS)
+def test_elements_are_those_of_ml_dtypes(element):
+    """All numbers between two elements and on them, ties and beyond included."""
+    bits = {"e4m3": 8, "e5m2": 8, "e2m3": 6, "e3m2": 6, "e2m1": 4}[element]
+    codes = np.arange(2**bits, dtype=np.uint8).view(ELEMENTS[element])
+    values = codes.astype(np.float32)
+    values = np.unique(values[np.isfinite(values)])
+    middles = (values[1:] + values[:-1]) / 2
+    nearly = np.nextafter(middles, values[1:]), np.nextafter(middles, values[:-1])
+    tried = np.concatenate([values, middles, *nearly]).astype(np.float32)
+    found = ops.convert_to_numpy(MX(element).elements(tried))
+    expected = tried.astype(ELEMENTS[element]).astype(np.float32)
+    np.testing.assert_array_equal(found, expected)
+    beyond = ops.convert_to_numpy(MX(element).elements(values[[-1]] * 1.9))
+    np.testing.assert_array_equal(beyond, values[[-1]])
+
+
+def test_weights_of_a_depthwise_convolution_share_scales_along_taps():
+    rng = np.random.default_rng(0)
+    weights = rng.normal(size=(9, 1, 4)).astype(np.float32)
+    along = MX("e2m1").fake(np.moveaxis(weights, 0, 1))
+    found = ops.convert_to_numpy(MX("e2m1").fake(weights))
+    np.testing.assert_array_equal(found, np.moveaxis(np.asarray(along), 1, 0))
+
+
+def test_activations_share_scales_along_features():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 3, 40)).astype(np.float32)
+    found = np.asarray(MX("e2m3").fake_activations(ops.convert_to_tensor(x), 0.0, 0.0))
+    expected = [
+        as_paper_says(row[first : first + 32], MX("e2m3"))
+        for row in x.reshape(-1, 40)
+        for first in (0, 32)
+    ]
+    np.testing.assert_array_equal(found.ravel(), np.concatenate(expected))
+
+
+def test_names_and_errors():
+    for text, format in (
+        ("mxfp8", MX("e4m3")),
+        ("mxfp8-e5m2", MX("e5m2")),
+        ("MXFP6", MX("e2m3")),
+        ("mxfp6-e3m2", MX("e3m2")),
+        ("mxfp4", MX("e2m1")),
+        ("hbfp6", HBFP(6)),
+    ):
+        assert FORMATS.get(text) == format and str(format) == text.lower()
+        recipe = Recipe(format=text)
+        assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+    for wrong, message in (
+        ("mxfp6-e4m3", "Unknown format"),
+        ({"name": "mx", "element": "e8m0"}, "`element` must be one of e4m3, e5m2"),
+        ({"name": "mx", "block": 0}, "`block` must be positive"),
+        ("hbfp1", "`bits` must be 2 to 16"),
+        ({"name": "block-int", "bits": 9}, "`bits` must be 2 to 8"),
+        ({"name": "block-int", "symmetric": 0}, "`symmetric` must be True or False"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            FORMATS.get(wrong)
+
+
+@pytest.mark.parametrize("order", ["S->Q", "Q->S"])
+@pytest.mark.parametrize("format", ["mxfp4", "hbfp4"])
+def test_they_train_in_both_orders_and_are_not_exported(
+    format, order, pixels, tmp_path
+):
+    model = mlp()
+    callback = Joint("2:4", format=format, order=order)
+    history = perceptron.fit(model, pixels, [callback], epochs=4).history
+    assert history["loss"][-1] < history["loss"][0]
+    for layer in compressed_layers(model):
+        kernel = layer.layout.canonical(np.asarray(layer.effective_kernel()))
+        codes, scale = layer.canonical_integers()
+        np.testing.assert_array_equal(kernel, codes * scale)
+        mask = layer.canonical_mask()
+        assert mask is None or (kernel[~mask] == 0).all()
+    with pytest.raises(
+        ValueError, match=rf"trains in {format.upper()[:2]}.*be exported"
+    ):
+        qsparse.export(model, tmp_path / "m.tflite", pixels[0][:64])
+    assert not (tmp_path / "m.tflite").exists()
+
+
+def test_one_shot_refuses_them_and_leaves_the_model_alone(pixels):
+    model = mlp()
+    with pytest.raises(ValueError, match="'hidden' is to be rounded to mxfp8, whose"):
+        qsparse.one_shot(model, Recipe("2:4", format="mxfp8"), pixels[0], verbose=0)
+    assert state_of(model) is None
+
+
+def test_a_network_may_prune_in_float_and_then_train_in_blocks(pixels):
+    model = mlp()
+    callback = PruneThenQuantize("4x4", 0.5, format="mxfp8")
+    perceptron.fit(model, pixels, [callback], epochs=4)
+    assert {row.format for row in callback.coverage.layers} == {"mxfp8"}
+    assert qsparse.unfinished(model) is None
+
+
+def test_weights_and_activations_may_have_formats_of_their_own(pixels, tmp_path):
+    rules = [qsparse.Rule("head", activations="mxfp4")]
+    recipe = Recipe(None, format="int4", activations="mxfp8", rules=rules)
+    assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+    model = mlp()
+    perceptron.fit(model, pixels, [qsparse.callbacks.Compress(recipe)], epochs=2)
+    hidden, head = compressed_layers(model)
+    assert str(hidden.plan.weight_format) == str(head.plan.weight_format) == "int4"
+    assert hidden.plan.input_format == MX("e4m3")
+    assert head.plan.input_format == head.plan.output_format == MX("e2m1")
+    x = pixels[0][:8]
+    found = ops.convert_to_numpy(hidden.input_quantizer(x, training=False))
+    np.testing.assert_array_equal(found, ops.convert_to_numpy(MX().rounded(x, -1)))
+    with pytest.raises(ValueError, match="activations in mxfp8.*activations='int8'"):
+        qsparse.export(model, tmp_path / "m.tflite", x)
+    again = mlp()
+    int8 = {"activations": "int8", "format": "int4"}
+    perceptron.fit(again, pixels, [qsparse.callbacks.Quantize(**int8)], epochs=2)
+    qsparse.export(again, tmp_path / "m.tflite", pixels[0][:64])
