@@ -77,7 +77,8 @@ makes it, a row a run.
   the last too. `tfmot` is TFMOT's pruning and then its quantization that keeps zeros,
   in `tf_keras`, for the same steps; `make peers` makes those rows.
 - **Figures**: percent of the test images, mean over seeds, and how far apart the best
-  and the worst seed are. Those of int8 are of the exported file, run by LiteRT.
+  and the worst seed are. Those of int8 are of the exported file, run by LiteRT. What
+  has no figure has not been run yet.
 """
 _READING = """Differences are those of runs with the same seed, in points; the interval
 is that of 95%, by Student's t. With so few seeds it is wide: where 0 lies in it, this
