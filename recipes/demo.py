@@ -50,7 +50,7 @@ def main(output: str | os.PathLike = "demo", quick: bool = False) -> int:
     Args:
         output: folder for `report.json`, `results.png`, the three `.tflite` files
             and `sparse.keras`. Created if missing.
-        quick: a tenth of the images and two epochs a phase: shows that all works,
+        quick: a tenth of the images and an epoch or two a phase: shows that all works,
             not how well.
 
     Returns:
@@ -66,7 +66,7 @@ def main(output: str | os.PathLike = "demo", quick: bool = False) -> int:
     (x, y), (x_test, y_test) = fashion_mnist.load_normalized()
     if quick:
         x, y = x[::10], y[::10]
-    warm_up, finish = (2, 2) if quick else (3, 5)
+    warm_up, finish = (1, 2) if quick else (3, 5)
     validation = (x_test[:200], y_test[:200]) if quick else (x_test, y_test)
     data = {"x": x, "y": y, "batch_size": BATCH, "validation_data": validation}
 

@@ -14,7 +14,7 @@ from qsparse.engine.kernel import changed_by_keras
 from qsparse.engine.phases import report_unfinished
 from qsparse.keras_compat import walk_layers
 from qsparse.tflite_export import ethos
-from qsparse.tflite_export.activations import integer_precision
+from qsparse.tflite_export.activations import check_formats, integer_precision
 from qsparse.tflite_export.export_report import ExportReport
 from qsparse.tflite_export.files.grid import GRIDS, INT8_GRID
 from qsparse.tflite_export.files.int4 import to_int4
@@ -258,6 +258,7 @@ def _choose_precision(model: keras.Model, dynamic_range: bool, quantize: bool) -
             "dynamic_range=True asks for int8 weights and quantize=False for float "
             "ones. Leave one of them out."
         )
+    check_formats(model)
     if not quantize:
         return FLOAT
     return DYNAMIC_RANGE if dynamic_range else integer_precision(model)

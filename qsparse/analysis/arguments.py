@@ -26,7 +26,7 @@ def compressed(
     values = np.asarray(weights)
     if values.ndim == 2:
         values = values[None]
-    if values.ndim != 3 or values.size == 0 or values.dtype.kind not in "fiu":
+    if values.ndim != 3 or values.size == 0 or values.dtype.kind not in "fiuV":
         raise ValueError(
             "`weights` must be numbers, (inputs, outputs) or (taps, inputs, outputs). "
             f"Received: {values.dtype} of shape {np.shape(weights)}"

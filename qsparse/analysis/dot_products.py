@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from qsparse.analysis.arguments import compressed
-from qsparse.methods.formats import FORMATS
+from qsparse.methods.formats import FORMATS, check_activations
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,8 @@ class DotProductErrors:
         pruned: `x w - x S(w)`.
         quantized: `x w - q(x) Q(w)`.
         weights_meet: rounding errors of weights that are pruned anyway, and what
-            rounding changes because others are gone: `-q(x) (e_Q - e_Q') `.
+            rounding changes because others are gone:
+            `-q(x) ((w - Q(w)) - (S(w) - Q(S(w))))`.
         activations_meet: rounding errors of activations that meet pruned weights:
             `-(x - q(x)) (w - S(w))`.
     """
@@ -77,8 +78,11 @@ def dot_product_errors(
         )
     if not np.isfinite(x).all():
         raise ValueError("`activations` must be finite; some are NaN or infinite.")
+    if activation_format is not None:
+        check_activations(FORMATS.get(activation_format))
     rounds = FORMATS.get(activation_format or tensor.format)
     low, high = np.minimum(x.min(), 0.0), np.maximum(x.max(), 0.0)
+    high = high if high > low else np.float32(1.0)  # All are 0, in any range.
     tensor_of_x = ops.convert_to_tensor(x)
     rounded = np.asarray(
         ops.convert_to_numpy(rounds.fake_activations(tensor_of_x, low, high)),

@@ -36,9 +36,9 @@ def swaps(weights: Any, pattern: Any, format: Any) -> Swaps:
     """Counts swaps in groups of an N:M pattern, and bounds what they cost.
 
     With nearest rounding and steps `d` of the grid, a weight that is kept and one that
-    is pruned change places only where their sizes differ by `d` at most, and at most
-    `min(n, m - n)` pairs of a group do. So, in L1 (theorem 3.7, in the form proven in
-    our notes):
+    is pruned change places only where their sizes differ by `d` at most, or where the
+    grid clips the greater one, whose error then counts by itself. At most
+    `min(n, m - n)` pairs of a group do. So, in L1 (theorem 3.7, reconstructed):
 
         |w - S(Q(w))| <= |w - Q(w)| + |w - S(w)| + sum over groups of min(n, m-n) d
 
@@ -57,6 +57,11 @@ def swaps(weights: Any, pattern: Any, format: Any) -> Swaps:
         raise ValueError(
             "Swaps are counted in whole groups of an N:M pattern. Received: pattern="
             f"{tensor.pattern} for {tensor.weights.shape[1]} inputs"
+        )
+    if not getattr(tensor.format, "equal_steps", True):
+        raise ValueError(
+            f"Steps of {tensor.format} are not equal, so there is no bound in steps. "
+            "Choose a format of integers, as 'int4' or 'hbfp6'."
         )
     _, scale = tensor.format.encode(tensor.weights)
     steps = np.broadcast_to(np.asarray(scale, np.float64), tensor.weights.shape)

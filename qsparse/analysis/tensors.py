@@ -53,10 +53,11 @@ def tensor_errors(
 ) -> TensorErrors:
     """Returns what pruning by magnitude and quantizing cost a tensor.
 
-    Theorem 3.5 of the paper: where masks keep the greatest weight of each block that
-    shares a scale, or nothing of it, `pruned_first` is not above `sum`. N:M and
-    unstructured masks do that for formats whose blocks hold whole groups; masks of
-    tiles need not, as they go by sums. Quantizing first may exceed it (theorem 3.6).
+    Theorem 3.5 of the paper: where scales follow from the greatest size in a block, and
+    masks keep that weight or nothing of the block, `pruned_first` is not above `sum`.
+    N:M and unstructured masks do so for formats whose blocks hold whole groups. Masks
+    of tiles need not, as they go by sums, and scales of an asymmetric `BlockInt` follow
+    from both ends. Quantizing first may exceed it (theorem 3.6).
 
     Args:
         weights: float `(inputs, outputs)` or `(taps, inputs, outputs)`, finite.

@@ -250,6 +250,16 @@ def _why_dense(plan: LayerPlan, matrix: Matrix) -> str:
     return f"only the kernel of {plan.kind} is pruned"
 
 
+def _formats(plan: LayerPlan) -> str:
+    """Returns what a layer trains in; its inputs too, where that is another format."""
+    if plan.weight_format is None:
+        return "float"
+    name = name_of(plan.weight_format)
+    if plan.input_format in (None, plan.weight_format):
+        return name
+    return f"{name}, inputs {name_of(plan.input_format)}"
+
+
 def _described(
     layer: keras.layers.Layer,
     plan: LayerPlan,
@@ -258,7 +268,6 @@ def _described(
     mask: np.ndarray | None,
     reason: str,
 ) -> LayerCoverage:
-    format = None if carried is None else carried.weight_format
     return LayerCoverage(
         path=plan.path,
         kind=plan.kind,
@@ -267,7 +276,7 @@ def _described(
         pattern="dense" if carried is None else str(carried.pattern or "dense"),
         sparsity=0.0 if mask is None else 1.0 - int(np.count_nonzero(mask)) / mask.size,
         macs=count_macs(layer, plan.layout) if matrix.is_kernel else None,
-        format="float" if format is None else name_of(format),
+        format="float" if carried is None else _formats(carried),
         reason=reason,
         rules=plan.rules,
         conflicts=plan.conflicts,

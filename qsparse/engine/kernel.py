@@ -299,17 +299,9 @@ class KernelCompression(Compression):
         Args:
             on_grid: whether the kernel is rounded to int8 even if training did not
                 begin to.
-
-        Raises:
-            ValueError: if the kernel's format is one that no export knows.
         """
         mask, integers = self.canonical_mask(), None
         if on_grid or self._rounds:
-            if not self._format.exportable:
-                raise ValueError(
-                    f"Layer '{self.path_in_model}' trains in {self._format!r}, which "
-                    "cannot be exported."
-                )
             integers, scale = self.canonical_integers()
             values = self._format.decode(integers, scale)
         else:

@@ -112,6 +112,12 @@ def _check_schedule(recipe: Recipe, plan: LayerPlan) -> None:
 def _check_observer(plan: LayerPlan) -> None:
     """Raises if ranges are trained that are not what is rounded to."""
     trains = getattr(plan.observer, "trained", False)
+    if trains and getattr(plan.input_format, "blockwise", False):
+        raise ValueError(
+            f"Layer '{plan.path}' has observer={plan.observer}, which trains the two "
+            f"ends of a range, and activations in {plan.input_format}, which has none: "
+            "each block is scaled by itself. Take another observer."
+        )
     if trains and getattr(plan.input_format, "activation_bits", 8) != 8:
         raise ValueError(
             f"Layer '{plan.path}' has observer={plan.observer}, which trains the two "

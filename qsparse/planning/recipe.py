@@ -10,7 +10,7 @@ from qsparse.methods import METHODS
 from qsparse.methods.allocations import Uniform
 from qsparse.methods.criteria import Magnitude
 from qsparse.methods.estimators import SRSTE
-from qsparse.methods.formats import Int8
+from qsparse.methods.formats import Int8, check_activations
 from qsparse.methods.observers import MovingAverage
 from qsparse.methods.patterns import Block, check_sparsity
 from qsparse.methods.schedules import Cubic
@@ -165,6 +165,7 @@ class Recipe:
         for name, registry in METHODS.items():
             if getattr(self, name) is not None or name not in _OPTIONAL:
                 put(name, registry.get(getattr(self, name)))
+        check_activations(self.activations)
         put("exclude", _names(self.exclude))
         put("rules", as_rules(self.rules))
         if self.pattern is not None:

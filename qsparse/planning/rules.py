@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from qsparse.methods import METHODS
+from qsparse.methods.formats import check_activations
 from qsparse.methods.patterns import check_sparsity
 from qsparse.planning.progress import DENSE
 
@@ -64,7 +65,8 @@ class Rule:
         criterion, estimator, regrowth: as of `qsparse.Recipe`.
         quantize: whether these layers train with fake quantization. An int8 file
             holds them in int8 either way: what did not train is calibrated.
-        format, activations, observer: as of `qsparse.Recipe`.
+        format, activations, observer: as of `qsparse.Recipe`. Where a rule gives a
+            format only, activations are still those of the recipe, if it gives any.
 
     Raises:
         ValueError: if it names no layers, sets nothing, or a value is not allowed.
@@ -133,6 +135,7 @@ class Rule:
             value = getattr(self, name)
             if value is not None and not (name == "pattern" and value == DENSE):
                 put(name, METHODS[name].get(value))
+        check_activations(self.activations)
         for name, allowed in (("leave_alone", (False, True)), ("quantize", None)):
             value = getattr(self, name)
             if not isinstance(value, bool) and (allowed or value is not None):

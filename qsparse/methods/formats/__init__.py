@@ -4,7 +4,12 @@ A format is one object for all that happens to a number: `fake` while it trains,
 `encode` when it is stored, `decode` when it is read.
 """
 
-from qsparse.methods.formats.base import FORMATS, Format, name_of
+from qsparse.methods.formats.base import (
+    FORMATS,
+    Format,
+    check_activations,
+    name_of,
+)
 from qsparse.methods.formats.block_int import BlockInt
 from qsparse.methods.formats.hbfp import HBFP
 from qsparse.methods.formats.int8 import Int8
@@ -23,5 +28,6 @@ __all__ = [
     "Int16x8",
     "IntN",
     "LearnedInt",
+    "check_activations",
     "name_of",
 ]

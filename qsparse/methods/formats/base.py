@@ -16,6 +16,12 @@ class Format(Protocol):
     activation_bits: ClassVar[int]
     """Bits of the activations in a file, 8 or 16; 8 where a format does not say."""
 
+    weights_only: ClassVar[bool]
+    """Whether activations beside it are int8; False if it does not say."""
+
+    equal_steps: ClassVar[bool]
+    """Whether numbers of one scale are equally far apart; True if it does not say."""
+
     blockwise: ClassVar[bool]
     """Whether scales belong to blocks, not to outputs; False if it does not say."""
 
@@ -40,6 +46,16 @@ class Format(Protocol):
 
 
 FORMATS = Registry("format", ("fake", "encode", "decode", "fake_activations"))
+
+
+def check_activations(format: Any) -> None:
+    """Raises ValueError if a format has nothing to say of activations."""
+    if getattr(format, "weights_only", False):
+        raise ValueError(
+            f"{format} is for weights; activations beside it are int8. Received: "
+            f"activations={str(format)!r}. Write activations='int8', or a format like "
+            "'mxfp4' that rounds both."
+        )
 
 
 def name_of(format: Any) -> str:

@@ -14,8 +14,9 @@ class Blockwise:
     """A format that scales blocks of numbers by their greatest, whatever came before.
 
     Blocks of weights run along the inputs that products add up over, and those of
-    activations along their last axis, the features. Activations need no range: each
-    block of each sample has its own scale. No file holds such numbers: they show what
+    activations along their last axis, which are the features if data is not
+    "channels_first". Ranges only say whether there is anything to round: each block of
+    each sample has its own scale. No file holds such numbers: they show what
     training in them would bring.
 
     Attributes:
@@ -25,6 +26,8 @@ class Blockwise:
     exportable: ClassVar[bool] = False
     activation_bits: ClassVar[int] = 8
     blockwise: ClassVar[bool] = True
+    equal_steps: ClassVar[bool] = True
+    weights_only: ClassVar[bool] = False
 
     block: int
 
@@ -32,6 +35,12 @@ class Blockwise:
         object.__setattr__(self, "block", whole("block", self.block))
         if self.block < 1:
             raise ValueError(f"`block` must be positive. Received: block={self.block}")
+
+    @property
+    def in_blocks(self) -> str:
+        """What a name ends with where blocks are not as long as usual."""
+        usual = type(self).block
+        return "" if self.block == usual else f" in blocks of {self.block}"
 
     def coded(self, blocks: Any) -> tuple[Any, Any]:
         """Returns numbers of blocks, rounded, as multiples of their scales.

@@ -13,8 +13,6 @@ from qsparse.methods.validate import whole
 
 # What the paper's code adds to the greatest number of a block.
 _EPSILON = 1e-8
-# No scale is less: it would be no normal number of float32.
-_LEAST = 2.0**-126
 
 
 @FORMATS.register("hbfp")
@@ -60,10 +58,10 @@ class HBFP(Blockwise):
         """Returns `(integers, scales)`."""
         most = ops.max(ops.abs(blocks), axis=-1, keepdims=True) + _EPSILON
         below = power_below(most)
-        above = ops.where(most > below, 2.0 * below, below)
-        scales = ops.maximum(above * 2.0 ** (1 - self.bits), _LEAST)
+        steps = below * 2.0 ** (1 - self.bits)  # which 2 * below may be too large for
+        scales = ops.where(most > below, 2.0 * steps, steps)
         largest = 2.0 ** (self.bits - 1) - 1
         return ops.clip(ops.round(blocks / scales), -largest, largest), scales
 
     def __str__(self) -> str:
-        return f"hbfp{self.bits}"
+        return f"hbfp{self.bits}{self.in_blocks}"

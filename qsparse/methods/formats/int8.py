@@ -26,6 +26,8 @@ class Int8:
     exportable: ClassVar[bool] = True
     activation_bits: ClassVar[int] = 8
     blockwise: ClassVar[bool] = False
+    equal_steps: ClassVar[bool] = True
+    weights_only: ClassVar[bool] = False
 
     @property
     def largest(self) -> int:

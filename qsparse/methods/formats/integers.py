@@ -33,6 +33,7 @@ class IntN(Int8):
         ValueError: if `bits` is outside, or `per_channel` is no bool.
     """
 
+    weights_only: ClassVar[bool] = True
     # "int8" is a format of its own.
     _text: ClassVar[str] = r"int(?!8$)(\d+)"
 

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from keras import ops
 
@@ -54,9 +54,10 @@ class MX(Blockwise):
         scale = 2^(floor(log2 m) - emax)
         x'    = scale * nearest_element(x / scale)
 
-    to nearest, ties to even, and clipped to the greatest element: a block whose
-    greatest number lies beyond that loses up to an eighth of it. Scales are not less
-    than 2^-126, where the specification has 2^-127.
+    to nearest, ties to even, and clipped to the greatest element: a number that lies
+    beyond loses up to a quarter in e2m1, an eighth in the formats of two or three bits
+    of mantissa and a sixteenth in e2m3. Scales are not less than 2^-126, where the
+    specification has 2^-127.
 
     Text like "mxfp8", "mxfp6", "mxfp4" or "mxfp8-e5m2" names it; without the element it
     is e4m3, e2m3 and e2m1.
@@ -68,6 +69,8 @@ class MX(Blockwise):
     Raises:
         ValueError: if `element` is none of these, or `block` is not positive.
     """
+
+    equal_steps: ClassVar[bool] = False
 
     element: str = "e4m3"
     block: int = 32
@@ -111,4 +114,4 @@ class MX(Blockwise):
     def __str__(self) -> str:
         name = self._element.name
         usual = _USUAL[name] == self.element
-        return f"mx{name}" + f"-{self.element}" * (not usual)
+        return f"mx{name}" + f"-{self.element}" * (not usual) + self.in_blocks

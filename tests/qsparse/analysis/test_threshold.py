@@ -30,6 +30,14 @@ def test_seeds_tell_apart_what_one_cannot():
     assert noise.verdict == "not told apart"
 
 
+def test_what_adds_up_exactly_is_orthogonal_whatever_its_last_bits():
+    for dense in np.linspace(0.8, 0.95, 300):
+        twice = [[each] * 2 for each in (dense, dense - 0.038, dense - 0.019)]
+        both = [dense - 0.057] * 2
+        found = threshold(*twice, both, more_is_better=True)
+        assert found.verdict == "orthogonal" and found.exceeds == 0.0
+
+
 def test_what_cannot_be_compared_is_refused():
     with pytest.raises(ValueError, match="one number for each seed.*dense=2"):
         threshold([0.9, 0.8], 0.8, 0.8, 0.8, more_is_better=True)

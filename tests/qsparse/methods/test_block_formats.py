@@ -3,9 +3,11 @@
 import json
 import math
 
+import keras
 import ml_dtypes
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import ops
 
 import qsparse
@@ -60,19 +62,7 @@ def as_paper_says(block, format):
 
 
 @pytest.mark.parametrize("spread", [1e-3, 1.0, 40.0])
-@pytest.mark.parametrize(
-    "format",
-    [
-        *map(MX, ELEMENTS),
-        MX(block=5),
-        HBFP(8),
-        HBFP(6),
-        HBFP(4, 16),
-        BlockInt(),
-        BlockInt(3, False, 8),
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("format", TRIED, ids=str)
 def test_every_block_is_rounded_as_it_is_written(format, spread):
     rng = np.random.default_rng(3)
     weights = rng.standard_t(3, size=(2, 70, 3)).astype(np.float32) * spread
@@ -169,9 +159,8 @@ def test_they_train_in_both_orders_and_are_not_exported(
         np.testing.assert_array_equal(kernel, codes * scale)
         mask = layer.canonical_mask()
         assert mask is None or (kernel[~mask] == 0).all()
-    with pytest.raises(
-        ValueError, match=rf"trains in {format.upper()[:2]}.*be exported"
-    ):
+    refused = f"'hidden' trains in {format}, which cannot be exported"
+    with pytest.raises(ValueError, match=refused):
         qsparse.export(model, tmp_path / "m.tflite", pixels[0][:64])
     assert not (tmp_path / "m.tflite").exists()
 
@@ -204,9 +193,74 @@ def test_weights_and_activations_may_have_formats_of_their_own(pixels, tmp_path)
     x = pixels[0][:8]
     found = ops.convert_to_numpy(hidden.input_quantizer(x, training=False))
     np.testing.assert_array_equal(found, ops.convert_to_numpy(MX().rounded(x, -1)))
-    with pytest.raises(ValueError, match="activations in mxfp8.*activations='int8'"):
-        qsparse.export(model, tmp_path / "m.tflite", x)
+    for kind in ({}, {"quantize": False}, {"dynamic_range": True}):
+        with pytest.raises(ValueError, match="'hidden' trains in mxfp8, which cannot"):
+            qsparse.export(model, tmp_path / "m.tflite", x, **kind)
     again = mlp()
     int8 = {"activations": "int8", "format": "int4"}
     perceptron.fit(again, pixels, [qsparse.callbacks.Quantize(**int8)], epochs=2)
     qsparse.export(again, tmp_path / "m.tflite", pixels[0][:64])
+
+
+def test_a_join_in_blocks_is_not_exported_either(pixels, tmp_path):
+    inputs = keras.Input((16,))
+    sides = [keras.layers.Dense(8, name=name)(inputs) for name in ("left", "right")]
+    joined = keras.layers.Add(name="add")(sides)
+    model = keras.Model(inputs, keras.layers.Dense(12, name="end")(joined))
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    rules = [qsparse.Rule("add", activations=BlockInt(2, block=8))]
+    recipe = Recipe(None, rules=rules, quantize_from=0.0)
+    perceptron.fit(model, pixels, [qsparse.callbacks.Compress(recipe)])
+    with pytest.raises(ValueError, match="'add' trains in int2 in blocks of 8, which"):
+        qsparse.export(model, tmp_path / "m.tflite", pixels[0][:64])
+
+
+def test_coverage_names_what_flows_into_layers_where_it_differs():
+    report = qsparse.preview(mlp(), Recipe("2:4", format="int4", activations="mxfp4"))
+    assert {row.format for row in report.layers} == {"int4, inputs mxfp4"}
+    same = qsparse.preview(mlp(), Recipe("2:4", format=HBFP(8, 16)))
+    assert {row.format for row in same.layers} == {"hbfp8 in blocks of 16"}
+
+
+def test_activations_of_formats_for_weights_are_refused():
+    for make in (
+        lambda: Recipe(activations="int4"),
+        lambda: qsparse.Rule("a", activations="learned-int4"),
+    ):
+        with pytest.raises(ValueError, match="is for weights.*activations='int8'"):
+            make()
+    with pytest.raises(ValueError, match="which has none: each block is scaled"):
+        qsparse.attach(mlp(), Recipe(None, activations="mxfp8", observer="lsq"))
+
+
+def test_gradients_of_activations_pass_and_types_stay():
+    x = tf.constant(np.random.default_rng(0).normal(size=(3, 40)), tf.float16)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        found = MX("e2m1").fake_activations(x, 0.0, 0.0)
+        total = tf.reduce_sum(found * 3)
+    assert found.dtype == tf.float16 and (found.numpy() != x.numpy()).any()
+    np.testing.assert_array_equal(tape.gradient(total, x), np.float16(3))
+
+
+def test_images_of_any_size_train_in_blocks():
+    inputs = keras.Input((None, None, 3))
+    x = keras.layers.Conv2D(5, 3)(inputs)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, keras.layers.Dense(2)(x))
+    model.compile("adam", "mse")
+    rng = np.random.default_rng(0)
+    recipe = Recipe(None, format="mxfp6", quantize_from=0.0)
+    callback = qsparse.callbacks.Compress(recipe)
+    model.fit(
+        rng.normal(size=(8, 9, 7, 3)), np.ones((8, 2)), verbose=0, callbacks=[callback]
+    )
+    assert np.isfinite(model.predict(rng.normal(size=(2, 6, 8, 3)), verbose=0)).all()
+
+
+def test_huge_and_tiny_numbers_stay_finite():
+    weights = np.array([[[3e38], [1.0], [-2e38], [0.0]]], np.float32)
+    for format in (each for each in TRIED if getattr(each, "symmetric", True)):
+        found = ops.convert_to_numpy(format.fake(weights))
+        assert np.isfinite(found).all() and found[0, 0, 0] > 2e38, format
+        assert np.isfinite(ops.convert_to_numpy(format.fake(weights * 1e-38))).all()
