@@ -1,7 +1,5 @@
 """Weights whose scales the optimizer trains."""
 
-import warnings
-
 import keras
 import numpy as np
 import pytest
@@ -130,19 +128,6 @@ def test_weights_of_other_types_are_rounded_as_the_file_has_them(dtype):
     assert bool(tf.reduce_all(effective == held))
 
 
-def test_an_optimizer_that_hides_what_it_remembers_is_refused(pixels):
-    class Hidden(keras.optimizers.SGD):
-        def build(self, variables):
-            super().build(variables)
-            self.hidden = {"slot": self.add_variable((3,), name="hidden")}
-
-    model = mlp(optimizer=Hidden(1e-3))
-    perceptron.fit(model, pixels, [])
-    with pytest.raises(ValueError, match="Hidden has made steps.*Compile the model"):
-        qsparse.attach(model, Recipe(None, format="learned-int4"))
-    assert state_of(model) is None and type(model.layers[0]) is layers.Dense
-
-
 def test_channels_of_zeros_stay_zero_and_have_no_gradient():
     model, layer = learning((5,), lambda: layers.Dense(3), LearnedInt(4))
     kernel = layer.master_variable
@@ -187,25 +172,6 @@ def test_they_begin_with_the_weights_that_quantization_begins_with(pixels, order
         expected = layer.plan.weight_format.start(weights)
         assert (expected < 1).any()
         np.testing.assert_array_equal(shares.reshape(-1), expected)
-
-
-def test_a_training_that_was_saved_goes_on_bit_for_bit(pixels, tmp_path):
-    def callback():
-        return PruneThenQuantize(format="learned-int4", total_epochs=3)
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        straight = mlp()
-        perceptron.fit(straight, pixels, [callback()], epochs=2)
-        straight.save(tmp_path / "m.keras")
-        resumed = qsparse.load_model(tmp_path / "m.keras")
-        for model in (straight, resumed):
-            perceptron.fit(model, pixels, [callback()], epochs=1)
-    ours = [*straight.variables, *straight.optimizer.variables]
-    theirs = [*resumed.variables, *resumed.optimizer.variables]
-    for a, b in zip(ours, theirs, strict=True):
-        np.testing.assert_array_equal(a.numpy(), b.numpy(), err_msg=a.path)
-    assert all(v.numpy().any() for v in trained_ranges(resumed))
 
 
 def test_a_rule_has_one_layer_learn_and_it_may_come_later(pixels):

@@ -221,7 +221,8 @@ def test_optimizers_go_on_as_if_ranges_had_come_and_gone_unseen(optimizer, pixel
         np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
 
 
-def test_an_optimizer_that_hides_what_it_remembers_is_refused(pixels):
+@pytest.mark.parametrize("learned", [{"observer": "lsq"}, {"format": "learned-int4"}])
+def test_an_optimizer_that_hides_what_it_remembers_is_refused(learned, pixels):
     class Hidden(keras.optimizers.SGD):
         def build(self, variables):
             super().build(variables)
@@ -230,10 +231,10 @@ def test_an_optimizer_that_hides_what_it_remembers_is_refused(pixels):
     model = mlp(optimizer=Hidden(1e-3))
     perceptron.fit(model, pixels, [])
     with pytest.raises(ValueError, match="Hidden has made steps.*Compile the model"):
-        qsparse.attach(model, Recipe(None, observer="lsq"))
+        qsparse.attach(model, Recipe(None, **learned))
     assert state_of(model) is None and type(model.layers[0]) is layers.Dense
     fresh = mlp(optimizer=Hidden(1e-3))
-    perceptron.fit(fresh, pixels, [Quantize(observer="lsq")])
+    perceptron.fit(fresh, pixels, [Quantize(**learned)])
     qsparse.strip(fresh)
     assert type(fresh.layers[0]) is layers.Dense
     perceptron.fit(fresh, pixels, [])
@@ -274,9 +275,10 @@ def test_a_rule_has_one_layer_trained(pixels):
     assert hidden.grown is None and head.grown.numpy().any()
 
 
-def test_a_training_that_was_saved_goes_on_bit_for_bit(pixels, tmp_path):
+@pytest.mark.parametrize("learned", [{"observer": "lsq"}, {"format": "learned-int4"}])
+def test_a_training_that_was_saved_goes_on_bit_for_bit(learned, pixels, tmp_path):
     def callback():
-        return Quantize(observer="lsq", total_epochs=3)
+        return Quantize(**learned, total_epochs=3)
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
