@@ -12,7 +12,6 @@ from qsparse.callbacks import Compress, Prune, PruneThenQuantize, Quantize
 from qsparse.engine.compressor import compressed_layers, state_of
 from qsparse.engine.trained import trained_ranges
 from tests import perceptron
-from tests.apart import run_python
 from tests.perceptron import mlp
 
 pytestmark = pytest.mark.filterwarnings("ignore:Training makes .* steps from where")
@@ -208,29 +207,3 @@ def test_names_and_errors():
     assert str(LearnedInt(2, False)) == "learned-int2 per tensor"
     with pytest.raises(ValueError, match="`bits` must be 2 to 8"):
         Recipe(format="learned-int9")
-
-
-_ON_JAX = """
-import keras, numpy as np, qsparse
-from qsparse.callbacks import Quantize
-from qsparse.engine.compressor import compressed_layers
-
-stack = [keras.layers.Dense(8, "relu"), keras.layers.Dense(4)]
-model = keras.Sequential([keras.Input((16,)), *stack])
-model.compile("adam", "mse")
-rng = np.random.default_rng(0)
-x, y = rng.normal(size=(200, 16)), rng.normal(size=(200, 4))
-callback = Quantize(format="learned-int4", quantize_from=0.5)
-model.fit(x, y, batch_size=20, epochs=2, verbose=0, callbacks=[callback])
-for layer in compressed_layers(model):
-    assert layer.scales.grown.numpy().any()
-    codes, scale = layer.canonical_integers()
-    kernel = layer.layout.canonical(np.asarray(layer.effective_kernel()))
-    # XLA divides by a constant in its own way: a scale may be off in its last bit.
-    np.testing.assert_allclose(kernel, codes * scale, rtol=1e-6)
-print(keras.backend.backend())
-"""
-
-
-def test_they_train_on_jax_too():
-    assert run_python("-c", _ON_JAX, backend="jax").strip() == "jax"
