@@ -17,10 +17,14 @@ from qsparse.engine.state import state_of
 from qsparse.keras_compat import (
     drop_compiled_functions,
     fit_validates,
+    fit_validation_data,
     running_callbacks,
     sync_variables,
     walk_layers,
 )
+from qsparse.measures.gauge import NOISE
+from qsparse.measures.landing import landed
+from qsparse.measures.landing_report import Landing
 from qsparse.methods.validate import whole
 from qsparse.planning.recipe import Recipe
 from qsparse.planning.targets import QUANTIZABLE
@@ -61,6 +65,9 @@ class Compress(keras.callbacks.Callback):
             data are a good choice. The model computes as in a step of training, and is
             left as it was.
         guard: a `Guard`, which lets sparsity grow only while validation allows.
+        baseline: a dense model of the same structure, trained and compiled, that
+            `interaction` compares with, as the one that training starts from, saved
+            and loaded.
 
     Raises:
         ValueError: if `recipe` is no `Recipe`, a total is not positive, or both are
@@ -76,6 +83,7 @@ class Compress(keras.callbacks.Callback):
         total_epochs: int | None = None,
         score_data: Any = None,
         guard: Guard | None = None,
+        baseline: keras.Model | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(recipe, Recipe):
@@ -120,6 +128,7 @@ class Compress(keras.callbacks.Callback):
         self.recipe = recipe
         self.guard = guard
         self.score_data = score_data
+        self.baseline = baseline
         self.total_steps = total_steps
         self.total_epochs = total_epochs
         self._coverage: Coverage | None = None
@@ -129,8 +138,11 @@ class Compress(keras.callbacks.Callback):
 
     def _reset(self) -> None:
         self._phases: Phases | None = None
+        self._ended = False
         self._watch: Watch | None = None
         self._validates: bool | None = None
+        self._validation_data: Any = None
+        self._interaction: Landing | None = None
         self._files = BestFiles([])
         # What the model lacked when the last epoch ended.
         self._lacked: str | None = None
@@ -149,6 +161,28 @@ class Compress(keras.callbacks.Callback):
         if self._subject is not None and state_of(self._subject) is not None:
             self._coverage = coverage(self._subject)
         return self._coverage
+
+    @property
+    def interaction(self) -> Landing | None:
+        """What rounding costs the sparse model that `fit` left, and which layers most.
+
+        As `qsparse.landed` finds it, on at most 512 samples of what `fit` validated
+        with, beside `baseline`; it is measured when first asked for. None before the
+        end of `fit`, without validation, after `qsparse.strip`, and where the recipe
+        does not prune and quantize. The metric is the compiled loss; without labels, or
+        if a model is not compiled, as a student, the noise of the outputs.
+        """
+        ready = self._ended and self._validation_data is not None
+        both = self.recipe.prunes and self.recipe.quantizes
+        if self._interaction is None and ready and both and state_of(self._subject):
+            models = [m for m in (self._subject, self.baseline) if m is not None]
+            metric = None if all(model.compiled for model in models) else NOISE
+            data = self._validation_data
+            self._interaction = landed(
+                self._subject, data, metric, baseline=self.baseline
+            )
+            self._validation_data = None
+        return self._interaction
 
     def set_model(self, model: Any = None) -> None:
         """Attaches the recipe, if the model is built.
@@ -198,6 +232,7 @@ class Compress(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Notes whether there is validation, and who writes files."""
         self._validates = fit_validates()
+        self._validation_data = fit_validation_data()
         running = running_callbacks()
         self._files = BestFiles(running.callbacks if running else [])
 
@@ -293,6 +328,7 @@ class Compress(keras.callbacks.Callback):
             running.callbacks.append(_AtTheEnd(self._finish))
 
     def _finish(self) -> None:
+        self._ended = True
         sync_variables(self.model)
         state = state_of(self._subject)
         if state is not None:

@@ -9,7 +9,7 @@
 | `Quantize` | - | 0% | `Q(w)` |
 
 Every keyword of `qsparse.Recipe` may be given to override a setting, and
-`total_steps`, `total_epochs`, `score_data` or `guard` of `Compress`.
+`total_steps`, `total_epochs`, `score_data`, `guard` or `baseline` of `Compress`.
 """
 
 from numbers import Real
@@ -18,7 +18,7 @@ from typing import Any
 from qsparse.callbacks.compress import Compress
 from qsparse.planning.recipe import Recipe
 
-_OF_COMPRESS = ("total_steps", "total_epochs", "score_data", "guard")
+_OF_COMPRESS = ("total_steps", "total_epochs", "score_data", "guard", "baseline")
 
 
 class _Named(Compress):

@@ -18,12 +18,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from qsparse.compressibility import Compressibility, PQReport, pq_index
     from qsparse.distillation import Distiller, distill
     from qsparse.distillation_losses import SoftLabels, SquareHead
     from qsparse.engine.compressor import attach, strip
     from qsparse.engine.coverage import Coverage, coverage, preview
     from qsparse.engine.phases import unfinished
+    from qsparse.measures.compressibility import Compressibility, PQReport, pq_index
+    from qsparse.measures.interaction import analyse
+    from qsparse.measures.interaction_report import InteractionReport
+    from qsparse.measures.landing import landed
+    from qsparse.measures.landing_report import Landing
+    from qsparse.measures.perturbation import sensitivity
+    from qsparse.measures.perturbation_report import SensitivityReport
     from qsparse.methods import register
     from qsparse.methods.allocations import (
         ERK,
@@ -81,8 +87,6 @@ if TYPE_CHECKING:
         Stepwise,
     )
     from qsparse.oneshot import OneShotReport, one_shot
-    from qsparse.perturbation import sensitivity
-    from qsparse.perturbation_report import SensitivityReport
     from qsparse.planning.plan import LayerPlan, resolve
     from qsparse.planning.recipe import Recipe
     from qsparse.planning.rules import Rule
@@ -111,8 +115,10 @@ __all__ = [
     "Int8",
     "Int16x8",
     "IntN",
+    "InteractionReport",
     "LAMP",
     "LSQ",
+    "Landing",
     "LayerPlan",
     "LearnedInt",
     "LeastError",
@@ -149,10 +155,12 @@ __all__ = [
     "UniformPlus",
     "Unstructured",
     "Wanda",
+    "analyse",
     "attach",
     "coverage",
     "distill",
     "export",
+    "landed",
     "load_model",
     "load_weights",
     "one_shot",
@@ -230,12 +238,16 @@ _MODULES = {
         "Stepwise",
     ),
     "tflite_export.export": ("export",),
-    "perturbation": ("sensitivity",),
-    "perturbation_report": ("SensitivityReport",),
+    "measures.interaction": ("analyse",),
+    "measures.interaction_report": ("InteractionReport",),
+    "measures.landing": ("landed",),
+    "measures.landing_report": ("Landing",),
+    "measures.perturbation": ("sensitivity",),
+    "measures.perturbation_report": ("SensitivityReport",),
     "oneshot": ("OneShotReport", "one_shot"),
     "distillation": ("Distiller", "distill"),
     "distillation_losses": ("SoftLabels", "SquareHead"),
-    "compressibility": ("Compressibility", "PQReport", "pq_index"),
+    "measures.compressibility": ("Compressibility", "PQReport", "pq_index"),
 }
 _HOMES = {name: home for home, names in _MODULES.items() for name in names}
 _PACKAGES = ("analysis", "callbacks", "recipes", "tflite_export")

@@ -99,10 +99,23 @@ def fit_validates() -> bool | None:
 
     To be called from one of its callbacks.
     """
+    values = _locals_of_fit()
+    return None if values is None else values["validation_data"] is not None
+
+
+def fit_validation_data() -> Any:
+    """Returns what the `fit` that runs validates with, as a user gave it, or split off.
+
+    None if it does not, or if none runs. To be called from one of its callbacks.
+    """
+    return (_locals_of_fit() or {}).get("validation_data")
+
+
+def _locals_of_fit() -> dict[str, Any] | None:
     for frame in _frames():
         values = frame.f_locals
         if frame.f_code.co_name == "fit" and "validation_data" in values:
-            return values["validation_data"] is not None
+            return values
     return None
 
 

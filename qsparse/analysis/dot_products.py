@@ -85,11 +85,10 @@ def dot_product_errors(
     high = high if high > low else np.float32(1.0)  # All are 0, in any range.
     tensor_of_x = ops.convert_to_tensor(x)
     rounded = np.asarray(
-        ops.convert_to_numpy(rounds.fake_activations(tensor_of_x, low, high)),
-        np.float64,
+        ops.convert_to_numpy(rounds.fake_activations(tensor_of_x, low, high))
     )
     dense, pruned, quantized, both = (
-        each[0].astype(np.float64)
+        each[0]
         for each in (
             tensor.weights,
             tensor.pruned,
@@ -97,12 +96,36 @@ def dot_product_errors(
             tensor.pruned_first,
         )
     )
-    exact = x.astype(np.float64)
-    whole = exact @ dense
+    return terms_of(x, rounded, dense, pruned, quantized, both)
+
+
+def terms_of(
+    x: np.ndarray,
+    rounded: np.ndarray,
+    weights: np.ndarray,
+    pruned: np.ndarray,
+    quantized: np.ndarray,
+    both: np.ndarray,
+) -> DotProductErrors:
+    """Takes the error of a product apart whose factors are there in all their forms.
+
+    Args:
+        x: activations `(samples, inputs)`.
+        rounded: `q(x)`.
+        weights: `(inputs, outputs)`, like all that follow.
+        pruned: `S(w)`.
+        quantized: `Q(w)`.
+        both: `Q(S(w))`, or `S(Q(w))`: the identity holds for either.
+    """
+    x, rounded, weights, pruned, quantized, both = (
+        each.astype(np.float64)
+        for each in (x, rounded, weights, pruned, quantized, both)
+    )
+    whole = x @ weights
     return DotProductErrors(
         both=whole - rounded @ both,
-        pruned=whole - exact @ pruned,
+        pruned=whole - x @ pruned,
         quantized=whole - rounded @ quantized,
-        weights_meet=-rounded @ ((dense - quantized) - (pruned - both)),
-        activations_meet=-(exact - rounded) @ (dense - pruned),
+        weights_meet=-rounded @ ((weights - quantized) - (pruned - both)),
+        activations_meet=-(x - rounded) @ (weights - pruned),
     )

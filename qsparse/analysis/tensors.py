@@ -72,16 +72,45 @@ def tensor_errors(
     if norm not in _NORMS:
         raise ValueError(f"`norm` must be 1, 2 or infinity. Received: norm={norm!r}")
     tensor = compressed(weights, pattern, format, sparsity)
+    return errors_of(
+        tensor.weights,
+        tensor.pruned,
+        tensor.quantized,
+        tensor.pruned_first,
+        tensor.quantized_first,
+        norm=norm,
+    )
+
+
+def errors_of(
+    weights: np.ndarray,
+    pruned: np.ndarray,
+    quantized: np.ndarray,
+    pruned_first: np.ndarray,
+    quantized_first: np.ndarray,
+    *,
+    norm: float = 2,
+) -> TensorErrors:
+    """Returns the errors of a tensor that is there in all its forms.
+
+    Args:
+        weights: the tensor itself, `w`.
+        pruned: `S(w)`.
+        quantized: `Q(w)`.
+        pruned_first: `Q(S(w))`.
+        quantized_first: `S(Q(w))`.
+        norm: 1, 2 or infinity.
+    """
+    dense = weights.astype(np.float64)
 
     def error(values: np.ndarray | float) -> float:
-        difference = tensor.weights.astype(np.float64) - values
-        return float(np.linalg.norm(difference.ravel(), norm))
+        return float(np.linalg.norm((dense - values).ravel(), norm))
 
     return TensorErrors(
         norm=float(norm),
-        pruned=error(tensor.pruned),
-        quantized=error(tensor.quantized),
-        pruned_first=error(tensor.pruned_first),
-        quantized_first=error(tensor.quantized_first),
+        pruned=error(pruned),
+        quantized=error(quantized),
+        pruned_first=error(pruned_first),
+        quantized_first=error(quantized_first),
         size=error(0.0),
     )

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,12 @@ class Threshold:
         if self.exceeds + self.half_interval <= 0:
             return "orthogonal"
         return "not told apart"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns a JSON-ready description; an infinite interval is None."""
+        finite = math.isfinite(self.half_interval)
+        found = asdict(self) | {"verdict": self.verdict}
+        return found | {"half_interval": self.half_interval if finite else None}
 
 
 def threshold(

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers
 
 from qsparse.engine.batches import Batches
@@ -24,6 +25,7 @@ from qsparse.engine.state import (
     SHARED,
     Compression,
     ModelState,
+    Switches,
     compression_of,
     compressions,
     state_of,
@@ -48,7 +50,7 @@ from qsparse.planning.targets import NORMS, QUANTIZABLE
 # Share of zeros from which on a plain model is taken for a pruned one.
 _MANY_ZEROS = 0.25
 
-__all__ = ["attach", "compressed_layers", "state_of", "strip"]
+__all__ = ["attach", "compressed_layers", "discard", "state_of", "strip"]
 
 
 def attach(model: keras.Model, recipe: Recipe, *, score_data: Any = None) -> Coverage:
@@ -332,6 +334,26 @@ def strip(model: keras.Model) -> keras.Model:
     retrain(model, removed=ranges)
     _drop_functions(model, state)
     return model
+
+
+def discard(model: keras.Model) -> None:
+    """Takes a recipe off and leaves the dense weights as they are.
+
+    For who attached it to look at what it would do.
+
+    Args:
+        model: a model that carries a recipe; one that does not is left alone.
+
+    Raises:
+        ValueError: as `strip` does.
+    """
+    state = state_of(model)
+    if state is not None:
+        state.turn(Switches())
+    for layer in compressed_layers(model):
+        if layer.mask_variable is not None:
+            layer.mask_variable.assign(np.ones(layer.layout.shape, bool))
+    strip(model)
 
 
 def _check_whole(model: keras.Model) -> None:

@@ -278,8 +278,16 @@ class KernelCompression(Compression):
         """
         weights = self.master()
         if self.state().recipe.order == "Q->S" and self._rounds:
-            return self._format.decode(*self._encode(weights))
+            return self.rounded(weights)
         return weights
+
+    def rounded(self, canonical: np.ndarray) -> np.ndarray:
+        """Returns weights rounded to what the kernel is coded in.
+
+        Args:
+            canonical: float32 `(taps, inputs, outputs)`.
+        """
+        return self._format.decode(*self._encode(canonical))
 
     def integer_weights(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns int8 weights as they lie in a LiteRT file, and their scales."""

@@ -76,6 +76,12 @@ class InputQuantizer(Compression, Trained):
         """Returns what inputs are rounded between: `(low, high)` of each, float32."""
         return ops.convert_to_numpy(_limits(self._reached(_sizes(self.ranges))))
 
+    def rounded(self, values: np.ndarray) -> np.ndarray:
+        """Returns what becomes of an array that flows into the layer, by its ranges."""
+        low, high = self.limits()[0]
+        outputs = self._constant(ops.convert_to_tensor(values), low, high)
+        return ops.convert_to_numpy(outputs)
+
     def _reached(self, start: Any) -> Any:
         """Returns the sizes that ranges have, of those they began with."""
         if self.grown is None:

@@ -8,7 +8,7 @@ and mixed precision treat them like any other layer.
 
 import json
 import weakref
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
 import keras
@@ -178,6 +178,15 @@ class ModelState(keras.layers.Layer):
         self.switches = wanted
         if moves:
             self.quantizing.assign(wanted.fake_quantizes)
+        self._renew_functions()
+
+    def reorder(self, order: str) -> None:
+        """Lets layers prune and round in another order from here on."""
+        if order != self.recipe.order:
+            self.recipe = replace(self.recipe, order=order)
+            self._renew_functions()
+
+    def _renew_functions(self) -> None:
         for model in list(self.callers):
             renew_compiled_functions(model)
 

@@ -9,10 +9,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from qsparse.engine.compressor import attach, compressed_layers, strip
+from qsparse.engine.compressor import attach, compressed_layers, discard
 from qsparse.engine.feed import read
 from qsparse.engine.kernel import KernelCompression
-from qsparse.engine.state import Switches, state_of
+from qsparse.engine.state import state_of
 from qsparse.keras_compat import own_kernel, walk_layers
 from qsparse.methods.validate import whole
 from qsparse.oneshot.base import ONE_SHOT, Method
@@ -114,8 +114,10 @@ def one_shot(
                 rows.append(_solved(layer, plans, found.pop(0), chosen, memory))
                 if verbose:
                     _show(rows[-1], len(rows), len(solved))
-        count = estimate_statistics(model, feed, batch_size) if renormalize else 0
-        complete(model, feed, batch_size)
+        count = 0
+        if renormalize:
+            count = estimate_statistics(model, feed.batches(batch_size))
+        complete(model, feed.batches(batch_size))
         layers[0].state().untraced = False
     rounded = [x for x in layers if x not in solved and x.plan.weight_format]
     return OneShotReport(
@@ -207,10 +209,9 @@ def _all_or_nothing(model: keras.Model) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        _take_back(model)
         for variable, value in held:
             variable.assign(value)
-        strip(model)
+        discard(model)
         if recipe is not None:
             attach(model, recipe)
         raise
@@ -224,13 +225,3 @@ def _changing(model: keras.Model) -> Iterator[keras.Variable]:
             yield kernel
         if isinstance(layer, NORMS):
             yield from layer.non_trainable_variables
-
-
-def _take_back(model: keras.Model) -> None:
-    """Turns off whatever stripping would bake in."""
-    state = state_of(model)
-    if state is not None:
-        state.turn(Switches())
-    for layer in compressed_layers(model):
-        if layer.mask_variable is not None:
-            layer.mask_variable.assign(np.ones(layer.layout.shape, bool))

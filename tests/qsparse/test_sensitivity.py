@@ -10,8 +10,9 @@ import tensorflow as tf
 from keras import layers
 
 import qsparse
-from qsparse import NM, Int8, Magnitude, Recipe, Unstructured, perturbation
+from qsparse import NM, Int8, Magnitude, Recipe, Unstructured
 from qsparse.callbacks import Prune
+from qsparse.measures import perturbation
 from tests import perceptron
 from tests.perceptron import mlp
 

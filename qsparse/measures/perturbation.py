@@ -15,12 +15,13 @@ import keras
 import numpy as np
 
 from qsparse.engine.state import state_of
-from qsparse.gauge import Metric, gauge_of, samples_of
-from qsparse.keras_compat import own_kernel, sync_variables
+from qsparse.keras_compat import own_kernel
+from qsparse.measures.gauge import Metric, gauge_of, samples_of
+from qsparse.measures.given_back import given_back
+from qsparse.measures.perturbation_report import Measurement, SensitivityReport
 from qsparse.methods.formats import FORMATS, Format, name_of
 from qsparse.methods.patterns import check_sparsity
 from qsparse.methods.validate import whole
-from qsparse.perturbation_report import Measurement, SensitivityReport
 from qsparse.planning.checks import demand
 from qsparse.planning.plan import LayerPlan, surveyed
 from qsparse.planning.recipe import Recipe
@@ -58,8 +59,9 @@ def sensitivity(
         formats: names or instances of formats; empty for none.
         metric: None for the compiled loss where there are labels, with penalties on
             weights as Keras adds them, and for the noise of the outputs where there
-            are none. Or the name of a compiled metric, or a function of the model that
-            returns a number that is higher where the model is better.
+            are none; "noise" for that in any case. Or the name of a compiled metric, or
+            a function of the model that returns a number that is higher where the model
+            is better.
         batch_size: samples that the model sees at once.
         batches: how many batches of the data are used, from the first on.
 
@@ -88,7 +90,7 @@ def sensitivity(
     found = samples_of(model, data, size, most)
     gauge = gauge_of(model, found, metric)
     rows = []
-    with _given_back(model):
+    with given_back(model):
         baseline = gauge.measured("the model as it is")
         for change in _told(changes):
             with change.made() as zeros:
@@ -184,23 +186,6 @@ def _pruned(
 
 def _rounded(format: Format, weights: np.ndarray) -> tuple[np.ndarray, float]:
     return format.decode(*format.encode(weights)), 0.0
-
-
-@contextmanager
-def _given_back(model: keras.Model) -> Iterator[None]:
-    """Gives a model back as it was, whatever happens meanwhile.
-
-    On JAX a batch that is broken off leaves the state of an earlier one behind, which
-    the next `fit` would go on with.
-    """
-    variables = {id(v): v for v in (*model.variables, *model.metrics_variables)}
-    before = [(v, np.array(v.numpy())) for v in variables.values()]
-    try:
-        yield
-    finally:
-        sync_variables(model)
-        for variable, value in before:
-            variable.assign(value)
 
 
 def _told(changes: list[_Change]) -> Iterator[_Change]:

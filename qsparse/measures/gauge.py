@@ -11,6 +11,8 @@ from qsparse.engine.batches import Batches
 from qsparse.keras_compat import metric_direction
 
 Metric = Callable[[keras.Model], float]
+# Of outputs, against those of the model as it is.
+NOISE = "noise"
 
 
 class Samples(NamedTuple):
@@ -55,15 +57,21 @@ class Gauge(NamedTuple):
     Attributes:
         name: what it is called.
         less_is_better: whether less of it is better.
-        measure: returns it, as the model is now.
+        measure: returns it, as the model is now: a number for each batch, or one.
+        weights: what each of these numbers weighs in their mean.
     """
 
     name: str
     less_is_better: bool
-    measure: Callable[[], float]
+    measure: Callable[[], list[float]]
+    weights: tuple[float, ...] = (1.0,)
 
     def measured(self, place: str) -> float:
-        """Returns what is measured now.
+        """Returns what is measured now; see `measured_each`."""
+        return self.mean(self.measured_each(place))
+
+    def measured_each(self, place: str) -> np.ndarray:
+        """Returns what is measured now, float64 `(batches,)`.
 
         Args:
             place: what of the model is unusual, for the error.
@@ -71,13 +79,18 @@ class Gauge(NamedTuple):
         Raises:
             ValueError: if it is not finite.
         """
-        value = float(self.measure())
-        if not np.isfinite(value):
+        values = np.array(self.measure(), np.float64)
+        if not np.isfinite(values).all():
+            value = values[~np.isfinite(values)][0]
             raise ValueError(
                 f"{self.name} is {value} for {place}. Look for NaN in data and "
                 "weights, or measure something that stays finite."
             )
-        return value
+        return values
+
+    def mean(self, values: np.ndarray) -> float:
+        """Returns what numbers of all batches come to."""
+        return float(np.average(values, weights=self.weights))
 
 
 def gauge_of(
@@ -86,9 +99,9 @@ def gauge_of(
     """Returns what a user asks to be measured, or what there are data for."""
     if callable(metric):
         name = getattr(metric, "__name__", type(metric).__name__)
-        return Gauge(name, False, lambda: float(metric(model)))
-    if metric is None and not samples.labelled:
-        return Gauge("noise", True, _noise(model, samples))
+        return Gauge(name, False, lambda: [float(metric(model))])
+    if metric == NOISE or (metric is None and not samples.labelled):
+        return _noise(model, samples)
     name = "loss" if metric is None else metric
     if not samples.labelled or not model.compiled:
         lacking = "are no labels" if model.compiled else "is no compiled loss"
@@ -105,36 +118,44 @@ def gauge_of(
             "function of the model that is higher where the model is better."
         )
 
-    def measure() -> float:
-        values = [
-            model.test_on_batch(*batch, return_dict=True)[name]
+    def measure() -> list[float]:
+        return [
+            float(model.test_on_batch(*batch, return_dict=True)[name])
             for batch in samples.batches
         ]
-        return float(np.average(values, weights=samples.sizes))
 
-    return Gauge(name, direction == "down", measure)
+    return Gauge(name, direction == "down", measure, tuple(map(float, samples.sizes)))
 
 
-def _noise(model: keras.Model, samples: Samples) -> Callable[[], float]:
+def _noise(model: keras.Model, samples: Samples) -> Gauge:
     """Returns a measure of how far outputs are from those of now."""
 
-    def outputs() -> list[np.ndarray]:
+    def outputs() -> list[list[np.ndarray]]:
         return [
-            np.asarray(output, np.float64)
-            for batch in samples.batches
-            for output in keras.tree.flatten(model.predict_on_batch(batch[0]))
+            [
+                np.asarray(output, np.float64)
+                for output in keras.tree.flatten(model.predict_on_batch(x))
+            ]
+            for x, _, _ in samples.batches
         ]
 
+    def power(batch: list[np.ndarray]) -> float:
+        return sum(float(np.square(output).sum()) for output in batch)
+
     clean = outputs()
-    power = sum(float(np.square(output).sum()) for output in clean)
-    if not power > 0:
+    powers = [power(batch) for batch in clean]
+    if not sum(powers) > 0:
         raise ValueError(
             f"The outputs of model '{model.name}' are all zero, or not numbers, on "
             "these data: nothing to compare with."
         )
 
-    def measure() -> float:
-        pairs = zip(outputs(), clean, strict=True)
-        return sum(float(np.square(now - then).sum()) for now, then in pairs) / power
+    def measure() -> list[float]:
+        found = []
+        for now, then, size in zip(outputs(), clean, powers, strict=True):
+            difference = power([a - b for a, b in zip(now, then, strict=True)])
+            # A batch without any output weighs nothing.
+            found.append(difference / size if size else 0.0)
+        return found
 
-    return measure
+    return Gauge(NOISE, True, measure, tuple(powers))
