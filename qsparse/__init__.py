@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from qsparse.engine.coverage import Coverage, coverage, preview
     from qsparse.engine.phases import unfinished
     from qsparse.measures.compressibility import Compressibility, PQReport, pq_index
+    from qsparse.measures.forecast import forecast
+    from qsparse.measures.forecast_report import Forecast
     from qsparse.measures.interaction import analyse
     from qsparse.measures.interaction_report import InteractionReport
     from qsparse.measures.landing import landed
@@ -110,6 +112,7 @@ __all__ = [
     "Distiller",
     "ERK",
     "Fisher",
+    "Forecast",
     "Global",
     "HBFP",
     "Int8",
@@ -160,6 +163,7 @@ __all__ = [
     "coverage",
     "distill",
     "export",
+    "forecast",
     "landed",
     "load_model",
     "load_weights",
@@ -238,6 +242,8 @@ _MODULES = {
         "Stepwise",
     ),
     "tflite_export.export": ("export",),
+    "measures.forecast": ("forecast",),
+    "measures.forecast_report": ("Forecast",),
     "measures.interaction": ("analyse",),
     "measures.interaction_report": ("InteractionReport",),
     "measures.landing": ("landed",),

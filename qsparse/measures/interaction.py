@@ -1,19 +1,13 @@
 """Interaction: what sparsity and quantization cost a model, alone and together."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import keras
 import numpy as np
 
-from qsparse.engine.compressor import attach, discard
-from qsparse.engine.observers import InputQuantizer
 from qsparse.engine.state import state_of
-from qsparse.keras_compat import walk_layers
-from qsparse.measures.arms import DENSE, QUANTIZED, Arms
+from qsparse.measures.arms import DENSE, QUANTIZED
 from qsparse.measures.gauge import Metric, Samples, gauge_of, samples_of
-from qsparse.measures.given_back import given_back
 from qsparse.measures.interaction_report import InteractionReport
 from qsparse.measures.layer_errors import (
     Inputs,
@@ -22,10 +16,9 @@ from qsparse.measures.layer_errors import (
     relative_errors,
     seen_inputs,
 )
+from qsparse.measures.stage import Stage, staged, untraced
 from qsparse.methods.validate import whole
-from qsparse.oneshot.settle import estimate_statistics, find_ranges
 from qsparse.planning.recipe import Recipe
-from qsparse.planning.targets import NORMS
 
 # Samples that layers are looked at with: what flows into all of them is held.
 _LOOKED_AT = 16
@@ -96,15 +89,11 @@ def analyse(
     size, most = whole("batch_size", batch_size), whole("batches", batches)
     check_plain(model, "analyse")
     samples = samples_of(model, data, size, most)
-    with given_back(model):
-        attach(model, recipe, score_data=score_data)
-        try:
-            arms = Arms(model)
-            arms.select()
-            settling = Settling(model, samples, renormalize)
-            return _compared(model, arms, samples, metric, settling)
-        finally:
-            discard(model)
+    inputs = [x for x, _, _ in samples.batches]
+    with staged(
+        model, recipe, inputs, score_data=score_data, renormalize=renormalize
+    ) as stage:
+        return _compared(model, stage, samples, metric)
 
 
 def check_both(recipe: Recipe) -> None:
@@ -137,58 +126,22 @@ def check_plain(model: keras.Model, name: str) -> None:
         )
 
 
-class Settling:
-    """Finds what an arm of a plain model has to have: statistics and ranges.
-
-    Args:
-        model: the compressed model, with no ranges yet.
-        samples: what they are found on.
-        renormalize: whether statistics are estimated.
-    """
-
-    def __init__(self, model: keras.Model, samples: Samples, renormalize: bool) -> None:
-        self._model = model
-        self._inputs = [x for x, _, _ in samples.batches]
-        self._renormalize = renormalize
-        # Statistics of the dense model, and ranges that are unknown.
-        self._start = [(v, np.array(v.numpy())) for v in _settled(model)]
-
-    def settle(self) -> None:
-        """Estimates statistics and finds ranges for the arm that the model is in."""
-        for variable, value in self._start:
-            variable.assign(value)
-        if self._renormalize:
-            estimate_statistics(self._model, self._inputs)
-        find_ranges(self._model, self._inputs)
-
-
-def _settled(model: keras.Model) -> Iterator[keras.Variable]:
-    """Yields what settling changes of a model."""
-    for _, layer in walk_layers(model):
-        if isinstance(layer, NORMS):
-            yield from layer.non_trainable_variables
-        elif isinstance(layer, InputQuantizer):
-            yield from (layer.ranges, layer.step)
-
-
 def _compared(
     model: keras.Model,
-    arms: Arms,
+    stage: Stage,
     samples: Samples,
     metric: str | Metric | None,
-    settling: Settling,
 ) -> InteractionReport:
     """Takes a model from arm to arm; returns what was seen on the way."""
-    looked_at = first_samples(samples)
+    arms, looked_at = stage.arms, first_samples(samples)
     values: dict[str, np.ndarray] = {}
     seen: dict[str, Inputs] = {}
     arriving: dict[str, dict[str, float]] = {}
     rows: list[LayerInteraction] = []
     gauge: Any = None
     for arm in arms.names:
-        arms.take(arm)
+        stage.go(arm)
         with untraced(model):
-            settling.settle()
             seen[arm] = seen_inputs(model, arms.layers, looked_at)
         if arm == DENSE:
             gauge = gauge_of(model, samples, metric)
@@ -209,17 +162,6 @@ def _compared(
         weights=gauge.weights,
         layers=tuple(row.reached(arriving) for row in rows),
     )
-
-
-@contextmanager
-def untraced(model: keras.Model) -> Iterator[None]:
-    """Lets layers of a compressed model know that nothing traces the calls inside."""
-    state: Any = state_of(model)
-    state.untraced = True
-    try:
-        yield
-    finally:
-        state.untraced = False
 
 
 def first_samples(samples: Samples) -> Any:

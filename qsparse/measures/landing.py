@@ -17,7 +17,6 @@ from qsparse.measures.interaction import (
     check_both,
     check_plain,
     first_samples,
-    untraced,
 )
 from qsparse.measures.landing_report import Landing, RoundedLayer
 from qsparse.measures.layer_errors import (
@@ -26,6 +25,7 @@ from qsparse.measures.layer_errors import (
     rounding_error,
     seen_inputs,
 )
+from qsparse.measures.stage import untraced
 from qsparse.methods.validate import whole
 from qsparse.oneshot.settle import find_ranges
 

@@ -37,7 +37,9 @@ class RoundedLayer:
     @property
     def exceeds(self) -> bool:
         """Whether rounding costs the layer more here than in the baseline."""
-        return None not in (self.sparse, self.dense) and self.sparse > self.dense
+        if self.sparse is None or self.dense is None:
+            return False
+        return self.sparse > self.dense
 
 
 @dataclass(frozen=True)

@@ -168,7 +168,9 @@ def layer_interaction(
     forms = _forms(layer, dense, masks)
     missing = np.full_like(dense, np.nan)
     mask, late = masks[PRUNED], masks.get(QUANTIZED_FIRST)
-    compares = PRUNED_FIRST in masks and mask is not None and late is not None
+    swapped = None
+    if mask is not None and late is not None and PRUNED_FIRST in masks:
+        swapped = float((mask != late).mean())
     return LayerInteraction(
         path=layer.path_in_model,
         weights=dense.size,
@@ -181,7 +183,7 @@ def layer_interaction(
             forms.get(PRUNED_FIRST, missing),
             forms.get(QUANTIZED_FIRST, missing),
         ),
-        swapped=float((mask != late).mean()) if compares else None,
+        swapped=swapped,
         product=_product(layer, dense, forms, inputs or ()),
     )
 

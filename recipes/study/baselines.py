@@ -7,14 +7,10 @@ are missing are made, first those that the page compares.
 
 import argparse
 import os
-import platform
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from fnmatch import fnmatch
 from pathlib import Path
 
 # TensorFlow reads this when it is imported.
@@ -23,17 +19,20 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 
 import qsparse
+from qsparse.recipes.study.command import (
+    commit_of_this,
+    make_rows,
+    missing,
+    named,
+    provenance,
+)
 from qsparse.recipes.study.methods import DENSE, METHODS, PATTERNS
 from qsparse.recipes.study.page import COMPARED, page
-from qsparse.recipes.study.rows import Row, Rows, run_in_workers, work
+from qsparse.recipes.study.rows import Row, Rows, work
 from qsparse.recipes.study.tasks import TASKS
 from qsparse.recipes.study.training import Setting, Trainer
-from qsparse.tflite_export.runtime.cpu import cpu_name
 
 _FORMATS = ("float", "int8")
-# A process that has made so many models gives its memory back.
-_PER_PROCESS = 20
-_LONGEST = 3600.0
 
 
 @dataclass(frozen=True)
@@ -126,39 +125,10 @@ def carry_out(run: Run, setting: Setting, commit: str) -> Row:
     return {
         "name": run.name,
         **found,
-        "seconds": round(time.perf_counter() - start, 1),
         "share": setting.share,
         "epochs": setting.epochs,
-        "date": datetime.now(UTC).date().isoformat(),
-        "commit": commit,
-        "cpu": cpu_name(),
-        "keras": f"{keras.__version__} on {keras.backend.backend()}",
-        "python": platform.python_version(),
+        **provenance(commit, start),
     }
-
-
-def _commit() -> str:
-    """Returns what this is: the commit, or the version where there is none."""
-    try:
-        root, commit, changes = (
-            subprocess.run(
-                ["git", *arguments],
-                cwd=Path(__file__).parent,
-                capture_output=True,
-                text=True,
-                check=True,
-            ).stdout.strip()
-            for arguments in (
-                ("rev-parse", "--show-toplevel"),
-                ("rev-parse", "--short", "HEAD"),
-                ("status", "--porcelain", "--", ":/*.py", ":/*.cc", ":/*.h"),
-            )
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return f"qsparse {qsparse.__version__}"
-    if Path(root) != Path(__file__).resolve().parents[2]:
-        return f"qsparse {qsparse.__version__}"  # installed inside of another project
-    return f"{commit}, changed" if changes else commit
 
 
 def study(
@@ -197,66 +167,24 @@ def study(
             raise ValueError("--quick makes rows of its own. Leave out --rows.")
         folder = folder / "quick"
     kept = Rows(rows or folder / "baselines.jsonl")
-    runs = [run for run in all_runs(list(TASKS), seeds) if _named(run.name, only)]
-    if not runs:
+    names = named([run.name for run in all_runs(list(TASKS), seeds)], only)
+    if not names:
         raise ValueError(
             f"no run is named {' or '.join(only)}. There are "
             f"{', '.join(TASKS)} / {', '.join(METHODS)} / {', '.join(PATTERNS)} / "
             f"{', '.join(_FORMATS)} / 0 to {seeds - 1}."
         )
-    done = kept.read()
-    missing = [run.name for run in runs if "accuracy" not in done.get(run.name, {})]
+    left = missing(names, kept)
     if listed:
-        print("\n".join(missing))
+        print("\n".join(left))
         return 0
-    for network in {Run.named(name).network for name in missing}:
+    for network in {Run.named(name).network for name in left}:
         TASKS[network].build()  # says what is not installed before a process starts
-    progress = _Progress(len(runs), len(missing))
-    run_in_workers(
-        __name__,
-        missing,
-        kept,
-        per_process=_PER_PROCESS,
-        seconds=_LONGEST,
-        options=[str(folder), *(["--quick"] if quick else [])],
-        show=progress.show,
-    )
+    options = [str(folder), *(["--quick"] if quick else [])]
+    failed = make_rows(__name__, names, kept, options)
     if page_path is not None:
         page_path.write_text(page(kept.read().values()), encoding="utf-8")
-    failed = [
-        row for row in map(kept.read().get, missing) if "accuracy" not in (row or {})
-    ]
-    if failed:
-        log = kept.path.with_suffix(".log")
-        print(f"{len(failed)} runs failed; {log} says why.", file=sys.stderr)
     return 1 if failed else 0
-
-
-class _Progress:
-    """What stderr says of each row.
-
-    Args:
-        runs: how many there are.
-        missing: how many are to be made.
-    """
-
-    def __init__(self, runs: int, missing: int) -> None:
-        self._runs, self._missing = runs, missing
-        self._made = 0
-        self._start = time.perf_counter()
-
-    def show(self, row: Row) -> str:
-        """Returns the line."""
-        self._made += 1
-        each = (time.perf_counter() - self._start) / self._made
-        left = each * (self._missing - self._made) / 3600
-        done = self._runs - self._missing + self._made
-        outcome = row.get("note") or f"{row['accuracy']:.2%}"
-        return f"{done}/{self._runs} {row['name']}: {outcome}; {left:.1f} h to go"
-
-
-def _named(name: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatch(name, pattern) for pattern in patterns)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -270,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.quick:
         setting = replace(setting, share=0.05, epochs=1)
     path, *names = options.worker
-    commit = _commit()  # of what was imported, whatever becomes of it meanwhile
+    commit = commit_of_this()  # of what was imported, whatever becomes of it meanwhile
 
     def row_of(name: str) -> Row:
         return carry_out(Run.named(name), setting, commit)

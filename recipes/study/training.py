@@ -12,6 +12,7 @@ import numpy as np
 import qsparse
 from qsparse.callbacks import Compress
 from qsparse.recipes.evaluate import predict
+from qsparse.recipes.fashion_mnist import Arrays
 from qsparse.recipes.study.methods import SCRATCH, TRAINED, Method
 from qsparse.recipes.study.tasks import Task, images
 from qsparse.tflite_export.files.quiet import quiet
@@ -73,10 +74,8 @@ class Trainer:
             model.load_weights(self._dense())
         else:
             model = self._compressed(method, recipe)
-        x, y = self._test
-        logits = model.predict(x, batch_size=200, verbose=0)
         found = {
-            "keras_accuracy": _accuracy(logits, y),
+            "keras_accuracy": self.judged(model)["accuracy"],
             "zeros": _zeros(model, recipe),
             "steps": self._steps(self._warm_up) + self._steps(self._finish),
         }
@@ -85,6 +84,47 @@ class Trainer:
             self._of_file(model) if quantizes else found["keras_accuracy"]
         )
         return found
+
+    @property
+    def seen(self) -> Arrays:
+        """Some of the training images and their labels, for what needs to see data."""
+        return self._x[:_SEEN], self._y[:_SEEN]
+
+    def judged(self, model: keras.Model) -> dict[str, float]:
+        """Returns `accuracy` in [0, 1] and `loss` (cross-entropy) on test images."""
+        x, y = self._test
+        logits = model.predict(x, batch_size=200, verbose=0).astype(np.float64)
+        logits -= logits.max(axis=1, keepdims=True)
+        right = logits[np.arange(len(y)), y]
+        return {
+            "accuracy": float((logits.argmax(axis=1) == y).mean()),
+            "loss": float((np.log(np.exp(logits).sum(axis=1)) - right).mean()),
+        }
+
+    def dense(self) -> keras.Model:
+        """Returns the network that was trained dense to the end."""
+        model = self._task.compile(self._model(), self._finish, len(self._x))
+        model.load_weights(self._dense())
+        return model
+
+    def sparse(self, recipe: qsparse.Recipe, name: str) -> keras.Model:
+        """Returns the network that a recipe pruned in its second part, as plain Keras.
+
+        Args:
+            recipe: one that only prunes.
+            name: for the file of its weights.
+        """
+
+        def make() -> keras.Model:
+            return qsparse.strip(self.compressed(recipe))
+
+        model = self._task.compile(self._model(), self._finish, len(self._x))
+        model.load_weights(self._kept(f"sparse-{name}", make))
+        return model
+
+    def compressed(self, recipe: qsparse.Recipe) -> keras.Model:
+        """Returns the network that carried out a recipe in its second part."""
+        return self._compressed(Method(), recipe)
 
     def _model(self) -> keras.Model:
         keras.utils.set_random_seed(self._seed)
@@ -103,7 +143,7 @@ class Trainer:
             model.load_weights(self._warm())
         if method.one_shot is not None:
             self._prune_at_once(model, method, recipe)
-        seen = (self._x[:_SEEN], self._y[:_SEEN]) if method.sees else None
+        seen = self.seen if method.sees else None
         callback = Compress(
             recipe,
             total_steps=self._steps(epochs),
@@ -186,10 +226,6 @@ class Trainer:
             with quiet():
                 qsparse.export(model, path, representative_data=self._x[:_SEEN])
             return predict(plain_interpreter(path), x).accuracy(y)
-
-
-def _accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
-    return float((logits.argmax(axis=1) == labels).mean())
 
 
 def _zeros(model: keras.Model, recipe: qsparse.Recipe | None) -> float:

@@ -1,0 +1,245 @@
+"""`qsparse study interplay`: what order, format and pattern cost together.
+
+Each run is a row in a file, and belongs to a network, a protocol, a pattern, a format,
+an order and a seed. All runs of a seed begin with the same weights and see the same
+images in the same order for as many steps. A run that was stopped costs nothing but
+itself: call again, and the rows that are missing are made.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+# TensorFlow reads this when it is imported.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+
+import qsparse
+from qsparse.measures.arms import PRUNED, PRUNED_FIRST, QUANTIZED
+from qsparse.measures.stage import staged
+from qsparse.recipes.study.command import (
+    commit_of_this,
+    make_rows,
+    missing,
+    named,
+    provenance,
+)
+from qsparse.recipes.study.interplay_config import (
+    AFTER,
+    TRAINED,
+    TUNED,
+    Config,
+    recipe_of,
+)
+from qsparse.recipes.study.interplay_report import write_report
+from qsparse.recipes.study.rows import Row, Rows, work
+from qsparse.recipes.study.tasks import TASKS
+from qsparse.recipes.study.training import Setting, Trainer
+
+DENSE, FLOAT, NONE = "dense", "float", "-"
+# What `qsparse.analyse` says of the dense network, with the first seed.
+LOOK = "analysis"
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training, or what is measured without; its name is that of its row.
+
+    Attributes:
+        network: in `TASKS`.
+        protocol: in `PROTOCOLS`; "dense" for the dense network, "analysis" for what is
+            measured on training images before.
+        pattern: of the config; "dense" if nothing is pruned.
+        format: of the config; "float" if nothing is rounded.
+        order: "S->Q" or "Q->S"; "-" where only one of both is done.
+        seed: not negative.
+    """
+
+    network: str
+    protocol: str
+    pattern: str
+    format: str
+    order: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """As "resnet/trained/2:4/int8/S->Q/0"."""
+        return "/".join(map(str, astuple(self)))
+
+    @classmethod
+    def named(cls, name: str) -> "Run":
+        """Returns the run of a name."""
+        *parts, seed = name.split("/")
+        return cls(*parts, int(seed))
+
+
+def all_runs(config: Config) -> list[Run]:
+    """Returns every run of a config, in the order they are made in."""
+    return [
+        Run(network, *rest, seed)
+        for seed in range(config.seeds)
+        for network in config.networks
+        for rest in _settings(config, seed)
+    ]
+
+
+def _settings(config: Config, seed: int) -> Iterator[tuple[str, str, str, str]]:
+    """Yields protocol, pattern, format and order, what costs least first."""
+    yield DENSE, DENSE, FLOAT, NONE
+    for protocol in config.protocols:
+        if protocol != TUNED:
+            yield from ((protocol, DENSE, format, NONE) for format in config.formats)
+        if protocol == AFTER or TRAINED not in config.protocols:
+            yield from ((protocol, pattern, FLOAT, NONE) for pattern in config.patterns)
+    if TRAINED in config.protocols:
+        yield from ((TRAINED, pattern, FLOAT, NONE) for pattern in config.patterns)
+    if seed == 0:
+        for pattern in config.patterns:
+            yield from ((LOOK, pattern, format, NONE) for format in config.formats)
+    for protocol in config.protocols:
+        for pattern in config.patterns:
+            for format in config.formats:
+                orders = [PRUNED_FIRST] if protocol == TUNED else config.orders
+                yield from ((protocol, pattern, format, order) for order in orders)
+
+
+def carry_out(run: Run, setting: Setting, commit: str) -> Row:
+    """Trains or measures, and returns the row.
+
+    Args:
+        run: what.
+        setting: how long, and where.
+        commit: what the row says that it was made with.
+    """
+    start = time.perf_counter()
+    keras.backend.clear_session()
+    trainer = Trainer(run.network, TASKS[run.network], run.seed, setting)
+    return {
+        "name": run.name,
+        **_found(run, trainer),
+        "share": setting.share,
+        "epochs": setting.epochs,
+        **provenance(commit, start),
+    }
+
+
+def _found(run: Run, trainer: Trainer) -> dict[str, Any]:
+    if run.protocol == DENSE:
+        return trainer.judged(trainer.dense())
+    recipe = recipe_of(
+        None if run.pattern == DENSE else run.pattern,
+        None if run.format == FLOAT else run.format,
+        run.order if run.order != NONE else PRUNED_FIRST,
+    )
+    if run.protocol == LOOK:
+        report = qsparse.analyse(trainer.dense(), recipe, trainer.seen)
+        return {"analysis": report.to_dict()} | trainer.judged(trainer.dense())
+    if run.protocol == TRAINED:
+        if recipe.quantizes:
+            return trainer.judged(trainer.compressed(recipe))
+        return trainer.judged(trainer.sparse(recipe, run.pattern))
+    return _without_training(run, trainer)
+
+
+def _without_training(run: Run, trainer: Trainer) -> dict[str, float]:
+    """Returns what a network is worth that is pruned or rounded, or both."""
+    # What is not asked for may be anything: the model is not brought there.
+    pattern = "2:4" if run.pattern == DENSE else run.pattern
+    format = "int8" if run.format == FLOAT else run.format
+    if run.protocol == TUNED:
+        model = trainer.sparse(recipe_of(pattern, None), pattern)
+    else:
+        model = trainer.dense()
+    arm = run.order
+    if arm == NONE:
+        arm = QUANTIZED if run.pattern == DENSE else PRUNED
+    images, _ = trainer.seen
+    batches = [images[at : at + _BATCH] for at in range(0, len(images), _BATCH)]
+    with staged(model, recipe_of(pattern, format), batches) as stage:
+        stage.go(arm)
+        return trainer.judged(model)
+
+
+def study(
+    config: Config,
+    folder: Path,
+    *,
+    rows: Path | None = None,
+    only: Sequence[str] = ("*",),
+    report: Path | None = None,
+    listed: bool = False,
+    quick: bool = False,
+) -> int:
+    """Makes the rows that are missing, and the report.
+
+    Args:
+        config: what is compared.
+        folder: keeps weights that runs start from, and the rows.
+        rows: the file of rows, if it is another than `interplay.jsonl` in `folder`.
+        only: shell patterns of names of runs; those that match one are made.
+        report: a folder for the report of all rows, its figures and its tables.
+        listed: name the missing runs, and make none.
+        quick: shows that it runs, and nothing else.
+
+    Returns:
+        0; 1 if a run failed.
+
+    Raises:
+        ValueError: if no run has such a name, or quick rows would lie among others.
+        ImportError: if a network or a figure needs a package that is not there.
+    """
+    if quick:
+        if rows is not None:
+            raise ValueError("--quick makes rows of its own. Leave out --rows.")
+        folder = folder / "quick"
+    kept = Rows(rows or folder / "interplay.jsonl")
+    every = [run.name for run in all_runs(config)]
+    names = named(every, only)
+    if not names:
+        raise ValueError(
+            f"no run is named {' or '.join(only)}. The first is {every[0]}, the last "
+            f"{every[-1]}."
+        )
+    left = missing(names, kept)
+    if listed:
+        print("\n".join(left))
+        return 0
+    for network in {Run.named(name).network for name in left}:
+        TASKS[network].build()  # says what is not installed before a process starts
+    options = [str(folder), *(["--quick"] if quick else [])]
+    failed = make_rows(__name__, names, kept, options)
+    if report is not None:
+        write_report(report, kept.read())
+    return 1 if failed else 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Makes the rows of one worker; see `run_in_workers`."""
+    parser = argparse.ArgumentParser(description="A worker of `qsparse study`.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--worker", nargs="+", required=True)
+    options = parser.parse_args(arguments)
+    setting = Setting(options.folder)
+    if options.quick:
+        setting = replace(setting, share=0.05, epochs=1)
+    path, *names = options.worker
+    commit = commit_of_this()  # of what was imported, whatever becomes of it meanwhile
+
+    def row_of(name: str) -> Row:
+        return carry_out(Run.named(name), setting, commit)
+
+    work(Rows(Path(path)), names, row_of)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
