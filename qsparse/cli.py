@@ -139,7 +139,13 @@ def _parser() -> argparse.ArgumentParser:
     study = commands.add_parser(
         "study", help="train many models, a row each, and say what they show"
     )
-    study.add_argument("name", choices=["baselines"], help="which study")
+    study.add_argument("name", choices=["baselines", "interplay"], help="which study")
+    study.add_argument(
+        "config",
+        type=Path,
+        nargs="?",
+        help="of interplay: a YAML file that says what is compared",
+    )
     study.add_argument(
         "--output",
         type=Path,
@@ -154,8 +160,15 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="runs, as 'resnet/*' or '*/sr-ste/2:4/int8/0'",
     )
-    study.add_argument("--seeds", type=int, default=3, help="of each setting")
-    study.add_argument("--page", type=Path, help="write what the rows say, in Markdown")
+    study.add_argument("--seeds", type=int, default=3, help="of baselines: of each")
+    study.add_argument(
+        "--page", type=Path, help="of baselines: write what the rows say, in Markdown"
+    )
+    study.add_argument(
+        "--report",
+        type=Path,
+        help="of interplay: a folder for its page, figures and tables",
+    )
     study.add_argument("--list", action="store_true", help="name what is missing")
     study.add_argument("--quick", action="store_true", help="shows that it runs only")
     study.set_defaults(command=_study)
@@ -183,20 +196,26 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _study(options: argparse.Namespace) -> int:
     with quiet():  # TensorFlow greets on stderr
-        baselines = importlib.import_module("qsparse.recipes.study.baselines")
+        study = importlib.import_module(f"qsparse.recipes.study.{options.name}")
+    shared = {
+        "rows": options.rows,
+        "only": options.only,
+        "listed": options.list,
+        "quick": options.quick,
+    }
     try:
-        code: int = baselines.study(
-            options.output,
-            rows=options.rows,
-            only=options.only,
-            seeds=options.seeds,
-            page_path=options.page,
-            listed=options.list,
-            quick=options.quick,
-        )
+        if options.name == "interplay":
+            path = options.config
+            config = study.Config() if path is None else study.Config.read(path)
+            return int(
+                study.study(config, options.output, report=options.report, **shared)
+            )
+        if options.config is not None:
+            return _fail("only the study interplay takes a file")
+        own = {"seeds": options.seeds, "page_path": options.page}
+        return int(study.study(options.output, **own, **shared))
     except ImportError as error:
         return _fail(error)
-    return code
 
 
 def _inspect(options: argparse.Namespace) -> int:

@@ -77,8 +77,8 @@ class Run:
     @classmethod
     def named(cls, name: str) -> "Run":
         """Returns the run of a name."""
-        *parts, seed = name.split("/")
-        return cls(*parts, int(seed))
+        network, protocol, pattern, format, order, seed = name.split("/")
+        return cls(network, protocol, pattern, format, order, int(seed))
 
 
 def all_runs(config: Config) -> list[Run]:

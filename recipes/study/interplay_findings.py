@@ -121,21 +121,28 @@ class Findings:
         found = ([run[seed] for seed in common] for run in runs)
         return threshold(*found, more_is_better=self.metric == "accuracy")
 
-    def exceeds(self, cell: Cell) -> list[float]:
-        """Returns by how much a place is worse than its threshold, seed by seed."""
+    def exceeds(self, cell: Cell) -> dict[int, float]:
+        """Returns by how much a place is worse than its threshold, by seed."""
         runs = [self.seeds(each) for each in (*self.parts(cell), cell)]
-        common = sorted(set.intersection(*(set(run) for run in runs)))
-        sign = -1.0 if self.metric == "accuracy" else 1.0
         dense, pruned, rounded, both = runs
-        return [sign * (both[s] - pruned[s] - rounded[s] + dense[s]) for s in common]
+        common = sorted(set.intersection(*(set(run) for run in runs)))
+        return {
+            s: self._sign * (both[s] - pruned[s] - rounded[s] + dense[s])
+            for s in common
+        }
 
-    def gap(self, protocol: str, pattern: str, format: str) -> list[float]:
-        """Returns by how much quantizing first is worse, seed by seed."""
+    def gap(self, protocol: str, pattern: str, format: str) -> dict[int, float]:
+        """Returns by how much quantizing first is worse, by seed."""
         first, late = (
             self.seeds(Cell(protocol, pattern, format, order)) for order in ORDERS
         )
-        sign = -1.0 if self.metric == "accuracy" else 1.0
-        return [sign * (late[s] - first[s]) for s in sorted(first.keys() & late.keys())]
+        common = sorted(first.keys() & late.keys())
+        return {seed: self._sign * (late[seed] - first[seed]) for seed in common}
+
+    @property
+    def _sign(self) -> float:
+        """What makes the metric one of which less is better."""
+        return -1.0 if self.metric == "accuracy" else 1.0
 
     def pooled_gap(self, protocol: str, format: str) -> Difference | None:
         """Returns the gap over all patterns; None where nothing was run.
@@ -143,10 +150,7 @@ class Findings:
         Runs of one seed are not independent: each seed counts once, by its mean.
         """
         return self._by_seed(
-            [
-                dict(enumerate(self.gap(protocol, pattern, format)))
-                for pattern in self.names("pattern")
-            ]
+            [self.gap(protocol, p, format) for p in self.names("pattern")]
         )
 
     def pooled_excess(
@@ -155,7 +159,7 @@ class Findings:
         """Returns the excess over all patterns, as `pooled_gap` does the gap."""
         return self._by_seed(
             [
-                dict(enumerate(self.exceeds(Cell(protocol, pattern, format, order))))
+                self.exceeds(Cell(protocol, pattern, format, order))
                 for pattern in self.names("pattern")
             ]
         )
@@ -179,9 +183,8 @@ class Findings:
         for pattern in self.names("pattern"):
             late = self.seeds(Cell(TRAINED, pattern, format, QUANTIZED_FIRST))
             first = self.seeds(Cell(TUNED, pattern, format, PRUNED_FIRST))
-            sign = -1.0 if self.metric == "accuracy" else 1.0
             shared = late.keys() & first.keys()
-            runs.append({s: sign * (late[s] - first[s]) for s in shared})
+            runs.append({s: self._sign * (late[s] - first[s]) for s in shared})
         return self._by_seed(runs)
 
     def forecast(self, protocol: str) -> tuple[float, int] | None:
@@ -190,13 +193,12 @@ class Findings:
         Each pattern, format and order that was analysed and run by a protocol counts.
         """
         before, after = [], []
-        sign = -1.0 if self.metric == "accuracy" else 1.0
         for (pattern, format), found in self.analyses.items():
             for order in ORDERS:
                 runs = self.seeds(Cell(protocol, pattern, format, order))
                 if runs and order in found["values"]:
                     before.append(found["values"][order])
-                    after.append(sign * statistics.mean(runs.values()))
+                    after.append(self._sign * statistics.mean(runs.values()))
         if len(before) < 3:
             return None
         correlation = rank_correlation(before, after)

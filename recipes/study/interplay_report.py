@@ -1,5 +1,314 @@
-"""placeholder"""
+"""The report of a study of interplay: one page that needs nothing else, and tables."""
+
+import base64
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from qsparse.recipes.study.interplay_config import PROTOCOLS, TRAINED, TUNED
+from qsparse.recipes.study.interplay_figures import (
+    accuracy_by_size,
+    heat_map,
+    order_gaps,
+    propagation,
+)
+from qsparse.recipes.study.interplay_findings import (
+    EARNED,
+    PRUNED_FIRST,
+    Cell,
+    Difference,
+    Findings,
+)
+from qsparse.recipes.study.rows import Row
+from qsparse.tflite_export.report.html_style import STYLE
+
+Figure = Callable[[Findings], bytes | None]
+_FIGURES: dict[str, tuple[Figure, str]] = {
+    "threshold": (
+        heat_map,
+        "By how much pruning and rounding together are worse than the sum of what each "
+        "costs alone. Red: they hurt each other. Blue: together they cost less.",
+    ),
+    "order": (
+        order_gaps,
+        "By how much rounding first and pruning then is worse than the other way "
+        "round, mean over patterns; bars of 95% over seeds. Above the line S->Q is "
+        "better.",
+    ),
+    "propagation": (
+        propagation,
+        "How far what flows into each layer is from the dense network's, before any "
+        "training, from the first layer to the last. Solid S->Q, dotted Q->S.",
+    ),
+    "size": (
+        accuracy_by_size,
+        "What is reached with how many bits: of the weights that stay, and one for "
+        "each place in the mask.",
+    ),
+}
+
+_WORDS = """<p>A network can be made small in two ways. <b>Pruning</b> (S, for sparsity)
+sets weights to zero; <b>quantizing</b> (Q) rounds numbers to few bits. Each costs some
+accuracy. If you do both, do the costs just add up?</p>
+<dl>
+<dt>S-&gt;Q, Q-&gt;S</dt><dd>The two orders: prune and round what is left, or round
+and prune by the rounded sizes. Rounding makes unequal weights equal, so that pruning
+after it may take the wrong one.</dd>
+<dt>Threshold</dt><dd>What a network that is pruned and rounded would be if both did
+not touch each other: pruned + rounded - dense. Worse than that, they hurt each other
+(&quot;not orthogonal&quot;).</dd>
+<dt>Loss</dt><dd>Cross-entropy on test images: less is better, and it shows smaller
+differences than accuracy does.</dd>
+"""
 
 
-def write_report(folder, rows):
-    raise NotImplementedError
+def write_report(folder: Path, rows: Mapping[str, Row]) -> None:
+    """Writes `report.html`, `interplay.csv`, `interplay.json` and the figures.
+
+    Args:
+        folder: where to; it is made.
+        rows: by name, of any networks.
+
+    Raises:
+        ValueError: if no run has been finished.
+        ImportError: matplotlib is not installed.
+    """
+    rows = {name: row for name, row in rows.items() if "loss" in row}
+    if not rows:
+        raise ValueError("There is no report to write yet: no run has been finished.")
+    folder.mkdir(parents=True, exist_ok=True)
+    networks = sorted({name.split("/")[0] for name in rows})
+    sections = []
+    for network in networks:
+        found = Findings(network, rows)
+        pictures = {}
+        for name, (draw, _) in _FIGURES.items():
+            picture = draw(found)
+            if picture is not None:
+                (folder / f"{network}-{name}.png").write_bytes(picture)
+                pictures[name] = picture
+        sections.append(_section(found, Findings(network, rows, "accuracy"), pictures))
+    (folder / "interplay.csv").write_text(_csv(rows), encoding="utf-8")
+    summary = [_summary(Findings(network, rows)) for network in networks]
+    (folder / "interplay.json").write_text(json.dumps(summary, indent=1) + "\n")
+    (folder / "report.html").write_text(_page(rows, sections), encoding="utf-8")
+
+
+def _csv(rows: Mapping[str, Row]) -> str:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    head = ("network", "protocol", "pattern", "format", "order", "seed")
+    writer.writerow([*head, "accuracy", "loss", "seconds", "commit", "cpu"])
+    for name, row in rows.items():
+        values = [row[key] for key in ("accuracy", "loss", "seconds", "commit", "cpu")]
+        writer.writerow([*name.split("/"), *values])
+    return stream.getvalue()
+
+
+def _summary(found: Findings) -> dict[str, Any]:
+    """Returns thresholds and claims of a network, JSON-ready."""
+    cells = []
+    for cell in found.cells:
+        landed = found.threshold(cell)
+        if landed is not None:
+            cells.append(cell._asdict() | landed.to_dict())
+    return {
+        "network": found.network,
+        "metric": found.metric,
+        "cells": cells,
+        "claims": [
+            {"claim": claim, "where": where} | _as_dict(difference)
+            for claim, where, difference in claims(found)
+        ],
+        "forecast": {p: found.forecast(p) for p in found.names("protocol")},
+    }
+
+
+def _as_dict(difference: Difference) -> dict[str, Any]:
+    half = difference.half if math.isfinite(difference.half) else None
+    return {
+        "mean": difference.mean,
+        "half_interval": half,
+        "seeds": difference.count,
+        "verdict": difference.verdict,
+    }
+
+
+def claims(found: Findings) -> list[tuple[str, str, Difference]]:
+    """Returns what is claimed of both together, where, and what was found.
+
+    A claim holds where its difference is above 0.
+    """
+    lines: list[tuple[str, str, Difference | None]] = []
+    formats = found.names("format")
+    for protocol in found.names("protocol"):
+        for format in formats:
+            lines.append(
+                (
+                    "together they cost more than the sum (S->Q)",
+                    f"{protocol}, {format}",
+                    found.pooled_excess(protocol, format, PRUNED_FIRST),
+                )
+            )
+    for protocol in (p for p in found.names("protocol") if p != TUNED):
+        for format in formats:
+            lines.append(
+                (
+                    "Q->S is worse than S->Q",
+                    f"{protocol}, {format}",
+                    found.pooled_gap(protocol, format),
+                )
+            )
+    for format in formats:
+        lines.append(
+            (
+                "the paper's arm of Q->S is worse than that of S->Q (confounded)",
+                f"{TRAINED} against {TUNED}, {format}",
+                found.confounded(format),
+            )
+        )
+    return [(claim, where, d) for claim, where, d in lines if d is not None]
+
+
+def _section(
+    found: Findings, by_accuracy: Findings, pictures: Mapping[str, bytes]
+) -> str:
+    parts = [_sentence(found)]
+    for name, picture in pictures.items():
+        text = base64.b64encode(picture).decode()
+        caption = escape(_FIGURES[name][1])
+        parts.append(f'<p>{caption}</p><img alt="{caption}" ')
+        parts.append(f'src="data:image/png;base64,{text}">')
+    rows = [
+        (claim, where, _plus_minus(d, 4), str(d.count), d.verdict)
+        for claim, where, d in claims(found)
+    ]
+    head = ("claim", "where", f"{found.metric}, difference", "seeds", "holds?")
+    parts += ["<h3>Claim by claim</h3>", _table(head, rows)]
+    parts.append("<h3>Accuracy, percent of the test images</h3>")
+    parts += [_accuracies(by_accuracy, protocol) for protocol in _protocols(found)]
+    parts.append(_forecast(found))
+    return f"<section><h2>{escape(found.network)}</h2>{''.join(parts)}</section>"
+
+
+def _protocols(found: Findings) -> list[str]:
+    return [name for name in PROTOCOLS if name in found.names("protocol")]
+
+
+def _sentence(found: Findings) -> str:
+    """Returns what the network shows, in a sentence or two."""
+    gaps = [
+        (format, gap)
+        for format in found.names("format")
+        for gap in [found.pooled_gap(TRAINED, format)]
+        if gap is not None
+    ]
+    if not gaps:
+        return ""
+    sure = [f"{format} ({_plus_minus(gap, 3)})" for format, gap in gaps]
+    better = sum(gap.verdict == "yes" for _, gap in gaps)
+    return (
+        f"<p>Trained with both, quantizing first was worse beyond noise for {better} "
+        f"of {len(gaps)} formats; differences of the loss: "
+        f"{escape(', '.join(sure))}.</p>"
+    )
+
+
+def _accuracies(found: Findings, protocol: str) -> str:
+    formats = found.names("format")
+    rows = []
+    for pattern in found.names("pattern"):
+        orders = [o for o in found.names("order") if _any(found, protocol, pattern, o)]
+        for order in orders:
+            cells = [
+                _mean(found.seeds(Cell(protocol, pattern, f, order))) for f in formats
+            ]
+            rows.append((f"{pattern}, {order}", *cells))
+        alone = found.parts(Cell(protocol, pattern, formats[0], PRUNED_FIRST))[1]
+        rows.append((f"{pattern}, not rounded", _mean(found.seeds(alone))))
+    dense, _, _ = found.parts(Cell(protocol, "", formats[0], PRUNED_FIRST))
+    rounded = [
+        _mean(found.seeds(found.parts(Cell(protocol, "", f, PRUNED_FIRST))[2]))
+        for f in formats
+    ]
+    rows.append(("not pruned", *rounded))
+    title = f"{protocol}: {PROTOCOLS[protocol]}; dense {_mean(found.seeds(dense))}"
+    return f"<p>{escape(title)}</p>" + _table((protocol, *formats), rows)
+
+
+def _any(found: Findings, protocol: str, pattern: str, order: str) -> bool:
+    return any(
+        found.seeds(Cell(protocol, pattern, format, order))
+        for format in found.names("format")
+    )
+
+
+def _mean(seeds: Mapping[int, float]) -> str:
+    if not seeds:
+        return "-"
+    values = [100 * value for value in seeds.values()]
+    mean = f"{sum(values) / len(values):.2f}"
+    spread = (max(values) - min(values)) / 2
+    return f"{mean} ± {spread:.2f}" if len(values) > 1 else f"{mean} (1 seed)"
+
+
+def _forecast(found: Findings) -> str:
+    lines = []
+    for protocol in _protocols(found):
+        result = found.forecast(protocol)
+        if result is not None:
+            correlation, count = result
+            earned = "may choose" if correlation >= EARNED else "must not choose"
+            lines.append((protocol, f"{correlation:.2f}", str(count), earned))
+    if not lines:
+        return ""
+    return (
+        "<h3>Can it be told before training?</h3><p>Rank correlation of the loss right "
+        "after pruning and rounding, on some training images, with the loss on test "
+        f"images in the end. From {EARNED} on a forecast may choose for you.</p>"
+        + _table(("protocol", "correlation", "settings", "a forecast"), lines)
+    )
+
+
+def _plus_minus(difference: Difference, digits: int) -> str:
+    mean = f"{difference.mean:+.{digits}f}"
+    if not math.isfinite(difference.half):
+        return mean
+    return f"{mean} ± {difference.half:.{digits}f}"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    def line(cells: Sequence[str], tag: str) -> str:
+        filled = [*cells, *[""] * (len(head) - len(cells))]
+        shown = "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in filled)
+        return f"<tr>{shown}</tr>"
+
+    body = "".join(line(row, "td") for row in rows)
+    return f'<div class="scroll"><table>{line(head, "th")}{body}</table></div>'
+
+
+def _page(rows: Mapping[str, Row], sections: Sequence[str]) -> str:
+    def all_of(key: str) -> str:
+        return ", ".join(sorted({str(row[key]) for row in rows.values()}))
+
+    title = "How sparsity and quantization interact"
+    protocols = "".join(
+        f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in PROTOCOLS.items()
+    )
+    made = (
+        f"{len(rows)} runs, {all_of('date')}; commits {all_of('commit')}; Keras "
+        f"{all_of('keras')}; {all_of('cpu')}. Made by qsparse study interplay."
+    )
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{title}</title><style>{STYLE}</style></head><body><main>"
+        f"<header><h1>{title}</h1><p>{escape(made)}</p></header>"
+        f"<section><h2>In short</h2>{_WORDS}{protocols}</dl></section>"
+        f"{''.join(sections)}</main></body></html>\n"
+    )

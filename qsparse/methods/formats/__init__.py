@@ -11,6 +11,7 @@ from qsparse.methods.formats.base import (
     name_of,
 )
 from qsparse.methods.formats.block_int import BlockInt
+from qsparse.methods.formats.few_bits import FewBits
 from qsparse.methods.formats.hbfp import HBFP
 from qsparse.methods.formats.int8 import Int8
 from qsparse.methods.formats.int16x8 import Int16x8
@@ -23,6 +24,7 @@ __all__ = [
     "HBFP",
     "MX",
     "BlockInt",
+    "FewBits",
     "Format",
     "Int8",
     "Int16x8",

@@ -28,16 +28,19 @@ class BlockInt(Blockwise):
     Args:
         bits: 2 to 8.
         symmetric: whether the grid reaches as far below zero as above.
-        block: how many numbers share a scale, positive.
+        block: how many numbers share a scale, positive; as many as there are inputs
+            for one scale for each output.
+        rounding, seed: as of `Blockwise`.
 
     Raises:
-        ValueError: if `bits` is outside, `symmetric` is no bool, or `block` is not
-            positive.
+        ValueError: if one of them is outside, or `symmetric` is no bool.
     """
 
     bits: int = 4
     symmetric: bool = True
     block: int = 32
+    rounding: str = "nearest"
+    seed: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -55,17 +58,19 @@ class BlockInt(Blockwise):
         if self.symmetric:
             most = ops.max(ops.abs(blocks), axis=-1, keepdims=True)
             scales = _not_zero(most / (2 ** (self.bits - 1) - 1))
-            return ops.round(blocks / scales), scales
+            return self.whole_numbers(blocks / scales), scales
         low = ops.minimum(ops.min(blocks, axis=-1, keepdims=True), 0.0)
         high = ops.maximum(ops.max(blocks, axis=-1, keepdims=True), 0.0)
         largest = 2**self.bits - 1
         scales = _not_zero((high - low) / largest)
         zeros = ops.round(-low / scales)
-        return ops.clip(ops.round(blocks / scales) + zeros, 0, largest) - zeros, scales
+        whole_numbers = self.whole_numbers(blocks / scales)
+        return ops.clip(whole_numbers + zeros, 0, largest) - zeros, scales
 
     def __str__(self) -> str:
         kind = "" if self.symmetric else "asymmetric "
-        return f"{kind}int{self.bits} in blocks of {self.block}"
+        seed = f" (seed {self.seed})" * (self.seed != 0)
+        return f"{kind}int{self.bits}{self.how} in blocks of {self.block}{seed}"
 
 
 def _not_zero(scales: Any) -> Any:

@@ -8,6 +8,10 @@ from keras import ops
 
 # Of float32, where the exponent lies.
 _EXPONENT = 0x7F800000
+# How numbers that lie between two of a format are rounded.
+ROUNDINGS = ("nearest", "stochastic")
+# Constants of the finalizer of MurmurHash3, and a step from place to place.
+_FIRST, _SECOND, _STEP = 0x85EBCA6B, 0xC2B2AE35, 0x9E3779B9
 
 
 def power_below(values: Any) -> Any:
@@ -18,6 +22,34 @@ def power_below(values: Any) -> Any:
     """
     exponents = ops.bitwise_and(ops.view(values, "int32"), _EXPONENT)
     return ops.view(exponents, "float32")
+
+
+def noise(values: Any, seed: int) -> Any:
+    """Returns numbers in [0, 1) that look random, one for each value.
+
+    A hash of the value's bits, its place along the last two axes and the seed: the same
+    tensor is rounded the same way everywhere and whenever a training is resumed, and
+    another way as soon as it changes.
+
+    Args:
+        values: float32 `(..., blocks, block)`.
+        seed: in [0, 2^32).
+
+    Returns:
+        float32 of that shape, multiples of 2^-24.
+    """
+    rows, columns = values.shape[-2:]
+    places = (np.arange(rows * columns, dtype=np.uint64) + 1) * _STEP + seed
+    places = (places % 2**32).astype(np.uint32).reshape(rows, columns)
+    found = ops.bitwise_xor(ops.view(values, "uint32"), places)
+    found = _shifted(found, 16) * np.uint32(_FIRST)
+    found = _shifted(found, 13) * np.uint32(_SECOND)
+    top = ops.right_shift(_shifted(found, 16), np.uint32(8))
+    return ops.cast(top, "float32") * np.float32(2.0**-24)
+
+
+def _shifted(bits: Any, by: int) -> Any:
+    return ops.bitwise_xor(bits, ops.right_shift(bits, np.uint32(by)))
 
 
 def by_blocks(values: Any, axis: int, size: int, change: Callable[[Any], Any]) -> Any:

@@ -6,7 +6,13 @@ import numpy as np
 from keras import ops
 
 from qsparse.methods.estimators import straight_through
-from qsparse.methods.formats.blocks import as_array, by_blocks, summed_over
+from qsparse.methods.formats.blocks import (
+    ROUNDINGS,
+    as_array,
+    by_blocks,
+    noise,
+    summed_over,
+)
 from qsparse.methods.validate import whole
 
 
@@ -20,7 +26,12 @@ class Blockwise:
     training in them would bring.
 
     Attributes:
-        block: how many numbers share a scale, positive; a field of each format.
+        block: how many numbers share a scale, positive; a field of each format, as
+            those that follow.
+        rounding: "nearest", ties to even, or "stochastic": up with a probability that
+            is the distance from below, so that errors are zero on the mean. Numbers of
+            the format stay what they are.
+        seed: of stochastic rounding, in [0, 2^32); see `noise`.
     """
 
     exportable: ClassVar[bool] = False
@@ -30,8 +41,18 @@ class Blockwise:
     weights_only: ClassVar[bool] = False
 
     block: int
+    rounding: str
+    seed: int
 
     def __post_init__(self) -> None:
+        if self.rounding not in ROUNDINGS:
+            raise ValueError(
+                f"`rounding` must be one of {', '.join(ROUNDINGS)}. Received: "
+                f"rounding={self.rounding!r}"
+            )
+        object.__setattr__(self, "seed", whole("seed", self.seed))
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"`seed` must be in [0, 2^32). Received: seed={self.seed}")
         object.__setattr__(self, "block", whole("block", self.block))
         if self.block < 1:
             raise ValueError(f"`block` must be positive. Received: block={self.block}")
@@ -40,7 +61,21 @@ class Blockwise:
     def in_blocks(self) -> str:
         """What a name ends with where blocks are not as long as usual."""
         usual = type(self).block
-        return "" if self.block == usual else f" in blocks of {self.block}"
+        blocks = "" if self.block == usual else f" in blocks of {self.block}"
+        return blocks + f" (seed {self.seed})" * (self.seed != 0)
+
+    @property
+    def how(self) -> str:
+        """What a name has after the bits where numbers are not rounded to nearest."""
+        return f"-{self.rounding}" * (self.rounding != "nearest")
+
+    def whole_numbers(self, scaled: Any) -> Any:
+        """Returns numbers `(..., blocks, block)` rounded to whole ones."""
+        if self.rounding == "nearest":
+            return ops.round(scaled)
+        below = ops.floor(scaled)
+        up = noise(scaled, self.seed) < scaled - below
+        return below + ops.cast(up, "float32")
 
     def coded(self, blocks: Any) -> tuple[Any, Any]:
         """Returns numbers of blocks, rounded, as multiples of their scales.

@@ -29,18 +29,21 @@ class HBFP(Blockwise):
 
     to nearest, ties to even; there it is stochastic.
 
-    Text like "hbfp8" names it.
+    Text like "hbfp8" and "hbfp6-stochastic" names it.
 
     Args:
         bits: 2 to 16, with the sign.
         block: how many numbers share an exponent, positive.
+        rounding, seed: as of `Blockwise`.
 
     Raises:
-        ValueError: if `bits` is outside, or `block` is not positive.
+        ValueError: if one of them is outside.
     """
 
     bits: int = 8
     block: int = 64
+    rounding: str = "nearest"
+    seed: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -51,8 +54,10 @@ class HBFP(Blockwise):
     @classmethod
     def from_text(cls, text: str) -> "HBFP | None":
         """Returns the format that a text names, or None."""
-        match = re.fullmatch(r"hbfp(\d+)", text)
-        return None if match is None else cls(int(match[1]))
+        match = re.fullmatch(r"hbfp(\d+)(?:-(stochastic))?", text)
+        if match is None:
+            return None
+        return cls(int(match[1]), rounding=match[2] or "nearest")
 
     def coded(self, blocks: Any) -> tuple[Any, Any]:
         """Returns `(integers, scales)`."""
@@ -61,7 +66,7 @@ class HBFP(Blockwise):
         steps = below * 2.0 ** (1 - self.bits)  # which 2 * below may be too large for
         scales = ops.where(most > below, 2.0 * steps, steps)
         largest = 2.0 ** (self.bits - 1) - 1
-        return ops.clip(ops.round(blocks / scales), -largest, largest), scales
+        return ops.clip(self.whole_numbers(blocks / scales), -largest, largest), scales
 
     def __str__(self) -> str:
-        return f"hbfp{self.bits}{self.in_blocks}"
+        return f"hbfp{self.bits}{self.how}{self.in_blocks}"

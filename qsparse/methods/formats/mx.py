@@ -59,21 +59,24 @@ class MX(Blockwise):
     of mantissa and a sixteenth in e2m3. Scales are not less than 2^-126, where the
     specification has 2^-127.
 
-    Text like "mxfp8", "mxfp6", "mxfp4" or "mxfp8-e5m2" names it; without the element it
-    is e4m3, e2m3 and e2m1.
+    Text like "mxfp8", "mxfp6", "mxfp4", "mxfp8-e5m2" or "mxfp4-stochastic" names it;
+    without the element it is e4m3, e2m3 and e2m1.
 
     Args:
         element: "e4m3", "e5m2", "e2m3", "e3m2" or "e2m1".
         block: how many numbers share a scale, positive.
+        rounding, seed: as of `Blockwise`.
 
     Raises:
-        ValueError: if `element` is none of these, or `block` is not positive.
+        ValueError: if one of them is none of these, or outside.
     """
 
     equal_steps: ClassVar[bool] = False
 
     element: str = "e4m3"
     block: int = 32
+    rounding: str = "nearest"
+    seed: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -86,11 +89,11 @@ class MX(Blockwise):
     @classmethod
     def from_text(cls, text: str) -> "MX | None":
         """Returns the format that a text names, or None."""
-        match = re.fullmatch(r"mx(fp[864])(?:-(e\dm\d))?", text)
+        match = re.fullmatch(r"mx(fp[864])(?:-(e\dm\d))?(?:-(stochastic))?", text)
         if match is None:
             return None
-        size, element = match.groups()
-        found = cls(element or _USUAL[size])
+        size, element, rounding = match.groups()
+        found = cls(element or _USUAL[size], rounding=rounding or "nearest")
         return found if found._element.name == size else None
 
     @property
@@ -104,14 +107,15 @@ class MX(Blockwise):
         return self.elements(blocks / scales), scales
 
     def elements(self, scaled: Any) -> Any:
-        """Returns the nearest elements."""
+        """Returns the elements that numbers are rounded to."""
         element = self._element
         powers = ops.maximum(power_below(ops.abs(scaled)), 2.0**element.least)
         steps = powers * 2.0**-element.mantissa
-        rounded = ops.round(scaled / steps) * steps
+        rounded = self.whole_numbers(scaled / steps) * steps
         return ops.clip(rounded, -element.largest, element.largest)
 
     def __str__(self) -> str:
         name = self._element.name
         usual = _USUAL[name] == self.element
-        return f"mx{name}" + f"-{self.element}" * (not usual) + self.in_blocks
+        element = f"-{self.element}" * (not usual)
+        return f"mx{name}{element}{self.how}{self.in_blocks}"

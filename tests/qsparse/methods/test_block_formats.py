@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras import ops
 
 import qsparse
-from qsparse import HBFP, MX, BlockInt, Recipe
+from qsparse import HBFP, MX, BlockInt, FewBits, Recipe
 from qsparse.callbacks import Joint, PruneThenQuantize
 from qsparse.engine.compressor import compressed_layers, state_of
 from qsparse.methods.formats import FORMATS
@@ -264,3 +264,93 @@ def test_huge_and_tiny_numbers_stay_finite():
         found = ops.convert_to_numpy(format.fake(weights))
         assert np.isfinite(found).all() and found[0, 0, 0] > 2e38, format
         assert np.isfinite(ops.convert_to_numpy(format.fake(weights * 1e-38))).all()
+
+
+STOCHASTIC = [
+    MX("e2m1", rounding="stochastic"),
+    MX("e5m2", rounding="stochastic"),
+    HBFP(6, rounding="stochastic"),
+    BlockInt(4, rounding="stochastic"),
+    BlockInt(4, False, rounding="stochastic"),
+]
+
+
+@pytest.mark.parametrize("format", STOCHASTIC, ids=str)
+def test_stochastic_rounding_goes_up_as_often_as_a_number_is_far_from_below(format):
+    """Over seeds, in whole steps of nearest rounding's grid: mean and neighbors."""
+    rng = np.random.default_rng(5)
+    weights = rng.uniform(-0.9, 0.9, size=(1, 32, 40)).astype(np.float32)
+    weights[0, 0] = 1.0  # the greatest of each block: no number is clipped
+    weights[0, 1] = 0.0
+    seeds = range(400)
+    found = np.array(
+        [
+            ops.convert_to_numpy(
+                type(format)(**vars(format) | {"seed": s}).fake(weights)
+            )
+            for s in seeds
+        ],
+        np.float64,
+    )
+    assert (found[:, 0, 1] == 0).all()
+    levels = [np.unique(column) for column in found.reshape(len(seeds), -1).T]
+    assert max(map(len, levels)) == 2  # below and above
+    steps = np.array([level[-1] - level[0] for level in levels])
+    share = (weights.ravel() - [level[0] for level in levels]) / np.maximum(steps, 1e-9)
+    between = steps > 0
+    assert between.mean() > 0.8
+    assert ((share[between] > 0) & (share[between] < 1)).all()
+    # A binomial's deviation is at most half of 1 / sqrt(400); 5 of them.
+    ups = (found.reshape(len(seeds), -1) - [level[0] for level in levels]) / np.maximum(
+        steps, 1e-9
+    )
+    assert np.abs(ups.mean(axis=0) - share)[between].max() < 5 * 0.5 / 20
+    errors = found.mean(axis=0) - weights
+    assert abs(errors.mean()) < 0.002
+
+
+def test_stochastic_rounding_is_the_same_again_and_goes_by_its_seed():
+    weights = np.random.default_rng(6).normal(size=(1, 64, 8)).astype(np.float32)
+    one, same, other = (
+        ops.convert_to_numpy(HBFP(4, rounding="stochastic", seed=s).fake(weights))
+        for s in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(one, same)
+    assert 0.1 < (one != other).mean() < 0.6
+    nearest = ops.convert_to_numpy(HBFP(4).fake(weights))
+    assert (one != nearest).any()
+    # Numbers of the format stay, except that a block's greatest may be clipped.
+    again = ops.convert_to_numpy(MX(rounding="stochastic").fake(weights))
+    twice = ops.convert_to_numpy(MX(rounding="stochastic", seed=9).fake(again))
+    np.testing.assert_array_equal(again, twice)
+
+
+def test_stochastic_rounding_has_names_and_errors():
+    for text in ("hbfp6-stochastic", "mxfp8-e5m2-stochastic", "mxfp4-stochastic"):
+        assert str(FORMATS.get(text)) == text
+        assert FORMATS.get(FORMATS.to_dict(FORMATS.get(text))) == FORMATS.get(text)
+    assert "(seed 3)" in str(BlockInt(4, rounding="stochastic", seed=3))
+    with pytest.raises(ValueError, match="`rounding` must be one of nearest, stochas"):
+        HBFP(rounding="random")
+    with pytest.raises(ValueError, match="`seed` must be in"):
+        MX(seed=-1)
+
+
+def test_few_bits_of_activations_have_as_few_levels(pixels, tmp_path):
+    format = FORMATS.get("a4w3")
+    assert (format, str(format)) == (FewBits(3, activations=4), "a4w3")
+    x = np.linspace(-1.0, 2.0, 500, dtype=np.float32)
+    found = ops.convert_to_numpy(format.fake_activations(x, -1.0, 2.0))
+    levels = np.unique(found)
+    assert len(levels) == 16
+    np.testing.assert_allclose(np.diff(levels), 3.0 / 15, rtol=1e-5)
+    assert np.abs(found - x).max() <= 0.1 + 1e-6
+    weights = np.linspace(-2.0, 2.0, 500, dtype=np.float32).reshape(1, 500, 1)
+    assert len(np.unique(ops.convert_to_numpy(format.fake(weights)))) == 7
+    model = mlp()
+    perceptron.fit(model, pixels, [Joint("2:4", format="a4w3")], epochs=2)
+    with pytest.raises(ValueError, match="trains in a4w3, which cannot be exported"):
+        qsparse.export(model, tmp_path / "m.tflite", representative_data=pixels[0][:40])
+    for wrong in (1, 8):
+        with pytest.raises(ValueError, match="`activations` must be 2 to 7"):
+            FewBits(4, activations=wrong)
