@@ -13,6 +13,7 @@ from nbclient import NotebookClient
 from qsparse import cli
 from qsparse.methods import criteria
 from qsparse.methods.criteria import CRITERIA
+from qsparse.recipes.study.interplay_config import Config
 
 ROOT = Path(__file__).parents[1]
 
@@ -49,8 +50,8 @@ def test_readme_example_runs(tmp_path, monkeypatch):
 
 
 def _run_example(page, folder):
-    """Run the one example of a page; return what it prints."""
-    (example,) = _python_blocks(ROOT / "docs" / page)
+    """Run the example of a page, block after block; return what it prints."""
+    example = "\n".join(_python_blocks(ROOT / "docs" / page))
     run = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", example],
         cwd=folder,
@@ -103,10 +104,25 @@ def test_the_example_of_the_page_on_recovery_runs(tmp_path):
 
 def test_the_example_of_the_page_on_interplay_runs(tmp_path):
     printed = _run_example("interplay.md", tmp_path)
-    rows = [line.split() for line in printed.splitlines()[1:5]]
-    for _, pruned, quantized, first, *_ in rows:
-        assert float(first) <= float(pruned) + float(quantized)
-    assert "not orthogonal" in printed
+    assert (tmp_path / "propagation.png").stat().st_size > 5000
+    assert "S->Q: without interaction it would be" in printed
+    assert re.search(r"^(2:4/50%|4x4 blocks/75%)/int[48]/[SQ]->[SQ]$", printed, re.M)
+    assert "rounding costs" in printed
+    lines = printed.splitlines()
+    first = next(n for n, line in enumerate(lines) if line.startswith("format"))
+    rows = [line.split() for line in lines[first + 1 : first + 5]]
+    assert [row[0] for row in rows] == ["int8", "mxfp6", "hbfp6", "int4"]
+    for _, pruned, quantized, both, *_ in rows:
+        assert float(both) <= float(pruned) + float(quantized)
+    assert "not orthogonal" in lines[-1]
+
+
+def test_the_file_of_the_page_on_interplay_is_what_a_study_does_by_itself(tmp_path):
+    text = (ROOT / "docs/interplay.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
+    path = tmp_path / "study.yaml"
+    path.write_text(shown)
+    assert Config.read(path) == Config()
 
 
 def test_links_of_the_readme_lead_somewhere():

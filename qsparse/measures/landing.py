@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import keras
@@ -164,25 +165,42 @@ def _of_baseline(
         try:
             Phases(baseline).complete()
             arms = Arms(baseline)
-            _check_alike(compressed_layers(model), arms.layers)
-            return _rounded(baseline, arms, (DENSE, QUANTIZED), samples, metric)
+            ours = _alike(compressed_layers(model), arms.layers)
+            found = _rounded(baseline, arms, (DENSE, QUANTIZED), samples, metric)
+            named = {ours[path]: error for path, error in found.layers.items()}
+            return found._replace(layers=named)
         finally:
             discard(baseline)
 
 
-def _check_alike(
+def _alike(
     ours: Sequence[KernelCompression], theirs: Sequence[KernelCompression]
-) -> None:
-    """Raises ValueError if two models do not have the same compressed layers."""
-    shapes, others = (
-        {layer.path_in_model: layer.layout.shape for layer in layers}
-        for layers in (ours, theirs)
-    )
-    different = sorted(set(shapes.items()) ^ set(others.items()))
-    if different:
-        path = different[0][0]
-        raise ValueError(
-            "The baseline must be of the model's structure. Layer "
-            f"'{path}' has the kernel {shapes.get(path, 'of no layer')} in the model, "
-            f"and {others.get(path, 'of no layer')} in the baseline."
-        )
+) -> dict[str, str]:
+    """Returns the paths of our layers, by those of the same layers of another model.
+
+    Layers are the same by their place and shape: Keras numbers names anew for each
+    model.
+
+    Raises:
+        ValueError: if two models do not have the same compressed layers.
+    """
+    for one, other in zip_longest(ours, theirs):
+        if _shape(one) != _shape(other):
+            path = (one or other).path_in_model
+            raise ValueError(
+                f"The baseline must be of the model's structure. At layer '{path}' "
+                f"the model has {_described(one)}, and the baseline "
+                f"{_described(other)}."
+            )
+    pairs = zip(ours, theirs, strict=True)
+    return {other.path_in_model: one.path_in_model for one, other in pairs}
+
+
+def _shape(layer: KernelCompression | None) -> tuple[int, ...] | None:
+    return None if layer is None else layer.layout.shape
+
+
+def _described(layer: KernelCompression | None) -> str:
+    if layer is None:
+        return "none"
+    return f"'{layer.path_in_model}' with a kernel {layer.layout.shape}"
