@@ -132,21 +132,33 @@ def test_links_of_the_readme_lead_somewhere():
     assert all((ROOT / link).is_file() for link in links)
 
 
-def test_notebook_runs(tmp_path, monkeypatch):
+def _run_notebook(name, folder, monkeypatch):
+    """Run a notebook on its small setting; return what it prints."""
     monkeypatch.setenv("QSPARSE_QUICK", "1")
-    notebook = nbformat.read(ROOT / "notebooks/01_quickstart.ipynb", as_version=4)
+    notebook = nbformat.read(ROOT / "notebooks" / name, as_version=4)
     client = NotebookClient(
-        notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}
+        notebook, timeout=300, resources={"metadata": {"path": str(folder)}}
     )
     client.execute()
-    printed = "".join(
+    return "".join(
         output.get("text", "")
         for cell in notebook.cells
         if cell.cell_type == "code"
         for output in cell.outputs
     )
+
+
+def test_the_notebook_to_start_with_runs(tmp_path, monkeypatch):
+    printed = _run_notebook("01_quickstart.ipynb", tmp_path, monkeypatch)
     assert "accuracy of the int8 sparse file" in printed
     assert "ours sparse" in printed
+
+
+def test_the_notebook_on_orders_runs(tmp_path, monkeypatch):
+    printed = _run_notebook("02_orders.ipynb", tmp_path, monkeypatch)
+    assert re.search(r"^int3 +(0\.\d{3} +){5}\d+\.\d%$", printed, re.M)
+    assert "S->Q: without interaction it would be" in printed
+    assert re.search(r"^Q->S: threshold \d", printed, re.M)
 
 
 def test_demo_runs(tmp_path):
