@@ -97,8 +97,8 @@ def analyse(
     check_plain(model, "analyse")
     samples = samples_of(model, data, size, most)
     with given_back(model):
-        attach(model, recipe, score_data=score_data)
-        try:
+        try:  # What warns once the recipe is on may raise.
+            attach(model, recipe, score_data=score_data)
             arms = Arms(model)
             arms.select()
             settling = Settling(model, samples, renormalize)
