@@ -168,13 +168,15 @@ class Compress(keras.callbacks.Callback):
 
         As `qsparse.landed` finds it, on at most 512 samples of what `fit` validated
         with, beside `baseline`; it is measured when first asked for. None before the
-        end of `fit`, without validation, after `qsparse.strip`, and where the recipe
-        does not prune and quantize. The metric is the compiled loss; without labels, or
-        if a model is not compiled, as a student, the noise of the outputs.
+        end of `fit`, without validation or by a generator, which is used up, if the
+        model was stripped before it was asked for, and where the recipe does not prune
+        and quantize, or has not begun to round. The metric is the compiled loss; without labels, or if a model
+        is not compiled, as a student, the noise of the outputs.
         """
         ready = self._ended and self._validation_data is not None
         both = self.recipe.prunes and self.recipe.quantizes
-        if self._interaction is None and ready and both and state_of(self._subject):
+        state = state_of(self._subject) if ready and both else None
+        if self._interaction is None and state is not None and state.fake_quantizes:
             models = [m for m in (self._subject, self.baseline) if m is not None]
             metric = None if all(model.compiled for model in models) else NOISE
             data = self._validation_data

@@ -14,7 +14,7 @@ from keras.src.backend.common.variables import AutocastScope, get_autocast_scope
 from keras.src.models.functional import Functional
 from keras.src.saving import object_registration, saving_lib
 from keras.src.saving.keras_saveable import KerasSaveable
-from keras.src.utils import naming
+from keras.src.utils import naming, tracking
 
 
 def impersonate(cls: type, original: type) -> type:
@@ -106,9 +106,13 @@ def fit_validates() -> bool | None:
 def fit_validation_data() -> Any:
     """Returns what the `fit` that runs validates with, as a user gave it, or split off.
 
-    None if it does not, or if none runs. To be called from one of its callbacks.
+    None if it does not, if it uses it up, as a generator, or if none runs. To be called
+    from one of its callbacks.
     """
-    return (_locals_of_fit() or {}).get("validation_data")
+    data = (_locals_of_fit() or {}).get("validation_data")
+    if isinstance(data, Iterator):
+        return None
+    return tuple(data) if isinstance(data, list) else data  # As `fit` takes a list.
 
 
 def _locals_of_fit() -> dict[str, Any] | None:
@@ -431,7 +435,8 @@ def rebuild_optimizer(optimizer: Any, variables: list[keras.Variable]) -> None:
                 if slot is not None and id(variable) in places:
                     slot.assign(old[places[id(variable)]].numpy())
     while optimizer is not inner:
-        optimizer._trainable_variables = list(variables)
+        with tracking.DotNotTrackScope():  # They are none of the optimizer's own.
+            optimizer._trainable_variables = list(variables)
         keys = map(optimizer._var_key, variables)
         optimizer._trainable_variables_indices = {k: i for i, k in enumerate(keys)}
         optimizer = optimizer.inner_optimizer
@@ -590,12 +595,15 @@ def saved_paths(model: keras.Model) -> list[tuple[str, keras.layers.Layer]]:
 def metric_direction(model: keras.Model, name: str) -> str | None:
     """Returns "up" where more of a compiled metric is better, "down", or None.
 
-    None where there is no such metric, or Keras does not know.
+    None where there is no such metric, or Keras does not know. Of several outputs each
+    may have its own, whose name begins with that of the output.
     """
-    if name == "loss":
+    outputs = getattr(model, "output_names", None) or ()
+    names = {name, *(name.removeprefix(f"{output}_") for output in outputs)}
+    if "loss" in names:
         return "down"
     for group in model.metrics:
         for metric in [group, *getattr(group, "metrics", [])]:
-            if metric.name == name:
+            if metric.name in names:
                 return getattr(metric, "_direction", None)
     return None

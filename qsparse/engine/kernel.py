@@ -248,10 +248,14 @@ class KernelCompression(Compression):
         pruned = mask is not None and self.state().recipe.order == "S->Q"
         return weights * mask if pruned else weights
 
-    def begin_rounding(self) -> None:
-        """Lets scales that training learns begin with the weights as they are now."""
+    def begin_rounding(self, weights: np.ndarray | None = None) -> None:
+        """Lets scales that training learns begin with what is rounded.
+
+        Args:
+            weights: `(taps, inputs, outputs)`; None: the layer's, as they are now.
+        """
         if self.scales is not None:
-            self.scales.begin(self._to_round())
+            self.scales.begin(self._to_round() if weights is None else weights)
 
     def _encode(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if self.scales is not None:

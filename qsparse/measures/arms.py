@@ -9,8 +9,9 @@ import numpy as np
 from qsparse.engine.kernel import KernelCompression, compressed_layers
 from qsparse.engine.phases import Phases
 from qsparse.engine.scoring import Scoring
+from qsparse.engine.selection import shares_by_scores
 from qsparse.engine.state import ModelState, Switches, state_of
-from qsparse.oneshot.shares import shared_out
+from qsparse.methods.allocations import is_dynamic
 from qsparse.planning.recipe import ORDERS
 
 DENSE, PRUNED, QUANTIZED = "dense", "pruned", "quantized"
@@ -41,6 +42,8 @@ class Arms:
         self.order, self._switches = state.recipe.order, state.switches
         found = [layer.canonical_mask() for layer in self.layers]
         self._masks = {PRUNED: found, self.order: found}
+        # Whether scales that training learns begin in each arm, as of a plain model.
+        self._begins = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -59,6 +62,8 @@ class Arms:
         self._lay_on(self.masks(DENSE))
         self._state.reorder(QUANTIZED_FIRST)
         self._state.turn(Switches(True))
+        self._begins = True
+        self._begin()
         _select(self._model, self._state)
         late = [layer.canonical_mask() for layer in self.layers]
         self._masks[QUANTIZED_FIRST] = late
@@ -68,6 +73,11 @@ class Arms:
         self._lay_on(self.masks(arm))
         self._state.reorder(arm if arm in ORDERS else PRUNED_FIRST)
         self._state.turn(Switches(arm not in (DENSE, PRUNED)))
+        self._begin()
+
+    def _begin(self) -> None:
+        for layer in self.layers if self._begins else ():
+            layer.begin_rounding()
 
     @contextmanager
     def left(self) -> Iterator[None]:
@@ -98,16 +108,21 @@ class Arms:
 
 
 def _select(model: keras.Model, state: ModelState) -> None:
-    layers = compressed_layers(model)
-    plans = shared_out(layers, state.recipe)
-    pruned = [layer for layer in layers if layer.plan.prunes]
-    shares = [plans[layer.path_in_model].sparsity for layer in pruned]
+    recipe = state.recipe
+    pruned = [layer for layer in compressed_layers(model) if layer.plan.prunes]
+    dynamic, total = is_dynamic(recipe.allocation), recipe.sparsity or 0.0
+    shares = [total if dynamic else layer.plan.sparsity for layer in pruned]
     for layer in pruned:
         layer.ranking.found = None  # What ranks once does so in each order.
     scoring = Scoring(model, state.score_data)
     scoring.check(pruned)
     for layer, seen in scoring.seen(_awaiting(pruned, shares)):
         layer.ranking.score(seen)
+    if dynamic and total:
+        plans = [layer.plan for layer in pruned]
+        scores = [layer.ranking.scores() for layer in pruned]
+        fixed = [plan.fixed for plan in plans]
+        shares = shares_by_scores(recipe.allocation, plans, fixed, scores, total)
     for layer, share in zip(pruned, shares, strict=True):
         layer.select_mask(share)
 

@@ -110,7 +110,10 @@ def gauge_of(
             "give data=(x, y); inputs alone are measured by the noise of the "
             "outputs; or let `metric` be a function of the model."
         )
-    direction = metric_direction(model, name)
+    known = name == "loss"
+    if not known:  # Keras builds compiled metrics with the first batch.
+        known = name in model.test_on_batch(*samples.batches[0], return_dict=True)
+    direction = metric_direction(model, name) if known else None
     if direction is None:
         raise ValueError(
             f"metric={name!r} is no compiled metric, or Keras does not know whether "

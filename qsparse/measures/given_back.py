@@ -22,5 +22,6 @@ def given_back(model: keras.Model) -> Iterator[None]:
         yield
     finally:
         sync_variables(model)
+        model.reset_metrics()  # Some may have been built meanwhile.
         for variable, value in before:
             variable.assign(value)

@@ -59,9 +59,10 @@ def landed(
         batches: how many batches of the data are used, from the first on.
 
     Raises:
-        ValueError: if the model carries no recipe that has begun, or one that does not
-            prune and quantize; if the baseline is not built, carries a recipe or has
-            other layers; if data or metric do not fit, or a metric is not finite.
+        ValueError: if the model carries no recipe that has begun, one that does not
+            prune and quantize, or one that has not begun to round; if the baseline is
+            not built, carries a recipe or has other layers; if data or metric do not
+            fit, or a metric is not finite.
         TypeError: if `data` is none of these forms.
     """
     state = state_of(model)
@@ -71,12 +72,18 @@ def landed(
             "come to says qsparse.analyse(model, recipe, data)."
         )
     check_both(state.recipe)
+    if not state.fake_quantizes:
+        raise ValueError(
+            f"Model '{model.name}' has not begun to round: its recipe quantizes from "
+            f"{state.recipe.quantize_from} on. Train on, or give the callback the "
+            "total_epochs of all calls of fit."
+        )
     if baseline is not None:
         check_plain(baseline, "landed")
     size, most = whole("batch_size", batch_size), whole("batches", batches)
     samples = samples_of(model, data, size, most)
     arms = Arms(model)
-    with arms.left():
+    with given_back(model), arms.left():
         own = _rounded(model, arms, (PRUNED, arms.order), samples, metric)
     values, dense = own.values, _Rounded({}, {}, {})
     if baseline is not None:
@@ -161,8 +168,8 @@ def _of_baseline(
     state: Any = state_of(model)
     check_plain(baseline, "baseline=")
     with given_back(baseline):
-        attach(baseline, replace(state.recipe, order=PRUNED_FIRST))
         try:
+            attach(baseline, replace(state.recipe, order=PRUNED_FIRST))
             Phases(baseline).complete()
             arms = Arms(baseline)
             ours = _alike(compressed_layers(model), arms.layers)

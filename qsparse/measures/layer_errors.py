@@ -158,6 +158,8 @@ def layer_interaction(
 ) -> LayerInteraction:
     """Returns how sparsity and quantization meet in a layer.
 
+    Scales that training learns begin anew, with each form that is rounded.
+
     Args:
         layer: the layer, whose ranges are those of the quantized model.
         masks: by arm: `PRUNED`, and the orders that are looked at.
@@ -196,7 +198,10 @@ def _forms(
     """Returns the weights of a layer in each form, by arm."""
 
     def rounded(weights: np.ndarray) -> np.ndarray:
-        return weights if layer.plan.weight_format is None else layer.rounded(weights)
+        if layer.plan.weight_format is None:
+            return weights
+        layer.begin_rounding(weights)
+        return layer.rounded(weights)
 
     forms = {PRUNED: _masked(dense, masks[PRUNED]), QUANTIZED: rounded(dense)}
     if PRUNED_FIRST in masks:

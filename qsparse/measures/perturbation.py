@@ -88,9 +88,9 @@ def sensitivity(
     changes = _changes(model, recipe, sparsities, formats)
     size, most = whole("batch_size", batch_size), whole("batches", batches)
     found = samples_of(model, data, size, most)
-    gauge = gauge_of(model, found, metric)
     rows = []
     with given_back(model):
+        gauge = gauge_of(model, found, metric)
         baseline = gauge.measured("the model as it is")
         for change in _told(changes):
             with change.made() as zeros:

@@ -76,11 +76,11 @@ def staged(
         renormalize: as of `Stage`.
     """
     with given_back(model):
-        with warnings.catch_warnings():
-            # That zeros grow back, which they do in training only.
-            warnings.filterwarnings("ignore", ".*but it has no masks")
-            attach(model, recipe, score_data=score_data)
-        try:
+        try:  # What warns once the recipe is on may raise.
+            with warnings.catch_warnings():
+                # That zeros grow back, which they do in training only.
+                warnings.filterwarnings("ignore", ".*but it has no masks")
+                attach(model, recipe, score_data=score_data)
             yield Stage(model, inputs, renormalize)
         finally:
             discard(model)

@@ -1,7 +1,7 @@
 """The figures of a study of interplay, as PNG."""
 
 import io
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,12 +25,7 @@ def heat_map(found: Findings) -> bytes | None:
         if any(c.protocol == protocol and c.order == order for c in found.cells)
     ]
     patterns, formats = found.names("pattern"), found.names("format")
-    grids = []
-    for protocol, order in plates:
-        cells = [[Cell(protocol, p, f, order) for f in formats] for p in patterns]
-        grids.append(
-            np.array([[_mean(found.exceeds(c)) for c in row] for row in cells])
-        )
+    grids = [excess(found, *plate) for plate in plates]
     if not grids or np.isnan(grids).all():
         return None
     most = float(np.nanmax(np.abs(grids))) or 1.0
@@ -63,6 +58,18 @@ def heat_map(found: Findings) -> bytes | None:
         figure.colorbar(image, ax=axes, shrink=0.6, label=f"{found.metric}: worse by")
 
     return _png(draw, (10, 2.6 * -(-len(plates) // 2) + 0.6))
+
+
+def excess(found: Findings, protocol: str, order: str) -> np.ndarray:
+    """Returns the metric minus its threshold, `(patterns, formats)`; NaN if not run."""
+    rows = [
+        [
+            list(found.exceeds(Cell(protocol, pattern, format, order)).values())
+            for format in found.names("format")
+        ]
+        for pattern in found.names("pattern")
+    ]
+    return np.array([[np.mean(c) if c else np.nan for c in row] for row in rows])
 
 
 def order_gaps(found: Findings) -> bytes | None:
@@ -100,7 +107,7 @@ def order_gaps(found: Findings) -> bytes | None:
         axis.set_ylabel(f"{found.metric}: Q->S worse than S->Q by")
         axis.legend()
 
-    return _png(draw, (8, 3.6))
+    return _png(draw, (10, 3.0))
 
 
 def propagation(found: Findings) -> bytes | None:
@@ -161,7 +168,7 @@ def accuracy_by_size(found: Findings) -> bytes | None:
         axis.set(xlabel="bits per weight of a pruned layer, S->Q", ylabel=found.metric)
         axis.legend()
 
-    return _png(draw, (8, 3.6))
+    return _png(draw, (10, 3.0))
 
 
 def _bits(cell: Cell) -> float | None:
@@ -176,10 +183,6 @@ def _kept(pattern: str) -> float | None:
         return 1.0 - float(share.removesuffix("%")) / 100
     n, _, m = name.partition(":")
     return int(n) / int(m) if m else None
-
-
-def _mean(values: Collection[float]) -> float:
-    return float(np.mean(list(values))) if values else float("nan")
 
 
 def _png(draw: Callable[[Any], None], size: tuple[float, float]) -> bytes:

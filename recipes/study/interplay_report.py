@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from qsparse.recipes.study.interplay_config import PROTOCOLS, TRAINED, TUNED
+from qsparse.recipes.study.interplay_config import AFTER, PROTOCOLS, TRAINED, TUNED
 from qsparse.recipes.study.interplay_figures import (
     accuracy_by_size,
     heat_map,
@@ -259,7 +259,7 @@ def _mean(seeds: Mapping[int, float]) -> str:
 
 def _forecast(found: Findings) -> str:
     lines = []
-    for protocol in _protocols(found):
+    for protocol in (p for p in _protocols(found) if p != AFTER):
         result = found.forecast(protocol)
         if result is not None:
             correlation, count = result
