@@ -170,8 +170,9 @@ class Compress(keras.callbacks.Callback):
         with, beside `baseline`; it is measured when first asked for. None before the
         end of `fit`, without validation or by a generator, which is used up, if the
         model was stripped before it was asked for, and where the recipe does not prune
-        and quantize, or has not begun to round. The metric is the compiled loss; without labels, or if a model
-        is not compiled, as a student, the noise of the outputs.
+        and quantize, or has not begun to round. The metric is the compiled loss;
+        without labels, or if a model is not compiled, as a student, the noise of the
+        outputs.
         """
         ready = self._ended and self._validation_data is not None
         both = self.recipe.prunes and self.recipe.quantizes

@@ -31,7 +31,7 @@ from qsparse.recipes.study.command import (
     provenance,
 )
 from qsparse.recipes.study.interplay_config import (
-    AFTER,
+    ALONE,
     TRAINED,
     TUNED,
     Config,
@@ -94,13 +94,11 @@ def all_runs(config: Config) -> list[Run]:
 def _settings(config: Config, seed: int) -> Iterator[tuple[str, str, str, str]]:
     """Yields protocol, pattern, format and order, what costs least first."""
     yield DENSE, DENSE, FLOAT, NONE
-    for protocol in config.protocols:
-        if protocol != TUNED:
-            yield from ((protocol, DENSE, format, NONE) for format in config.formats)
-        if protocol == AFTER or TRAINED not in config.protocols:
-            yield from ((protocol, pattern, FLOAT, NONE) for pattern in config.patterns)
-    if TRAINED in config.protocols:
-        yield from ((TRAINED, pattern, FLOAT, NONE) for pattern in config.patterns)
+    alone = [ALONE[protocol] for protocol in config.protocols]
+    for rounded in dict.fromkeys(rounded for _, rounded in alone):
+        yield from ((rounded, DENSE, format, NONE) for format in config.formats)
+    for pruned in dict.fromkeys(pruned for pruned, _ in alone):
+        yield from ((pruned, pattern, FLOAT, NONE) for pattern in config.patterns)
     if seed == 0:
         for pattern in config.patterns:
             yield from ((LOOK, pattern, format, NONE) for format in config.formats)

@@ -15,6 +15,9 @@ PROTOCOLS = {
     TUNED: "trained with its mask, then rounded and not trained again",
     TRAINED: "trained with mask and rounding; only the order of the two differs",
 }
+# What a protocol is held against: by which protocol pruning alone was done, and
+# rounding alone. What is fine-tuned trains with its mask and not with rounding.
+ALONE = {AFTER: (AFTER, AFTER), TUNED: (TRAINED, AFTER), TRAINED: (TRAINED, TRAINED)}
 
 
 @dataclass(frozen=True)

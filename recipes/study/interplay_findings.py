@@ -10,7 +10,7 @@ import numpy as np
 from qsparse.analysis.ranks import rank_correlation
 from qsparse.analysis.threshold import Threshold, half_interval, threshold
 from qsparse.planning.recipe import ORDERS
-from qsparse.recipes.study.interplay_config import AFTER, TRAINED, TUNED
+from qsparse.recipes.study.interplay_config import ALONE, TRAINED, TUNED
 from qsparse.recipes.study.rows import Row
 
 PRUNED_FIRST, QUANTIZED_FIRST = ORDERS
@@ -97,15 +97,8 @@ class Findings:
         return list(dict.fromkeys(getattr(cell, key) for cell in self.cells))
 
     def parts(self, cell: Cell) -> list[Cell]:
-        """Returns what a place is held against: dense, only pruned, only rounded.
-
-        Where it was fine-tuned, pruning was trained and rounding was not.
-        """
-        pruned, rounded = {
-            AFTER: (AFTER, AFTER),
-            TUNED: (TRAINED, AFTER),
-            TRAINED: (TRAINED, TRAINED),
-        }[cell.protocol]
+        """Returns what a place is held against: dense, only pruned, only rounded."""
+        pruned, rounded = ALONE[cell.protocol]
         return [
             Cell(DENSE, DENSE, FLOAT, NONE),
             Cell(pruned, cell.pattern, FLOAT, NONE),
