@@ -6,10 +6,16 @@ from typing import Any
 
 import keras
 
+from qsparse.callbacks.arguments import (
+    check_baseline,
+    check_guard,
+    check_recipe,
+    check_score_data,
+    check_totals,
+)
 from qsparse.callbacks.best_files import BestFiles
 from qsparse.callbacks.guard import Guard, Watch
 from qsparse.distillation import student_of
-from qsparse.engine.batches import Batches
 from qsparse.engine.compressor import attach
 from qsparse.engine.coverage import Coverage, coverage
 from qsparse.engine.phases import Phases, report_unfinished, unfinished
@@ -25,7 +31,6 @@ from qsparse.keras_compat import (
 from qsparse.measures.gauge import NOISE
 from qsparse.measures.landing import landed
 from qsparse.measures.landing_report import Landing
-from qsparse.methods.validate import whole
 from qsparse.planning.recipe import Recipe
 from qsparse.planning.targets import QUANTIZABLE
 
@@ -71,7 +76,8 @@ class Compress(keras.callbacks.Callback):
 
     Raises:
         ValueError: if `recipe` is no `Recipe`, a total is not positive, or both are
-            given; if `score_data` has no rows or no end, or the recipe does not prune.
+            given; if `score_data` has no rows or no end, or the recipe does not prune;
+            if `guard` or `baseline` is none, or does not go with the recipe.
         TypeError: if `score_data` is none of these forms.
     """
 
@@ -86,45 +92,11 @@ class Compress(keras.callbacks.Callback):
         baseline: keras.Model | None = None,
     ) -> None:
         super().__init__()
-        if not isinstance(recipe, Recipe):
-            raise ValueError(
-                "Compress takes a qsparse.Recipe, as in Compress(Recipe(pattern="
-                f"'block')). Received: {recipe!r}"
-            )
-        totals = {"total_steps": total_steps, "total_epochs": total_epochs}
-        for name, total in totals.items():
-            if total is not None and whole(name, total) < 1:
-                raise ValueError(f"`{name}` must be positive. Received: {total}")
-        if None not in totals.values():
-            raise ValueError("Give either total_steps or total_epochs, not both.")
-        if score_data is not None:
-            if not recipe.prunes:
-                raise ValueError(
-                    "`score_data` is what masks are selected by, and this recipe "
-                    "prunes nothing. Leave it out."
-                )
-            Batches(score_data, "score_data", again=True)  # raises now, and not in fit
-        if guard is not None and not isinstance(guard, Guard):
-            raise ValueError(
-                "`guard` must be a Guard, as in guard=Guard('val_accuracy', 0.01). "
-                f"Received: {guard!r}"
-            )
-        if guard is not None and not recipe.prunes:
-            raise ValueError(
-                "`guard` is what sparsity grows by, and this recipe prunes nothing. "
-                "Leave it out."
-            )
-        soft = [
-            each
-            for each in (recipe.estimator, *(rule.estimator for rule in recipe.rules))
-            if getattr(each, "dense_until_the_end", False)
-        ]
-        if guard is not None and soft:
-            raise ValueError(
-                f"A guard judges the model by its validation, in which {soft[0]} "
-                "computes with weights that are pruned at the end. Take another "
-                "estimator, or no guard."
-            )
+        check_recipe(recipe)
+        check_totals(total_steps, total_epochs)
+        check_score_data(recipe, score_data)
+        check_guard(recipe, guard)
+        check_baseline(baseline)
         self.recipe = recipe
         self.guard = guard
         self.score_data = score_data

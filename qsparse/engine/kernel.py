@@ -1,6 +1,5 @@
 """The kernel of one compressed layer: mask, integers, effective weights."""
 
-import json
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +9,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from qsparse.engine import kernel_file
+from qsparse.engine.effective import effective
 from qsparse.engine.fixed import FixedKernel
 from qsparse.engine.observers import InputQuantizer, OutputQuantizer
 from qsparse.engine.probe import Probe
@@ -28,7 +29,6 @@ from qsparse.methods.criteria import STATISTICS
 from qsparse.methods.estimators import (
     nothing_with_gradient,
     settles,
-    straight_through,
 )
 from qsparse.methods.formats import Format, Int8
 from qsparse.methods.regrowth import regrown
@@ -168,42 +168,14 @@ class KernelCompression(Compression):
 
     def effective_kernel(self) -> Any:
         """Returns the kernel that the layer computes with: pruned, quantized."""
-        state = self.state()
         if self._stand_in is not None:
             kernel = self._stand_in
         elif self.fixed is not None:
             kernel = ops.convert_to_tensor(self.fixed.values)
         else:
-            kernel = self._compressed(tensor_of(self.master_variable), state)
+            kernel = effective(self, tensor_of(self.master_variable))
         dtype = autocast_dtype()
         return kernel if dtype is None else ops.cast(kernel, dtype)
-
-    def _compressed(self, kernel: Any, state: ModelState) -> Any:
-        if state.recipe.order == "S->Q":
-            return self._quantized(self._pruned(kernel, state), state)
-        return self._pruned(self._quantized(kernel, state), state)
-
-    def _pruned(self, kernel: Any, state: ModelState) -> Any:
-        if self.mask_variable is None:
-            return kernel
-        mask = ops.cast(self.mask_variable, kernel.dtype)
-        return self.plan.estimator(kernel, mask, tensor_of(state.progress))
-
-    def _quantized(self, kernel: Any, state: ModelState) -> Any:
-        format = self.plan.weight_format
-        on = False if format is None else state.switch()
-        if on is False:
-            return kernel
-        canonical = self.layout.canonical_tensor(kernel)
-        if self.scales is not None:
-            return self.layout.kernel_tensor(self.scales.fake(canonical, on))
-        values = ops.stop_gradient(canonical)
-
-        def fake() -> Any:
-            return format.fake(values)
-
-        rounded = fake() if on is True else ops.cond(on, fake, lambda: values)
-        return straight_through(kernel, self.layout.kernel_tensor(rounded))
 
     def values(self) -> np.ndarray:
         """Returns the dense master weights as Keras holds them, in their own dtype."""
@@ -449,42 +421,16 @@ class KernelCompression(Compression):
 
     def detach(self) -> None:
         """Bakes the effective kernel into the layer's own variable."""
-        self.master_variable.assign(
-            self._compressed(tensor_of(self.master_variable), self.state())
-        )
+        self.master_variable.assign(effective(self, tensor_of(self.master_variable)))
         self.master_variable.regularizer = self._own_regularizer
 
     def save_own_variables(self, store: Any) -> None:
-        """Stores the dense master: the layer itself saves its effective kernel.
-
-        Layout and methods go with it, so that a file can be read without the model.
-        """
-        store["kernel"] = self.master_variable
-        store["order"] = np.array(self.layout.order)
-        store["canonical_shape"] = np.array(self.layout.canonical_shape)
-        text = json.dumps(self.plan.to_dict()).encode()
-        store["plan"] = np.frombuffer(text, dtype=np.uint8)
-        if self.mask_variable is not None:
-            store["mask"] = self.mask_variable
-        sums = {} if self.gradient_sums is None else self.gradient_sums.values()
-        for name, value in sums.items():
-            store[name] = value
-        selects_again = float(self.state().progress.numpy()) < 1.0
-        if self.ranking.found is not None and selects_again:
-            store["scores"] = self.ranking.found
+        """Stores the dense master; see `kernel_file`."""
+        kernel_file.save(self, store)
 
     def load_own_variables(self, store: Any) -> None:
-        """Restores master and mask; a dense checkpoint has neither."""
-        if "kernel" in store:
-            self.master_variable.assign(store["kernel"])
-        if "mask" in store and self.mask_variable is not None:
-            self.mask_variable.assign(store["mask"])
-        if self.gradient_sums is not None:
-            for name in self.gradient_sums.variables:
-                if name in store:
-                    self.gradient_sums.put(name, store[name])
-        if "scores" in store and self.mask_variable is not None:
-            self.ranking.found = np.asarray(store["scores"])
+        """Restores master and mask; see `kernel_file`."""
+        kernel_file.load(self, store)
 
 
 def compressed_layers(model: keras.Model) -> list[KernelCompression]:
