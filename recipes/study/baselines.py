@@ -32,6 +32,7 @@ from qsparse.recipes.study.rows import Row, Rows, work
 from qsparse.recipes.study.tasks import TASKS
 from qsparse.recipes.study.training import Setting, Trainer
 
+_NETWORKS = ("resnet", "vit")
 _FORMATS = ("float", "int8")
 
 
@@ -167,11 +168,11 @@ def study(
             raise ValueError("--quick makes rows of its own. Leave out --rows.")
         folder = folder / "quick"
     kept = Rows(rows or folder / "baselines.jsonl")
-    names = named([run.name for run in all_runs(list(TASKS), seeds)], only)
+    names = named([run.name for run in all_runs(_NETWORKS, seeds)], only)
     if not names:
         raise ValueError(
             f"no run is named {' or '.join(only)}. There are "
-            f"{', '.join(TASKS)} / {', '.join(METHODS)} / {', '.join(PATTERNS)} / "
+            f"{', '.join(_NETWORKS)} / {', '.join(METHODS)} / {', '.join(PATTERNS)} / "
             f"{', '.join(_FORMATS)} / 0 to {seeds - 1}."
         )
     left = missing(names, kept)

@@ -159,8 +159,11 @@ def _without_training(run: Run, trainer: Trainer) -> dict[str, float]:
     arm = run.order
     if arm == NONE:
         arm = QUANTIZED if run.pattern == DENSE else PRUNED
-    images, _ = trainer.seen
-    batches = [images[at : at + _BATCH] for at in range(0, len(images), _BATCH)]
+    samples, labels = trainer.seen
+    batches = [
+        keras.tree.map_structure(lambda a, at=at: a[at : at + _BATCH], samples)
+        for at in range(0, len(labels), _BATCH)
+    ]
     with staged(model, recipe_of(pattern, format), batches) as stage:
         stage.go(arm)
         return trainer.judged(model)

@@ -1,5 +1,6 @@
 """What the rows of a study of interplay say: thresholds, gaps, claims."""
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ class Findings:
     Args:
         network: which.
         rows: of all networks.
-        metric: "loss" or "accuracy".
+        metric: "loss", "accuracy" or "perplexity", which is `exp(loss)`.
     """
 
     def __init__(
@@ -76,12 +77,13 @@ class Findings:
         self.analyses: dict[tuple[str, str], dict[str, Any]] = {}
         for name, row in rows.items():
             of, *cell, seed = name.split("/")
-            if of != network or metric not in row:
+            if of != network or "loss" not in row:
                 continue
             if cell[0] == LOOK:
                 self.analyses[cell[1], cell[2]] = row["analysis"]
             else:
-                self._values.setdefault(Cell(*cell), {})[int(seed)] = row[metric]
+                found = math.exp(row["loss"]) if metric == "perplexity" else row[metric]
+                self._values.setdefault(Cell(*cell), {})[int(seed)] = found
 
     def seeds(self, cell: Cell) -> dict[int, float]:
         """Returns the metric of a place, by seed; empty where nothing was run."""

@@ -25,6 +25,7 @@ from qsparse.recipes.study.interplay_findings import (
     Findings,
 )
 from qsparse.recipes.study.rows import Row
+from qsparse.recipes.study.tasks import TASKS
 from qsparse.tflite_export.report.html_style import STYLE
 
 Figure = Callable[[Findings], bytes | None]
@@ -52,6 +53,11 @@ _FIGURES: dict[str, tuple[Figure, str]] = {
     ),
 }
 
+_TITLES = {
+    "accuracy": "Accuracy, percent of the test data",
+    "perplexity": "Perplexity of the test text, character by character; less is better",
+}
+
 _WORDS = """<p>A network can be made small in two ways. <b>Pruning</b> (S, for sparsity)
 sets weights to zero; <b>quantizing</b> (Q) rounds numbers to few bits. Each costs some
 accuracy. If you do both, do the costs just add up?</p>
@@ -62,7 +68,7 @@ after it may take the wrong one.</dd>
 <dt>Threshold</dt><dd>What a network that is pruned and rounded would be if both did
 not touch each other: pruned + rounded - dense. Worse than that, they hurt each other
 (&quot;not orthogonal&quot;).</dd>
-<dt>Loss</dt><dd>Cross-entropy on test images: less is better, and it shows smaller
+<dt>Loss</dt><dd>Cross-entropy on test data: less is better, and it shows smaller
 differences than accuracy does.</dd>
 """
 
@@ -92,7 +98,8 @@ def write_report(folder: Path, rows: Mapping[str, Row]) -> None:
             if picture is not None:
                 (folder / f"{network}-{name}.png").write_bytes(picture)
                 pictures[name] = picture
-        sections.append(_section(found, Findings(network, rows, "accuracy"), pictures))
+        reports = TASKS[network].reports if network in TASKS else "accuracy"
+        sections.append(_section(found, Findings(network, rows, reports), pictures))
     (folder / "interplay.csv").write_text(_csv(rows), encoding="utf-8")
     summary = [_summary(Findings(network, rows)) for network in networks]
     (folder / "interplay.json").write_text(json.dumps(summary, indent=1) + "\n")
@@ -175,9 +182,7 @@ def claims(found: Findings) -> list[tuple[str, str, Difference]]:
     return [(claim, where, d) for claim, where, d in lines if d is not None]
 
 
-def _section(
-    found: Findings, by_accuracy: Findings, pictures: Mapping[str, bytes]
-) -> str:
+def _section(found: Findings, shown: Findings, pictures: Mapping[str, bytes]) -> str:
     parts = [_sentence(found)]
     for name, picture in pictures.items():
         text = base64.b64encode(picture).decode()
@@ -190,8 +195,8 @@ def _section(
     ]
     head = ("claim", "where", f"{found.metric}, difference", "seeds", "holds?")
     parts += ["<h3>Claim by claim</h3>", _table(head, rows)]
-    parts.append("<h3>Accuracy, percent of the test images</h3>")
-    parts += [_accuracies(by_accuracy, protocol) for protocol in _protocols(found)]
+    parts.append(f"<h3>{_TITLES[shown.metric]}</h3>")
+    parts += [_results(shown, protocol) for protocol in _protocols(found)]
     parts.append(_forecast(found))
     return f"<section><h2>{escape(found.network)}</h2>{''.join(parts)}</section>"
 
@@ -219,25 +224,23 @@ def _sentence(found: Findings) -> str:
     )
 
 
-def _accuracies(found: Findings, protocol: str) -> str:
+def _results(found: Findings, protocol: str) -> str:
     formats = found.names("format")
+
+    def parts(pattern: str, format: str) -> list[Cell]:
+        return found.parts(Cell(protocol, pattern, format, PRUNED_FIRST))
+
     rows = []
     for pattern in found.names("pattern"):
-        orders = [o for o in found.names("order") if _any(found, protocol, pattern, o)]
-        for order in orders:
-            cells = [
-                _mean(found.seeds(Cell(protocol, pattern, f, order))) for f in formats
-            ]
-            rows.append((f"{pattern}, {order}", *cells))
-        alone = found.parts(Cell(protocol, pattern, formats[0], PRUNED_FIRST))[1]
-        rows.append((f"{pattern}, not rounded", _mean(found.seeds(alone))))
-    dense, _, _ = found.parts(Cell(protocol, "", formats[0], PRUNED_FIRST))
-    rounded = [
-        _mean(found.seeds(found.parts(Cell(protocol, "", f, PRUNED_FIRST))[2]))
-        for f in formats
-    ]
-    rows.append(("not pruned", *rounded))
-    title = f"{protocol}: {PROTOCOLS[protocol]}; dense {_mean(found.seeds(dense))}"
+        for order in found.names("order"):
+            if _any(found, protocol, pattern, order):
+                cells = [Cell(protocol, pattern, f, order) for f in formats]
+                rows.append((f"{pattern}, {order}", *(_mean(found, c) for c in cells)))
+        alone = _mean(found, parts(pattern, formats[0])[1])
+        rows.append((f"{pattern}, not rounded", alone))
+    rows.append(("not pruned", *(_mean(found, parts("", f)[2]) for f in formats)))
+    dense = _mean(found, parts("", formats[0])[0])
+    title = f"{protocol}: {PROTOCOLS[protocol]}; dense {dense}"
     return f"<p>{escape(title)}</p>" + _table((protocol, *formats), rows)
 
 
@@ -248,10 +251,11 @@ def _any(found: Findings, protocol: str, pattern: str, order: str) -> bool:
     )
 
 
-def _mean(seeds: Mapping[int, float]) -> str:
-    if not seeds:
+def _mean(found: Findings, cell: Cell) -> str:
+    scale = 100.0 if found.metric == "accuracy" else 1.0
+    values = [scale * value for value in found.seeds(cell).values()]
+    if not values:
         return "-"
-    values = [100 * value for value in seeds.values()]
     mean = f"{sum(values) / len(values):.2f}"
     spread = (max(values) - min(values)) / 2
     return f"{mean} ± {spread:.2f}" if len(values) > 1 else f"{mean} (1 seed)"

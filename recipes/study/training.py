@@ -12,9 +12,8 @@ import numpy as np
 import qsparse
 from qsparse.callbacks import Compress
 from qsparse.recipes.evaluate import predict
-from qsparse.recipes.fashion_mnist import Arrays
 from qsparse.recipes.study.methods import SCRATCH, TRAINED, Method
-from qsparse.recipes.study.tasks import Task, images
+from qsparse.recipes.study.tasks import Labelled, Task
 from qsparse.tflite_export.files.quiet import quiet
 from qsparse.tflite_export.runtime.interpreter import plain_interpreter
 
@@ -28,7 +27,7 @@ class Setting:
 
     Attributes:
         folder: keeps the dense weights that runs start from.
-        share: of the training images.
+        share: of the samples to train on.
         epochs: of each call of `fit`; None for the task's own.
     """
 
@@ -41,7 +40,7 @@ class Trainer:
     """Trains one network with one seed.
 
     The same seed sees the same first weights and, from the warm-up on, the same order
-    of the images, whatever the method.
+    of the samples, whatever the method.
 
     Args:
         network: its name in `TASKS`, for the files.
@@ -52,7 +51,7 @@ class Trainer:
 
     def __init__(self, network: str, task: Task, seed: int, setting: Setting) -> None:
         self._task, self._seed, self._setting = task, seed, setting
-        (self._x, self._y), self._test = images(setting.share)
+        (self._x, self._y), self._test = task.samples(setting.share)
         self._name = f"{network}-{seed}"
         self._warm_up = setting.epochs or task.warm_up
         self._finish = setting.epochs or task.finish
@@ -86,24 +85,25 @@ class Trainer:
         return found
 
     @property
-    def seen(self) -> Arrays:
-        """Some of the training images and their labels, for what needs to see data."""
-        return self._x[:_SEEN], self._y[:_SEEN]
+    def seen(self) -> Labelled:
+        """Some of the training data and their labels, for what needs to see data."""
+        x = keras.tree.map_structure(lambda array: array[:_SEEN], self._x)
+        return x, self._y[:_SEEN]
 
     def judged(self, model: keras.Model) -> dict[str, float]:
-        """Returns `accuracy` in [0, 1] and `loss` (cross-entropy) on test images."""
+        """Returns `accuracy` in [0, 1] and `loss` (cross-entropy) on test data."""
         x, y = self._test
         logits = model.predict(x, batch_size=200, verbose=0).astype(np.float64)
-        logits -= logits.max(axis=1, keepdims=True)
-        right = logits[np.arange(len(y)), y]
+        logits -= logits.max(axis=-1, keepdims=True)
+        right = np.take_along_axis(logits, y[..., np.newaxis], axis=-1)[..., 0]
         return {
-            "accuracy": float((logits.argmax(axis=1) == y).mean()),
-            "loss": float((np.log(np.exp(logits).sum(axis=1)) - right).mean()),
+            "accuracy": float((logits.argmax(axis=-1) == y).mean()),
+            "loss": float((np.log(np.exp(logits).sum(axis=-1)) - right).mean()),
         }
 
     def dense(self) -> keras.Model:
         """Returns the network that was trained dense to the end."""
-        model = self._task.compile(self._model(), self._finish, len(self._x))
+        model = self._task.compile(self._model(), self._finish, len(self._y))
         model.load_weights(self._dense())
         return model
 
@@ -118,7 +118,7 @@ class Trainer:
         def make() -> keras.Model:
             return qsparse.strip(self.compressed(recipe))
 
-        model = self._task.compile(self._model(), self._finish, len(self._x))
+        model = self._task.compile(self._model(), self._finish, len(self._y))
         model.load_weights(self._kept(f"sparse-{name}", make))
         return model
 
@@ -157,7 +157,7 @@ class Trainer:
     def _prune_at_once(
         self, model: keras.Model, method: Method, recipe: qsparse.Recipe
     ) -> None:
-        data = self._x[:_SEEN]
+        data, _ = self.seen
         qsparse.one_shot(model, recipe, data, method.one_shot, verbose=0)
 
     def _fit(
@@ -167,7 +167,7 @@ class Trainer:
         callbacks: list[Any] | None = None,
         taught: bool = False,
     ) -> None:
-        self._task.compile(model, epochs, len(self._x))
+        self._task.compile(model, epochs, len(self._y))
         pupil: Any = model
         if taught:
             teacher = self._task.build()
@@ -185,7 +185,7 @@ class Trainer:
         )
 
     def _steps(self, epochs: int) -> int:
-        return epochs * -(-len(self._x) // self._task.batch)
+        return epochs * -(-len(self._y) // self._task.batch)
 
     def _warm(self) -> Path:
         """Returns the weights after the dense warm-up."""
@@ -224,7 +224,7 @@ class Trainer:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.tflite"
             with quiet():
-                qsparse.export(model, path, representative_data=self._x[:_SEEN])
+                qsparse.export(model, path, representative_data=self.seen[0])
             return predict(plain_interpreter(path), x).accuracy(y)
 
 

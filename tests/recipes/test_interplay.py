@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from qsparse.cli import main
+from qsparse.recipes.opt import opt, windows
 from qsparse.recipes.study import interplay
 from qsparse.recipes.study.interplay_config import Config, recipe_of
 from qsparse.recipes.study.interplay_figures import excess
@@ -185,7 +186,10 @@ def test_the_report_needs_nothing_else_and_escapes_names(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("networks: [alexnet]", "networks may hold resnet, vit. Received: 'alexnet'"),
+        (
+            "networks: [alexnet]",
+            "networks may hold resnet, vit, minilm, opt. Received: 'alexnet'",
+        ),
         ("seeds: 0", "seeds must be a positive number. Received: 0"),
         ("seed: 3", "keys networks, patterns"),
         ("patterns: '2:4'", "patterns must be a list of text"),
@@ -246,3 +250,30 @@ def test_the_command_makes_rows_that_survive_a_kill(tmp_path):
         != found["trained/2:4/float/-/0"]["loss"]
     )
     assert (tmp_path / "report" / "report.html").stat().st_size > 10_000
+
+
+def test_a_text_is_cut_into_pieces_and_what_follows():
+    x, y = windows("ABCDE\u00e9gh", 3)
+    assert "".join(map(chr, x.ravel())) == "abcde?"
+    assert "".join(map(chr, y.ravel())) == "bcde?g"
+    assert x.shape == y.shape == (2, 3)
+
+
+def test_the_opt_sees_only_what_comes_before():
+    model = opt(length=12, width=16, blocks=1, heads=2)
+    tokens = np.random.default_rng(0).integers(128, size=(2, 12)).astype("int32")
+    before = model.predict(tokens, verbose=0)
+    assert before.shape == (2, 12, 128)
+    tokens[:, 7:] = 65
+    after = model.predict(tokens, verbose=0)
+    np.testing.assert_allclose(after[:, :7], before[:, :7], atol=1e-5)
+    assert np.abs(after[:, 7:] - before[:, 7:]).max() > 1e-3
+
+
+def test_a_language_model_is_reported_by_its_perplexity(tmp_path):
+    rows = {n.replace("net/", "opt/"): r for n, r in rows_of(LOSSES).items()}
+    write_report(tmp_path, rows)
+    page = (tmp_path / "report.html").read_text()
+    assert "Perplexity of the test text" in page
+    dense = mean(np.exp([0.30, 0.32, 0.31]))
+    assert f"dense {dense:.2f} ± 0.01" in page
