@@ -10,11 +10,11 @@ import numpy as np
 from qsparse.analysis.ranks import rank_correlation
 from qsparse.analysis.threshold import Threshold, half_interval, threshold
 from qsparse.planning.recipe import ORDERS
-from qsparse.recipes.study.interplay_config import ALONE, TRAINED, TUNED
+from qsparse.recipes.study.interplay_config import ALONE, DENSE, TRAINED, TUNED
 from qsparse.recipes.study.rows import Row
 
 PRUNED_FIRST, QUANTIZED_FIRST = ORDERS
-DENSE, FLOAT, NONE, LOOK = "dense", "float", "-", "analysis"
+FLOAT, NONE, LOOK = "float", "-", "analysis"
 # From this correlation on a forecast may choose for a user.
 EARNED = 0.7
 
@@ -98,9 +98,9 @@ class Findings:
 
     def parts(self, cell: Cell) -> list[Cell]:
         """Returns what a place is held against: dense, only pruned, only rounded."""
-        pruned, rounded = ALONE[cell.protocol]
+        dense, pruned, rounded = ALONE[cell.protocol]
         return [
-            Cell(DENSE, DENSE, FLOAT, NONE),
+            Cell(dense, DENSE, FLOAT, NONE),
             Cell(pruned, cell.pattern, FLOAT, NONE),
             Cell(rounded, DENSE, cell.format, NONE),
         ]

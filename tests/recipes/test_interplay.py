@@ -14,7 +14,7 @@ import pytest
 
 from qsparse.cli import main
 from qsparse.recipes.study import interplay
-from qsparse.recipes.study.interplay_config import Config, recipe_of
+from qsparse.recipes.study.interplay_config import PROTOCOLS, Config, recipe_of
 from qsparse.recipes.study.interplay_figures import excess
 from qsparse.recipes.study.interplay_findings import Cell, Findings
 from qsparse.recipes.study.interplay_report import claims, write_report
@@ -52,6 +52,35 @@ def test_one_protocol_brings_what_it_is_held_against():
         ("analysis", False, False),
         ("fine-tuned", False, False),
     }
+
+
+def test_what_is_measured_after_is_held_against_a_dense_network_measured_alike():
+    runs = interplay.all_runs(Config(("resnet",), protocols=("after",), seeds=1))
+    dense = [
+        run.name for run in runs if (run.pattern, run.format) == ("dense", "float")
+    ]
+    assert dense == ["resnet/dense/dense/float/-/0", "resnet/after/dense/float/-/0"]
+    found = Findings("resnet", {})
+    parts = {p: found.parts(Cell(p, "2:4", "int4", "S->Q"))[0] for p in PROTOCOLS}
+    assert {p: part.protocol for p, part in parts.items()} == {
+        "after": "after",
+        "fine-tuned": "dense",
+        "trained": "dense",
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["interplay", "--page", "p.md"], "interplay does not take --page"),
+        (["interplay", "--seeds", "2"], "interplay does not take --seeds"),
+        (["baselines", "--report", "r"], "baselines does not take --report"),
+        (["baselines", "c.yaml"], "baselines does not take a file"),
+    ],
+)
+def test_what_another_study_takes_is_an_error(arguments, message, capsys):
+    assert main(["study", *arguments, "--list"]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_only_the_order_differs_between_recipes_of_one_cell():
@@ -189,6 +218,8 @@ def test_the_report_needs_nothing_else_and_escapes_names(tmp_path):
         ("seeds: 0", "seeds must be a positive number. Received: 0"),
         ("seed: 3", "keys networks, patterns"),
         ("patterns: '2:4'", "patterns must be a list of text"),
+        ("patterns: [2:4]", 'quoted as "2:4". Received: [124]'),
+        ("patterns: ['4x4@0.75']", "patterns may hold text as 2:4 or 4x4@75%"),
         ("patterns: ['4x4@lots']", "patterns may hold text as 2:4 or 4x4@75%"),
         ("patterns: ['2:4', '2:4']", "patterns names something twice"),
         ("formats: [int99]", "bits"),
@@ -240,6 +271,10 @@ def test_the_command_makes_rows_that_survive_a_kill(tmp_path):
     assert len(lines) == len(found)
     found = {name.removeprefix("resnet/"): r for name, r in found.items()}
     assert all(0 < r["accuracy"] < 1 and 0 < r["loss"] < 9 for r in found.values())
+    # Statistics are estimated anew after training, whatever else is done.
+    assert (
+        found["after/dense/float/-/0"]["loss"] != found["dense/dense/float/-/0"]["loss"]
+    )
     # The mask of a network that was pruned in training is that of its zeros.
     assert (
         found["fine-tuned/2:4/hbfp4/S->Q/0"]["loss"]
