@@ -71,7 +71,8 @@ class Compress(keras.callbacks.Callback):
 
     Raises:
         ValueError: if `recipe` is no `Recipe`, a total is not positive, or both are
-            given; if `score_data` has no rows or no end, or the recipe does not prune.
+            given; if `score_data` has no rows or no end, or the recipe does not prune;
+            if `baseline` is no model.
         TypeError: if `score_data` is none of these forms.
     """
 
@@ -124,6 +125,11 @@ class Compress(keras.callbacks.Callback):
                 f"A guard judges the model by its validation, in which {soft[0]} "
                 "computes with weights that are pruned at the end. Take another "
                 "estimator, or no guard."
+            )
+        if not isinstance(baseline, keras.Model | None):
+            raise ValueError(
+                "`baseline` must be a dense model, as of keras.models.load_model. "
+                f"Received: {baseline!r}"
             )
         self.recipe = recipe
         self.guard = guard
@@ -196,7 +202,7 @@ class Compress(keras.callbacks.Callback):
 
         Raises:
             ValueError: if this is called on the class, or for two callbacks of the
-                same `fit`; or as `qsparse.attach` does.
+                same `fit`; if `baseline` is the model; or as `qsparse.attach` does.
         """
         if not isinstance(self, Compress):
             raise ValueError(
@@ -207,6 +213,11 @@ class Compress(keras.callbacks.Callback):
         self._check_alone()
         self._reset()
         self._subject = student = student_of(model)
+        if self.baseline is not None and self.baseline in (model, student):
+            raise ValueError(
+                "`baseline` is the model that fit trains, which will not stay dense. "
+                "Save it before and load it for the baseline."
+            )
         plain = state_of(student) is None
         if not plain or _is_built(student):
             self._attach()
