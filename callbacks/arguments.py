@@ -69,6 +69,6 @@ def check_baseline(baseline: Any) -> None:
     """Raises ValueError if it is no model."""
     if baseline is not None and not isinstance(baseline, keras.Model):
         raise ValueError(
-            "`baseline` must be a dense Keras model, trained and compiled. "
+            "`baseline` must be a dense model, as of keras.models.load_model. "
             f"Received: {baseline!r}"
         )

@@ -168,7 +168,7 @@ class Compress(keras.callbacks.Callback):
 
         Raises:
             ValueError: if this is called on the class, or for two callbacks of the
-                same `fit`; or as `qsparse.attach` does.
+                same `fit`; if `baseline` is the model; or as `qsparse.attach` does.
         """
         if not isinstance(self, Compress):
             raise ValueError(
@@ -179,6 +179,11 @@ class Compress(keras.callbacks.Callback):
         self._check_alone()
         self._reset()
         self._subject = student = student_of(model)
+        if self.baseline is not None and self.baseline in (model, student):
+            raise ValueError(
+                "`baseline` is the model that fit trains, which will not stay dense. "
+                "Save it before and load it for the baseline."
+            )
         plain = state_of(student) is None
         if not plain or _is_built(student):
             self._attach()

@@ -160,7 +160,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="runs, as 'resnet/*' or '*/sr-ste/2:4/int8/0'",
     )
-    study.add_argument("--seeds", type=int, default=3, help="of baselines: of each")
+    study.add_argument(
+        "--seeds", type=int, help="of baselines: of each; 3 if not given"
+    )
     study.add_argument(
         "--page", type=Path, help="of baselines: write what the rows say, in Markdown"
     )
@@ -195,6 +197,13 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _study(options: argparse.Namespace) -> int:
+    of_others = {
+        "interplay": {"--seeds": options.seeds, "--page": options.page},
+        "baselines": {"a file": options.config, "--report": options.report},
+    }
+    for name, value in of_others[options.name].items():
+        if value is not None:
+            return _fail(f"the study {options.name} does not take {name}")
     with quiet():  # TensorFlow greets on stderr
         study = importlib.import_module(f"qsparse.recipes.study.{options.name}")
     shared = {
@@ -210,9 +219,8 @@ def _study(options: argparse.Namespace) -> int:
             return int(
                 study.study(config, options.output, report=options.report, **shared)
             )
-        if options.config is not None:
-            return _fail("only the study interplay takes a file")
-        own = {"seeds": options.seeds, "page_path": options.page}
+        seeds = 3 if options.seeds is None else options.seeds
+        own = {"seeds": seeds, "page_path": options.page}
         return int(study.study(options.output, **own, **shared))
     except ImportError as error:
         return _fail(error)

@@ -27,6 +27,7 @@ def forecast(
     metric: str | Metric | None = None,
     *,
     recipe: Recipe | None = None,
+    score_data: Any = None,
     batch_size: int = 64,
     batches: int = 8,
     verbose: int = 1,
@@ -49,6 +50,7 @@ def forecast(
         metric: as of `qsparse.sensitivity`.
         recipe: what else counts: criterion, allocation, rules, exclusions; None:
             `Recipe()`. It may not set what is ranked by rules.
+        score_data: what the recipe's criterion sees, as of `qsparse.attach`.
         batch_size: samples that the model sees at once.
         batches: how many batches of the data are used, from the first on.
         verbose: 0 is silent; 1 writes a line for each choice on stderr.
@@ -57,7 +59,8 @@ def forecast(
         The choices, the one that costs least first; `print` shows a table.
 
     Raises:
-        ValueError: if there is nothing to rank; or as `qsparse.analyse` does.
+        ValueError: if there is nothing to rank, or no list of it; or as
+            `qsparse.analyse` does.
         TypeError: if `data` is none of these forms.
 
     Example:
@@ -67,6 +70,11 @@ def forecast(
     callback = PruneThenQuantize(found.best.pattern, found.best.sparsity)
     ```
     """
+    _check_lists(patterns=patterns, formats=formats, orders=orders)
+    if not isinstance(recipe, Recipe | None):
+        raise ValueError(
+            f"`recipe` must be a qsparse.Recipe or None. Received: {recipe!r}"
+        )
     recipes = list(_recipes(recipe or Recipe(), patterns, formats))
     unknown = sorted(set(orders) - set(ORDERS))
     if unknown or not orders or not recipes:
@@ -84,7 +92,7 @@ def forecast(
     total = len(recipes) * len(orders)
     inputs = [x for x, _, _ in samples.batches]
     for each in recipes:
-        with staged(model, each, inputs) as stage:
+        with staged(model, each, inputs, score_data=score_data) as stage:
             if gauge is None:
                 stage.go(DENSE)
                 gauge = gauge_of(model, samples, metric)
@@ -103,11 +111,25 @@ def forecast(
     )
 
 
+def _check_lists(**lists: Any) -> None:
+    """Raises ValueError for one thing where a list of them belongs."""
+    for name, value in lists.items():
+        if not isinstance(value, list | tuple):
+            raise ValueError(
+                f"`{name}` must be a list, as [{value!r}]. Received: {name}={value!r}"
+            )
+
+
 def _recipes(
     recipe: Recipe, patterns: Sequence[Any], formats: Sequence[Any]
 ) -> Iterator[Recipe]:
     for entry, format in product(patterns, formats):
-        pattern, sparsity = entry if isinstance(entry, tuple) else (entry, None)
+        is_pair = isinstance(entry, list | tuple) and len(entry) == 2
+        pattern, sparsity = entry if is_pair else (entry, None)
+        if pattern is None:
+            raise ValueError(
+                "forecast ranks patterns. Received: None, which prunes nothing"
+            )
         yield replace(
             recipe,
             pattern=pattern,

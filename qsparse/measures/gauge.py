@@ -97,6 +97,11 @@ def gauge_of(
     model: keras.Model, samples: Samples, metric: str | Metric | None
 ) -> Gauge:
     """Returns what a user asks to be measured, or what there are data for."""
+    if not (metric is None or isinstance(metric, str) or callable(metric)):
+        raise ValueError(
+            "`metric` must be a name, None or a function of the model; data is one "
+            f"thing, as (x, y). Received: metric of type {type(metric).__name__}"
+        )
     if callable(metric):
         name = getattr(metric, "__name__", type(metric).__name__)
         return Gauge(name, False, lambda: [float(metric(model))])

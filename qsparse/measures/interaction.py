@@ -107,12 +107,14 @@ def check_both(recipe: Recipe) -> None:
 
 
 def check_plain(model: keras.Model, name: str) -> None:
-    """Raises ValueError if a model is not built, or carries a recipe.
+    """Raises ValueError if a model is none, is not built, or carries a recipe.
 
     Args:
-        model: any model.
+        model: what a user gave.
         name: of the function that it was given to.
     """
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"{name} looks at Keras models. Received: {model!r}")
     if not model.built:
         raise ValueError(
             f"Model '{model.name}' is not built. Call it on a batch of data, or give "

@@ -31,8 +31,9 @@ from qsparse.recipes.study.command import (
     provenance,
 )
 from qsparse.recipes.study.interplay_config import (
+    AFTER,
     ALONE,
-    TRAINED,
+    DENSE,
     TUNED,
     Config,
     recipe_of,
@@ -42,7 +43,7 @@ from qsparse.recipes.study.rows import Row, Rows, work
 from qsparse.recipes.study.tasks import TASKS
 from qsparse.recipes.study.training import Setting, Trainer
 
-DENSE, FLOAT, NONE = "dense", "float", "-"
+FLOAT, NONE = "float", "-"
 # What `qsparse.analyse` says of the dense network, with the first seed.
 LOOK = "analysis"
 _BATCH = 64
@@ -93,11 +94,12 @@ def all_runs(config: Config) -> list[Run]:
 
 def _settings(config: Config, seed: int) -> Iterator[tuple[str, str, str, str]]:
     """Yields protocol, pattern, format and order, what costs least first."""
-    yield DENSE, DENSE, FLOAT, NONE
     alone = [ALONE[protocol] for protocol in config.protocols]
-    for rounded in dict.fromkeys(rounded for _, rounded in alone):
+    for dense in dict.fromkeys([DENSE, *(dense for dense, _, _ in alone)]):
+        yield dense, DENSE, FLOAT, NONE
+    for rounded in dict.fromkeys(rounded for _, _, rounded in alone):
         yield from ((rounded, DENSE, format, NONE) for format in config.formats)
-    for pruned in dict.fromkeys(pruned for pruned, _ in alone):
+    for pruned in dict.fromkeys(pruned for _, pruned, _ in alone):
         yield from ((pruned, pattern, FLOAT, NONE) for pattern in config.patterns)
     if seed == 0:
         for pattern in config.patterns:
@@ -132,6 +134,8 @@ def carry_out(run: Run, setting: Setting, commit: str) -> Row:
 def _found(run: Run, trainer: Trainer) -> dict[str, Any]:
     if run.protocol == DENSE:
         return trainer.judged(trainer.dense())
+    if run.protocol in (AFTER, TUNED):
+        return _without_training(run, trainer)
     recipe = recipe_of(
         None if run.pattern == DENSE else run.pattern,
         None if run.format == FLOAT else run.format,
@@ -140,15 +144,13 @@ def _found(run: Run, trainer: Trainer) -> dict[str, Any]:
     if run.protocol == LOOK:
         report = qsparse.analyse(trainer.dense(), recipe, trainer.seen)
         return {"analysis": report.to_dict()} | trainer.judged(trainer.dense())
-    if run.protocol == TRAINED:
-        if recipe.quantizes:
-            return trainer.judged(trainer.compressed(recipe))
-        return trainer.judged(trainer.sparse(recipe, run.pattern))
-    return _without_training(run, trainer)
+    if recipe.quantizes:
+        return trainer.judged(trainer.compressed(recipe))
+    return trainer.judged(trainer.sparse(recipe, run.pattern))
 
 
 def _without_training(run: Run, trainer: Trainer) -> dict[str, float]:
-    """Returns what a network is worth that is pruned or rounded, or both."""
+    """Returns what a network is worth that is pruned or rounded, or both, or none."""
     # What is not asked for may be anything: the model is not brought there.
     pattern = "2:4" if run.pattern == DENSE else run.pattern
     format = "int8" if run.format == FLOAT else run.format
@@ -158,7 +160,8 @@ def _without_training(run: Run, trainer: Trainer) -> dict[str, float]:
         model = trainer.dense()
     arm = run.order
     if arm == NONE:
-        arm = QUANTIZED if run.pattern == DENSE else PRUNED
+        only_rounded = DENSE if run.format == FLOAT else QUANTIZED
+        arm = only_rounded if run.pattern == DENSE else PRUNED
     samples, labels = trainer.seen
     batches = [
         keras.tree.map_structure(lambda a, at=at: a[at : at + _BATCH], samples)

@@ -11,11 +11,11 @@ import numpy as np
 from qsparse.analysis.ranks import rank_correlation
 from qsparse.analysis.threshold import Threshold, half_interval, threshold
 from qsparse.planning.recipe import ORDERS
-from qsparse.recipes.study.interplay_config import ALONE, TRAINED, TUNED
+from qsparse.recipes.study.interplay_config import ALONE, DENSE, TRAINED, TUNED
 from qsparse.recipes.study.rows import Row
 
 PRUNED_FIRST, QUANTIZED_FIRST = ORDERS
-DENSE, FLOAT, NONE, LOOK = "dense", "float", "-", "analysis"
+FLOAT, NONE, LOOK = "float", "-", "analysis"
 # From this correlation on a forecast may choose for a user.
 EARNED = 0.7
 
@@ -31,6 +31,22 @@ class Cell(NamedTuple):
     pattern: str
     format: str
     order: str
+
+
+class Agreement(NamedTuple):
+    """How well a forecast agrees with what came.
+
+    Attributes:
+        correlation: of ranks, over patterns and formats in the order S->Q.
+        settings: how many of these.
+        told: of how many patterns and formats the better order was foretold.
+        pairs: of how many it could be.
+    """
+
+    correlation: float
+    settings: int
+    told: int
+    pairs: int
 
 
 @dataclass(frozen=True)
@@ -100,9 +116,9 @@ class Findings:
 
     def parts(self, cell: Cell) -> list[Cell]:
         """Returns what a place is held against: dense, only pruned, only rounded."""
-        pruned, rounded = ALONE[cell.protocol]
+        dense, pruned, rounded = ALONE[cell.protocol]
         return [
-            Cell(DENSE, DENSE, FLOAT, NONE),
+            Cell(dense, DENSE, FLOAT, NONE),
             Cell(pruned, cell.pattern, FLOAT, NONE),
             Cell(rounded, DENSE, cell.format, NONE),
         ]
@@ -182,19 +198,29 @@ class Findings:
             runs.append({s: self._sign * (late[s] - first[s]) for s in shared})
         return self._by_seed(runs)
 
-    def forecast(self, protocol: str) -> tuple[float, int] | None:
-        """Returns how well damage before training ranks what came, and of how many.
+    def forecast(self, protocol: str) -> "Agreement | None":
+        """Returns how well damage before training foretells what came by a protocol.
 
-        Each pattern, format and order that was analysed and run by a protocol counts.
+        None with fewer than three settings.
         """
-        before, after = [], []
+        before, after, order_told = [], [], []
         for (pattern, format), found in self.analyses.items():
-            for order in ORDERS:
-                runs = self.seeds(Cell(protocol, pattern, format, order))
-                if runs and order in found["values"]:
-                    before.append(found["values"][order])
-                    after.append(self._sign * statistics.mean(runs.values()))
+            came = [
+                self.seeds(Cell(protocol, pattern, format, order)) for order in ORDERS
+            ]
+            means = [
+                self._sign * statistics.mean(s.values()) if s else None for s in came
+            ]
+            damages = [found["values"].get(order) for order in ORDERS]
+            if means[0] is not None and damages[0] is not None:
+                before.append(damages[0])
+                after.append(means[0])
+            if None not in means and None not in damages:
+                right = (damages[1] > damages[0]) == (means[1] > means[0])
+                order_told.append(right)
         if len(before) < 3:
             return None
         correlation = rank_correlation(before, after)
-        return (correlation, len(before)) if np.isfinite(correlation) else None
+        if not np.isfinite(correlation):
+            return None
+        return Agreement(correlation, len(before), sum(order_told), len(order_told))

@@ -53,6 +53,11 @@ _FIGURES: dict[str, tuple[Figure, str]] = {
     ),
 }
 
+_CHANCE = (
+    "Differences over seeds, mean over patterns, with intervals of 95%. Each line is "
+    "judged by itself: of forty that are not so, one will say yes."
+)
+
 _TITLES = {
     "accuracy": "Accuracy, percent of the test data",
     "perplexity": "Perplexity of the test text, character by character; less is better",
@@ -132,7 +137,12 @@ def _summary(found: Findings) -> dict[str, Any]:
             {"claim": claim, "where": where} | _as_dict(difference)
             for claim, where, difference in claims(found)
         ],
-        "forecast": {p: found.forecast(p) for p in found.names("protocol")},
+        "forecast": {
+            protocol: agreement._asdict()
+            for protocol in found.names("protocol")
+            for agreement in [found.forecast(protocol)]
+            if agreement is not None
+        },
     }
 
 
@@ -194,7 +204,7 @@ def _section(found: Findings, shown: Findings, pictures: Mapping[str, bytes]) ->
         for claim, where, d in claims(found)
     ]
     head = ("claim", "where", f"{found.metric}, difference", "seeds", "holds?")
-    parts += ["<h3>Claim by claim</h3>", _table(head, rows)]
+    parts += ["<h3>Claim by claim</h3>", f"<p>{_CHANCE}</p>", _table(head, rows)]
     parts.append(f"<h3>{_TITLES[shown.metric]}</h3>")
     parts += [_results(shown, protocol) for protocol in _protocols(found)]
     parts.append(_forecast(found))
@@ -266,16 +276,20 @@ def _forecast(found: Findings) -> str:
     for protocol in (p for p in _protocols(found) if p != AFTER):
         result = found.forecast(protocol)
         if result is not None:
-            correlation, count = result
-            earned = "may choose" if correlation >= EARNED else "must not choose"
-            lines.append((protocol, f"{correlation:.2f}", str(count), earned))
+            told = f"{result.told} of {result.pairs}" if result.pairs else "-"
+            earned = "may" if result.correlation >= EARNED else "must not"
+            shown = (f"{result.correlation:.2f}", str(result.settings), earned, told)
+            lines.append((protocol, *shown))
     if not lines:
         return ""
+    head = ("protocol", "correlation", "settings", "may it choose?", "orders told")
     return (
         "<h3>Can it be told before training?</h3><p>Rank correlation of the loss right "
-        "after pruning and rounding, on some training images, with the loss on test "
-        f"images in the end. From {EARNED} on a forecast may choose for you.</p>"
-        + _table(("protocol", "correlation", "settings", "a forecast"), lines)
+        "after pruning and rounding, on some training data, with the loss on test data "
+        f"in the end, over patterns and formats, S-&gt;Q. From {EARNED} on a forecast "
+        "may choose a pattern and a format for you. Orders differ by less: beside it "
+        "stands how often the better one was foretold; half is chance.</p>"
+        + _table(head, lines)
     )
 
 

@@ -15,7 +15,7 @@ import pytest
 from qsparse.cli import main
 from qsparse.recipes.opt import opt, windows
 from qsparse.recipes.study import interplay
-from qsparse.recipes.study.interplay_config import Config, recipe_of
+from qsparse.recipes.study.interplay_config import PROTOCOLS, Config, recipe_of
 from qsparse.recipes.study.interplay_figures import excess
 from qsparse.recipes.study.interplay_findings import Cell, Findings
 from qsparse.recipes.study.interplay_report import claims, write_report
@@ -48,11 +48,41 @@ def test_one_protocol_brings_what_it_is_held_against():
     }
     assert kinds == {
         ("dense", True, True),
+        ("after", True, True),
         ("after", True, False),
-        ("trained", False, True),
+        ("fine-tuned", False, True),
         ("analysis", False, False),
         ("fine-tuned", False, False),
     }
+
+
+def test_what_is_measured_after_is_held_against_a_dense_network_measured_alike():
+    runs = interplay.all_runs(Config(("resnet",), protocols=("after",), seeds=1))
+    dense = [
+        run.name for run in runs if (run.pattern, run.format) == ("dense", "float")
+    ]
+    assert dense == ["resnet/dense/dense/float/-/0", "resnet/after/dense/float/-/0"]
+    found = Findings("resnet", {})
+    parts = {p: found.parts(Cell(p, "2:4", "int4", "S->Q"))[0] for p in PROTOCOLS}
+    assert {p: part.protocol for p, part in parts.items()} == {
+        "after": "after",
+        "fine-tuned": "after",
+        "trained": "dense",
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["interplay", "--page", "p.md"], "interplay does not take --page"),
+        (["interplay", "--seeds", "2"], "interplay does not take --seeds"),
+        (["baselines", "--report", "r"], "baselines does not take --report"),
+        (["baselines", "c.yaml"], "baselines does not take a file"),
+    ],
+)
+def test_what_another_study_takes_is_an_error(arguments, message, capsys):
+    assert main(["study", *arguments, "--list"]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_only_the_order_differs_between_recipes_of_one_cell():
@@ -84,7 +114,9 @@ LOSSES = {
     "trained/dense/int4/-": [0.33, 0.35, 0.33],
     "trained/2:4/int4/S->Q": [0.39, 0.41, 0.42],
     "trained/2:4/int4/Q->S": [0.43, 0.44, 0.44],
+    "after/dense/float/-": [0.31, 0.33, 0.32],
     "after/dense/int4/-": [0.50, 0.51, 0.52],
+    "fine-tuned/2:4/float/-": [0.37, 0.38, 0.38],
     "fine-tuned/2:4/int4/S->Q": [0.55, 0.57, 0.56],
 }
 
@@ -99,7 +131,7 @@ def test_thresholds_and_gaps_are_those_of_a_pencil():
     assert landed.half_interval == pytest.approx(half, rel=1e-3)
     tuned = found.threshold(Cell("fine-tuned", "2:4", "int4", "S->Q"))
     assert tuned.value == pytest.approx(
-        mean([0.35 + 0.5 - 0.3, 0.36 + 0.51 - 0.32, 0.36 + 0.52 - 0.31])
+        mean([0.37 + 0.5 - 0.31, 0.38 + 0.51 - 0.33, 0.38 + 0.52 - 0.32])
     )
     assert found.pooled_gap("trained", "int4").mean == pytest.approx(
         mean([0.04, 0.03, 0.02])
@@ -117,6 +149,23 @@ def test_the_heat_map_has_the_mean_excess_of_each_place():
     assert grid.shape == (2, 2)  # 2:4 and 1:4, int4 and int8
     assert grid[0, 0] == pytest.approx(mean([0.01, 0.02, 0.04]))
     assert np.isnan(grid).sum() == 3
+
+
+def test_a_forecast_is_judged_by_ranks_and_by_the_orders_it_told():
+    losses = {
+        f"trained/{pattern}/int4/{order}": [loss]
+        for pattern, pair in {"a": (1, 2), "b": (3, 2), "c": (4, 5)}.items()
+        for order, loss in zip(("S->Q", "Q->S"), pair, strict=True)
+    }
+    rows = rows_of(losses)
+    for pattern, first, late in (("a", 0.1, 0.2), ("b", 0.2, 0.3), ("c", 0.9, 1.0)):
+        values = {"S->Q": first, "Q->S": late}
+        rows[f"net/analysis/{pattern}/int4/-/0"] = row(
+            analysis={"values": values, "layers": []}
+        )
+    agreement = Findings("net", rows).forecast("trained")
+    assert agreement == (pytest.approx(1.0), 3, 2, 3)  # of b the other order is better
+    assert Findings("net", rows).forecast("after") is None
 
 
 def test_a_seed_that_one_part_lacks_does_not_count():
@@ -193,6 +242,8 @@ def test_the_report_needs_nothing_else_and_escapes_names(tmp_path):
         ("seeds: 0", "seeds must be a positive number. Received: 0"),
         ("seed: 3", "keys networks, patterns"),
         ("patterns: '2:4'", "patterns must be a list of text"),
+        ("patterns: [2:4]", 'quoted as "2:4". Received: [124]'),
+        ("patterns: ['4x4@0.75']", "patterns may hold text as 2:4 or 4x4@75%"),
         ("patterns: ['4x4@lots']", "patterns may hold text as 2:4 or 4x4@75%"),
         ("patterns: ['2:4', '2:4']", "patterns names something twice"),
         ("formats: [int99]", "bits"),
@@ -244,10 +295,14 @@ def test_the_command_makes_rows_that_survive_a_kill(tmp_path):
     assert len(lines) == len(found)
     found = {name.removeprefix("resnet/"): r for name, r in found.items()}
     assert all(0 < r["accuracy"] < 1 and 0 < r["loss"] < 9 for r in found.values())
+    # Statistics are estimated anew after training, whatever else is done.
+    assert (
+        found["after/dense/float/-/0"]["loss"] != found["dense/dense/float/-/0"]["loss"]
+    )
     # The mask of a network that was pruned in training is that of its zeros.
     assert (
         found["fine-tuned/2:4/hbfp4/S->Q/0"]["loss"]
-        != found["trained/2:4/float/-/0"]["loss"]
+        != found["fine-tuned/2:4/float/-/0"]["loss"]
     )
     assert (tmp_path / "report" / "report.html").stat().st_size > 10_000
 

@@ -57,15 +57,18 @@ class BlockInt(Blockwise):
         """Returns `(integers, scales)`; integers are 0 where numbers are."""
         if self.symmetric:
             most = ops.max(ops.abs(blocks), axis=-1, keepdims=True)
-            scales = _not_zero(most / (2 ** (self.bits - 1) - 1))
-            return self.whole_numbers(blocks / scales), scales
+            largest = 2 ** (self.bits - 1) - 1
+            scales = _not_zero(most / largest)
+            # The greatest may be a last bit more than `largest` scales.
+            integers = self.whole_numbers(blocks / scales, blocks)
+            return ops.clip(integers, -largest, largest), scales
         low = ops.minimum(ops.min(blocks, axis=-1, keepdims=True), 0.0)
         high = ops.maximum(ops.max(blocks, axis=-1, keepdims=True), 0.0)
         largest = 2**self.bits - 1
         scales = _not_zero((high - low) / largest)
         zeros = ops.round(-low / scales)
-        whole_numbers = self.whole_numbers(blocks / scales)
-        return ops.clip(whole_numbers + zeros, 0, largest) - zeros, scales
+        integers = self.whole_numbers(blocks / scales, blocks)
+        return ops.clip(integers + zeros, 0, largest) - zeros, scales
 
     def __str__(self) -> str:
         kind = "" if self.symmetric else "asymmetric "

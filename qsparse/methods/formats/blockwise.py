@@ -29,8 +29,10 @@ class Blockwise:
         block: how many numbers share a scale, positive; a field of each format, as
             those that follow.
         rounding: "nearest", ties to even, or "stochastic": up with a probability that
-            is the distance from below, so that errors are zero on the mean. Numbers of
-            the format stay what they are.
+            is the distance from below, so that errors are zero on the mean over
+            different numbers or places. Numbers of the format stay what they are. Of
+            activations the place is that among the features: equal numbers of one
+            feature are rounded alike.
         seed: of stochastic rounding, in [0, 2^32); see `noise`.
     """
 
@@ -69,12 +71,18 @@ class Blockwise:
         """What a name has after the bits where numbers are not rounded to nearest."""
         return f"-{self.rounding}" * (self.rounding != "nearest")
 
-    def whole_numbers(self, scaled: Any) -> Any:
-        """Returns numbers `(..., blocks, block)` rounded to whole ones."""
+    def whole_numbers(self, scaled: Any, numbers: Any) -> Any:
+        """Returns multiples of a scale `(..., blocks, block)` as whole ones.
+
+        Args:
+            scaled: the multiples.
+            numbers: what they are multiples of a scale of. Noise is a hash of these:
+                how a backend divides shows in the last bit of `scaled`.
+        """
         if self.rounding == "nearest":
             return ops.round(scaled)
         below = ops.floor(scaled)
-        up = noise(scaled, self.seed) < scaled - below
+        up = noise(numbers, self.seed) < scaled - below
         return below + ops.cast(up, "float32")
 
     def coded(self, blocks: Any) -> tuple[Any, Any]:

@@ -66,7 +66,8 @@ class HBFP(Blockwise):
         steps = below * 2.0 ** (1 - self.bits)  # which 2 * below may be too large for
         scales = ops.where(most > below, 2.0 * steps, steps)
         largest = 2.0 ** (self.bits - 1) - 1
-        return ops.clip(self.whole_numbers(blocks / scales), -largest, largest), scales
+        integers = self.whole_numbers(blocks / scales, blocks)
+        return ops.clip(integers, -largest, largest), scales
 
     def __str__(self) -> str:
         return f"hbfp{self.bits}{self.how}{self.in_blocks}"

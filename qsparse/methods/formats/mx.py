@@ -111,7 +111,7 @@ class MX(Blockwise):
         element = self._element
         powers = ops.maximum(power_below(ops.abs(scaled)), 2.0**element.least)
         steps = powers * 2.0**-element.mantissa
-        rounded = self.whole_numbers(scaled / steps) * steps
+        rounded = self.whole_numbers(scaled / steps, scaled) * steps
         return ops.clip(rounded, -element.largest, element.largest)
 
     def __str__(self) -> str:

@@ -83,6 +83,11 @@ def test_agreement_is_of_ranks_by_name(trained):
         ({"orders": ["S-Q"]}, r"orders are \('S->Q', 'Q->S'\)"),
         ({"formats": ["int9"]}, "`bits` must be 2 to 8"),
         ({"patterns": [("2:4", 0.75)]}, "2:4"),
+        ({"patterns": "2:4"}, r"`patterns` must be a list, as \['2:4'\]"),
+        ({"formats": "int8"}, r"`formats` must be a list, as \['int8'\]"),
+        ({"orders": "S->Q"}, r"`orders` must be a list, as \['S->Q'\]"),
+        ({"patterns": [None]}, "prunes nothing"),
+        ({"recipe": "2:4"}, "`recipe` must be a qsparse.Recipe or None"),
     ],
 )
 def test_what_cannot_be_ranked_is_an_error(trained, changes, message):
@@ -98,3 +103,18 @@ def test_a_model_with_a_recipe_is_not_taken(trained):
     qsparse.attach(model, Recipe("2:4"))
     with pytest.raises(ValueError, match="carries a recipe, and forecast looks at pl"):
         qsparse.forecast(model, data)
+
+
+def test_pairs_may_be_lists_and_a_criterion_sees_data(trained):
+    model, data = trained
+    recipe = Recipe(criterion="wanda")
+    found = qsparse.forecast(
+        model,
+        data,
+        [["4x4", 0.5]],
+        ["int8"],
+        recipe=recipe,
+        score_data=data[0][:32],
+        verbose=0,
+    )
+    assert found.best.name == "4x4 blocks/50%/int8/S->Q"

@@ -341,6 +341,7 @@ def test_a_loaded_model_is_measured_by_its_compiled_metric(trained, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"metric": np.zeros(40)}, r"data is one thing, as \(x, y\)"),
         ({"recipe": Recipe(None)}, "does not prune.*Take one that prunes and quant"),
         ({"recipe": Recipe("2:4", quantize=False)}, "does not quantize.*Take one"),
         ({"recipe": "2:4"}, "takes a qsparse.Recipe"),
@@ -377,6 +378,8 @@ def test_models_that_cannot_be_analysed(pixels):
     plain = keras.Sequential([keras.Input((16,)), layers.Dense(8)])
     with pytest.raises(ValueError, match="There is no compiled loss.*Compile the mod"):
         qsparse.analyse(plain, RECIPE, pixels)
+    with pytest.raises(ValueError, match="looks at Keras models. Received: 'm.keras'"):
+        qsparse.analyse("m.keras", RECIPE, pixels)
     qsparse.attach(plain, RECIPE)
     with pytest.raises(ValueError, match="carries a recipe.*after qsparse.strip"):
         qsparse.analyse(plain, RECIPE, pixels[0])

@@ -382,3 +382,11 @@ def test_a_model_with_normalizations_and_odd_layers(images):
         assert 0 < rows[path].sparse < 0.1 and 0 < rows[path].dense < 0.1
     json.dumps(found.to_dict(), allow_nan=False)
     assert "depthwise" in str(found)
+
+
+def test_a_baseline_that_is_none_is_an_error_before_training(data):
+    with pytest.raises(ValueError, match="`baseline` must be a dense model.*'m.keras'"):
+        PruneThenQuantize(**INT4, baseline="m.keras")
+    model = mlp()
+    with pytest.raises(ValueError, match="`baseline` is the model that fit trains"):
+        perceptron.fit(model, data, [PruneThenQuantize(**INT4, baseline=model)])

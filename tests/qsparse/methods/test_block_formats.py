@@ -325,6 +325,28 @@ def test_stochastic_rounding_is_the_same_again_and_goes_by_its_seed():
     np.testing.assert_array_equal(again, twice)
 
 
+def test_stochastic_rounding_does_not_hang_on_the_last_bit_of_a_division():
+    """Backends divide by a number, or multiply by one over it."""
+    rng = np.random.default_rng(7)
+    blocks = rng.normal(size=(1, 500, 32)).astype(np.float32)
+    format = BlockInt(4, rounding="stochastic")
+    scales = np.abs(blocks).max(-1, keepdims=True) / np.float32(7)
+    one, other = (
+        ops.convert_to_numpy(format.whole_numbers(scaled, blocks))
+        for scaled in (blocks / scales, blocks * (np.float32(1) / scales))
+    )
+    assert (one != other).mean() < 1e-3
+
+
+@pytest.mark.parametrize("noise", [0.0, 1 - 2.0**-24])
+def test_stochastic_integers_stay_in_their_range(noise, monkeypatch):
+    made = "qsparse.methods.formats.blockwise.noise"
+    monkeypatch.setattr(made, lambda values, seed: np.float32(noise))
+    weights = np.random.default_rng(8).normal(size=(1, 32, 2000)).astype(np.float32)
+    codes, _ = BlockInt(4, rounding="stochastic").encode(weights)
+    assert np.abs(codes).max() == 7
+
+
 def test_stochastic_rounding_has_names_and_errors():
     for text in ("hbfp6-stochastic", "mxfp8-e5m2-stochastic", "mxfp4-stochastic"):
         assert str(FORMATS.get(text)) == text
