@@ -205,17 +205,15 @@ class Findings:
         """
         before, after, order_told = [], [], []
         for (pattern, format), found in self.analyses.items():
+            damages = [found["values"].get(order) for order in ORDERS]
             came = [
                 self.seeds(Cell(protocol, pattern, format, order)) for order in ORDERS
             ]
-            means = [
-                self._sign * statistics.mean(s.values()) if s else None for s in came
-            ]
-            damages = [found["values"].get(order) for order in ORDERS]
-            if means[0] is not None and damages[0] is not None:
+            means = [self._sign * statistics.mean(s.values()) for s in came if s]
+            if came[0] and damages[0] is not None:
                 before.append(damages[0])
                 after.append(means[0])
-            if None not in means and None not in damages:
+            if len(means) == 2 and None not in damages:
                 right = (damages[1] > damages[0]) == (means[1] > means[0])
                 order_told.append(right)
         if len(before) < 3:

@@ -27,25 +27,33 @@ def power_below(values: Any) -> Any:
 def noise(values: Any, seed: int) -> Any:
     """Returns numbers in [0, 1) that look random, one for each value.
 
-    A hash of the value's bits, its place along the last two axes and the seed: the same
-    tensor is rounded the same way everywhere and whenever a training is resumed, and
-    another way as soon as it changes.
+    A hash of the value's bits, its place and the seed: the same tensor is rounded the
+    same way everywhere and whenever a training is resumed, and another way as soon as
+    it changes. Equal numbers at other places are rounded by themselves.
 
     Args:
-        values: float32 `(..., blocks, block)`.
+        values: float32 `(rows, blocks, block)`.
         seed: in [0, 2^32).
 
     Returns:
         float32 of that shape, multiples of 2^-24.
     """
-    rows, columns = values.shape[-2:]
-    places = (np.arange(rows * columns, dtype=np.uint64) + 1) * _STEP + seed
-    places = (places % 2**32).astype(np.uint32).reshape(rows, columns)
-    found = ops.bitwise_xor(ops.view(values, "uint32"), places)
-    found = _shifted(found, 16) * np.uint32(_FIRST)
-    found = _shifted(found, 13) * np.uint32(_SECOND)
-    top = ops.right_shift(_shifted(found, 16), np.uint32(8))
+    blocks, block = values.shape[-2:]
+    places = (np.arange(blocks * block, dtype=np.uint64) + 1) * _STEP + seed
+    places = (places % 2**32).astype(np.uint32).reshape(blocks, block)
+    rows = ops.cast(ops.arange(ops.shape(values)[0]), "uint32")
+    # Hashed by itself, or rows and places would make up for each other.
+    rows = _mixed(ops.reshape(rows + np.uint32(1), (-1, 1, 1)))
+    found = _mixed(ops.bitwise_xor(ops.view(values, "uint32"), rows + places))
+    top = ops.right_shift(found, np.uint32(8))
     return ops.cast(top, "float32") * np.float32(2.0**-24)
+
+
+def _mixed(bits: Any) -> Any:
+    """Returns the finalizer of MurmurHash3 of uint32 numbers."""
+    found = _shifted(bits, 16) * np.uint32(_FIRST)
+    found = _shifted(found, 13) * np.uint32(_SECOND)
+    return _shifted(found, 16)
 
 
 def _shifted(bits: Any, by: int) -> Any:

@@ -29,10 +29,9 @@ class Blockwise:
         block: how many numbers share a scale, positive; a field of each format, as
             those that follow.
         rounding: "nearest", ties to even, or "stochastic": up with a probability that
-            is the distance from below, so that errors are zero on the mean over
-            different numbers or places. Numbers of the format stay what they are. Of
-            activations the place is that among the features: equal numbers of one
-            feature are rounded alike.
+            is the distance from below, so that errors are zero on the mean. Numbers of
+            the format stay what they are. How a sample is rounded depends on its place
+            in the batch.
         seed: of stochastic rounding, in [0, 2^32); see `noise`.
     """
 

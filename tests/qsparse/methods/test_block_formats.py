@@ -376,3 +376,30 @@ def test_few_bits_of_activations_have_as_few_levels(pixels, tmp_path):
     for wrong in (1, 8):
         with pytest.raises(ValueError, match="`activations` must be 2 to 7"):
             FewBits(4, activations=wrong)
+
+
+@pytest.mark.parametrize("shape", [(1, 32, 4000), (500, 32, 8)])
+def test_equal_numbers_at_many_places_are_rounded_by_themselves(shape):
+    """Of outputs, of taps and of samples, as a background of images."""
+    x = np.full(shape, -0.35, np.float32)
+    x[:, 0] = 1.0
+    format = HBFP(4, rounding="stochastic")
+    weights = ops.convert_to_numpy(format.fake(x))[:, 1:]
+    assert weights.mean() == pytest.approx(-0.35, abs=0.002)
+    samples = np.moveaxis(x, 1, -1)
+    found = ops.convert_to_numpy(format.fake_activations(samples, -1.0, 1.0))[..., 1:]
+    assert found.mean() == pytest.approx(-0.35, abs=0.002)
+    for axis in range(3):  # No axis has rows that are all alike.
+        means = found.mean(axis=tuple({0, 1, 2} - {axis}))
+        step = 1 / 8
+        deviation = 0.5 * step / np.sqrt(found.size / len(means))
+        assert np.abs(means + 0.35).max() < 6 * deviation
+
+
+def test_stochastic_rounding_trains_with_batches_of_any_size(pixels):
+    model = mlp()
+    callback = Joint("2:4", format="hbfp6-stochastic", quantize_from=0.0)
+    history = perceptron.fit(model, pixels, [callback], epochs=3).history
+    assert np.isfinite(history["loss"]).all()
+    for rows in (1, 7):
+        assert np.isfinite(model.predict(pixels[0][:rows], verbose=0)).all()
