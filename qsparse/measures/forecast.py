@@ -49,7 +49,7 @@ def forecast(
         orders: "S->Q", "Q->S" or both.
         metric: as of `qsparse.sensitivity`.
         recipe: what else counts: criterion, allocation, rules, exclusions; None:
-            `Recipe()`. It may not set what is ranked by rules.
+            `Recipe()`. What its rules set for some layers stays, whatever is ranked.
         score_data: what the recipe's criterion sees, as of `qsparse.attach`.
         batch_size: samples that the model sees at once.
         batches: how many batches of the data are used, from the first on.
