@@ -80,6 +80,11 @@ def landed(
         )
     if baseline is not None:
         check_plain(baseline, "landed")
+        if metric is None and model.compiled and not baseline.compiled:
+            raise ValueError(
+                "The baseline is not compiled, so that it has no loss to compare. "
+                "Compile it as the model is, or give metric='noise'."
+            )
     size, most = whole("batch_size", batch_size), whole("batches", batches)
     samples = samples_of(model, data, size, most)
     arms = Arms(model)

@@ -113,12 +113,12 @@ def _text() -> Split:
     from qsparse.recipes.movie_sentences import load_split
     from qsparse.recipes.opt import windows
 
-    train, test = load_split(4500, 400)
+    train, test = load_split(3000, 400)
     return windows("\n".join(train.texts), _TEXT), windows("\n".join(test.texts), _TEXT)
 
 
 # Tokens of a sentence, and characters of a piece of text.
-_SENTENCE, _TEXT = 32, 128
+_SENTENCE, _TEXT = 32, 64
 
 # Small, for there are more than a thousand runs, and because seeds tell methods apart
 # where size does not. The ResNet is the demo's at a third of the width, trained as it
@@ -128,5 +128,5 @@ TASKS = {
     "resnet": Task(_resnet, rate=2e-3, decay=1e-3, warm_up=3, finish=5),
     "vit": Task(_vit, rate=1e-3, decay=1e-2, warm_up=6, finish=6),
     "minilm": Task(_minilm, 1e-4, 1e-2, warm_up=1, finish=1, batch=16, data=_sentences),
-    "opt": Task(_opt, 3e-3, 1e-2, 2, 2, batch=32, data=_text, reports="perplexity"),
+    "opt": Task(_opt, 3e-3, 1e-2, 3, 3, batch=16, data=_text, reports="perplexity"),
 }

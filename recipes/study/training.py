@@ -1,5 +1,6 @@
 """One run of a study: a network is trained, compressed on the way, and judged."""
 
+import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -212,7 +213,7 @@ class Trainer:
         """Returns a file of weights, which is made whole or not at all."""
         path = self._setting.folder / f"{self._name}-{stage}.weights.h5"
         if not path.exists():
-            part = path.with_name(f"part-{path.name}")
+            part = path.with_name(f"part-{os.getpid()}-{path.name}")
             path.parent.mkdir(parents=True, exist_ok=True)
             make().save_weights(part)
             part.replace(path)

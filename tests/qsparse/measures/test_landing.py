@@ -250,6 +250,10 @@ def test_what_has_not_landed(sparse, dense, data):
     perceptron.fit(pruned, data, [Prune("2:4")], epochs=2)
     with pytest.raises(ValueError, match="does not quantize"):
         qsparse.landed(pruned, data)
+    bare = mlp()
+    bare.compiled = False
+    with pytest.raises(ValueError, match="baseline is not compiled.*metric='noise'"):
+        qsparse.landed(sparse, data, baseline=bare)
     with pytest.raises(ValueError, match="carries a recipe.*after qsparse.strip"):
         qsparse.landed(sparse, data, baseline=pruned)
     other = keras.Sequential([keras.Input((16,)), layers.Dense(12, name="head")])
