@@ -7,7 +7,7 @@ SOURCES := $(shell find qsparse callbacks recipes tflite_export \
 	-o -name '*.map' \))
 
 .PHONY: demo test test-methods lint bench bench-kernels bench-models bench-export bench-training bench-arm \
-	peers baselines example build-fuzz fuzz-kernels fuzz-graphs \
+	peers baselines interplay example build-fuzz fuzz-kernels fuzz-graphs \
 	valgrind-kernels test-arm test-pretrained layers-table zoo-table clean
 .DEFAULT_GOAL := test
 
@@ -137,6 +137,11 @@ peers: $(PEERS)/installed
 baselines: $(VENV)/installed
 	$(BIN)/qsparse study baselines --output bench/study --rows $(ROWS) \
 		--page docs/baselines.md $(ARGS)
+
+# How pattern, format and order interact: docs/interplay. As long, and resumed alike.
+interplay: $(VENV)/installed
+	$(BIN)/qsparse study interplay docs/interplay/study.yaml --output bench/study \
+		--rows docs/interplay/rows.jsonl --report docs/interplay $(ARGS)
 
 build/bench/peak: $(VENV)/requirements $(filter tflite_export/kernels/%,$(SOURCES))
 	$(BIN)/cmake -S tflite_export/kernels -B build/bench -G Ninja -DCMAKE_BUILD_TYPE=Release \

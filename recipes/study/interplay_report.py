@@ -312,7 +312,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _page(rows: Mapping[str, Row], sections: Sequence[str]) -> str:
     def all_of(key: str) -> str:
-        return ", ".join(sorted({str(row[key]) for row in rows.values()}))
+        return "; ".join(sorted({str(row[key]) for row in rows.values()}))
 
     title = "How sparsity and quantization interact"
     protocols = "".join(
