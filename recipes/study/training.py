@@ -104,9 +104,9 @@ class Trainer:
 
     def dense(self) -> keras.Model:
         """Returns the network that was trained dense to the end."""
-        model = self._task.compile(self._model(), self._finish, len(self._y))
+        model = self._model()
         model.load_weights(self._dense())
-        return model
+        return self._task.compile(model, self._finish, len(self._y))
 
     def sparse(self, recipe: qsparse.Recipe, name: str) -> keras.Model:
         """Returns the network that a recipe pruned in its second part, as plain Keras.
@@ -119,9 +119,9 @@ class Trainer:
         def make() -> keras.Model:
             return qsparse.strip(self.compressed(recipe))
 
-        model = self._task.compile(self._model(), self._finish, len(self._y))
+        model = self._model()
         model.load_weights(self._kept(f"sparse-{name}", make))
-        return model
+        return self._task.compile(model, self._finish, len(self._y))
 
     def compressed(self, recipe: qsparse.Recipe) -> keras.Model:
         """Returns the network that carried out a recipe in its second part."""
