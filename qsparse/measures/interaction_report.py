@@ -16,6 +16,7 @@ from qsparse.measures.arms import (
     QUANTIZED_FIRST,
 )
 from qsparse.measures.layer_errors import LayerInteraction
+from qsparse.measures.lines import draw_lines
 from qsparse.planning.recipe import ORDERS
 
 
@@ -153,24 +154,14 @@ class InteractionReport:
         Raises:
             ValueError: matplotlib is not installed.
         """
-        try:
-            from matplotlib.backends.backend_agg import FigureCanvasAgg
-            from matplotlib.figure import Figure
-        except ImportError as error:
-            raise ValueError(
-                "the plot needs matplotlib: pip install 'keras-qsparse[plot]'"
-            ) from error
+        lines = {
+            arm: [row.arriving.get(arm, np.nan) for row in self.layers]
+            for arm in self.values
+            if arm != DENSE
+        }
         names = [row.path for row in self.layers]
-        figure = Figure(figsize=(max(6, 0.3 * len(names)), 5), layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.subplots()
-        for arm in (arm for arm in self.values if arm != DENSE):
-            cells = [row.arriving.get(arm, np.nan) for row in self.layers]
-            axes.plot(range(len(names)), cells, marker="o", markersize=4, label=arm)
-        axes.set_xticks(range(len(names)), names, rotation=90)
-        axes.set(ylabel="error of what flows in, relative", title="layer by layer")
-        axes.legend()
-        figure.savefig(path, dpi=120)
+        what = "error of what flows in, relative"
+        draw_lines(path, names, lines, what=what, title="layer by layer")
 
 
 def threshold_of(report: Any, arms: tuple[str, str, str, str]) -> Threshold:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from qsparse.measures.lines import draw_lines
 from qsparse.methods.allocations import Sensitivity
 from qsparse.methods.validate import real
 
@@ -138,22 +139,7 @@ class SensitivityReport:
         Raises:
             ValueError: matplotlib is not installed.
         """
-        try:
-            from matplotlib.backends.backend_agg import FigureCanvasAgg
-            from matplotlib.figure import Figure
-        except ImportError as error:
-            raise ValueError(
-                "the plot needs matplotlib: pip install 'keras-qsparse[plot]'"
-            ) from error
         layers, changes, drops = self._columns()
-        figure = Figure(figsize=(max(6, 0.3 * len(layers)), 5), layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.subplots()
-        for change in changes:
-            cells = [drops.get((layer, change), np.nan) for layer in layers]
-            axes.plot(range(len(layers)), cells, marker="o", label=change)
-        axes.axhline(0.0, color="#8a8f98", linewidth=0.8)
-        axes.set_xticks(range(len(layers)), layers, rotation=90)
-        axes.set(ylabel=f"{self.metric}: worse by", title="one layer at a time")
-        axes.legend()
-        figure.savefig(path, dpi=120)
+        lines = {c: [drops.get((x, c), np.nan) for x in layers] for c in changes}
+        what, title = f"{self.metric}: worse by", "one layer at a time"
+        draw_lines(path, layers, lines, what=what, title=title)

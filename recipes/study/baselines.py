@@ -5,12 +5,11 @@ a seed. A run that was stopped costs nothing but itself: call again, and the row
 are missing are made, first those that the page compares.
 """
 
-import argparse
 import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 # TensorFlow reads this when it is imported.
@@ -20,15 +19,15 @@ import keras
 
 import qsparse
 from qsparse.recipes.study.command import (
-    commit_of_this,
-    make_rows,
-    missing,
+    carry_on,
     named,
     provenance,
+    rows_file,
+    run_worker,
 )
 from qsparse.recipes.study.methods import DENSE, METHODS, PATTERNS
 from qsparse.recipes.study.page import COMPARED, page
-from qsparse.recipes.study.rows import Row, Rows, work
+from qsparse.recipes.study.rows import Row
 from qsparse.recipes.study.tasks import TASKS
 from qsparse.recipes.study.training import Setting, Trainer
 
@@ -163,11 +162,7 @@ def study(
     """
     if seeds < 1:
         raise ValueError(f"--seeds must be 1 or more, got {seeds}.")
-    if quick:
-        if rows is not None:
-            raise ValueError("--quick makes rows of its own. Leave out --rows.")
-        folder = folder / "quick"
-    kept = Rows(rows or folder / "baselines.jsonl")
+    kept, folder = rows_file("baselines", folder, rows, quick)
     names = named([run.name for run in all_runs(_NETWORKS, seeds)], only)
     if not names:
         raise ValueError(
@@ -175,38 +170,17 @@ def study(
             f"{', '.join(_NETWORKS)} / {', '.join(METHODS)} / {', '.join(PATTERNS)} / "
             f"{', '.join(_FORMATS)} / 0 to {seeds - 1}."
         )
-    left = missing(names, kept)
-    if listed:
-        print("\n".join(left))
+    failed = carry_on(__name__, kept, names, folder=folder, listed=listed, quick=quick)
+    if failed is None:
         return 0
-    for network in {Run.named(name).network for name in left}:
-        TASKS[network].build()  # says what is not installed before a process starts
-    options = [str(folder), *(["--quick"] if quick else [])]
-    failed = make_rows(__name__, names, kept, options)
     if page_path is not None:
         page_path.write_text(page(kept.read().values()), encoding="utf-8")
     return 1 if failed else 0
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Makes the rows of one worker; see `run_in_workers`."""
-    parser = argparse.ArgumentParser(description="A worker of `qsparse study`.")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--worker", nargs="+", required=True)
-    options = parser.parse_args(arguments)
-    setting = Setting(options.folder)
-    if options.quick:
-        setting = replace(setting, share=0.05, epochs=1)
-    path, *names = options.worker
-    commit = commit_of_this()  # of what was imported, whatever becomes of it meanwhile
-
-    def row_of(name: str) -> Row:
-        return carry_out(Run.named(name), setting, commit)
-
-    work(Rows(Path(path)), names, row_of)
-    return 0
+def _row_of(name: str, setting: Setting, commit: str) -> Row:
+    return carry_out(Run.named(name), setting, commit)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_worker(_row_of))

@@ -1,10 +1,12 @@
 """What the commands of all studies share: what is missing, and how far they are."""
 
+import argparse
 import platform
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from fnmatch import fnmatch
 from pathlib import Path
@@ -12,7 +14,9 @@ from pathlib import Path
 import keras
 
 import qsparse
-from qsparse.recipes.study.rows import Row, Rows, run_in_workers
+from qsparse.recipes.study.rows import Row, Rows, run_in_workers, work
+from qsparse.recipes.study.tasks import TASKS
+from qsparse.recipes.study.training import Setting
 from qsparse.tflite_export.runtime.cpu import cpu_name
 
 # A process that has made so many models gives its memory back.
@@ -61,6 +65,82 @@ def make_rows(
         log = kept.path.with_suffix(".log")
         print(f"{failed} runs failed; {log} says why.", file=sys.stderr)
     return failed
+
+
+def carry_on(
+    module: str,
+    kept: Rows,
+    names: Sequence[str],
+    *,
+    folder: Path,
+    listed: bool,
+    quick: bool,
+) -> int | None:
+    """Makes the rows that are missing, or lists them.
+
+    Args:
+        module: as of `run_in_workers`; it calls `run_worker`.
+        kept: where rows go.
+        names: of all rows that are wanted, in order; they begin with a network.
+        folder: keeps weights that runs start from.
+        listed: name the missing runs, and make none.
+        quick: shows that it runs, and nothing else.
+
+    Returns:
+        How many runs failed; None where they were listed.
+
+    Raises:
+        ImportError: if a network needs a package that is not there.
+    """
+    left = missing(names, kept)
+    if listed:
+        print("\n".join(left))
+        return None
+    for network in {name.split("/")[0] for name in left}:
+        TASKS[network].build()  # says what is not installed before a process starts
+    options = [str(folder), *(["--quick"] if quick else [])]
+    return make_rows(module, names, kept, options)
+
+
+def run_worker(row_of: Callable[[str, Setting, str], Row]) -> int:
+    """Makes the rows of one worker, by the arguments of its process.
+
+    Args:
+        row_of: makes a row, of its name, a setting and the commit that it is made with.
+    """
+    parser = argparse.ArgumentParser(description="A worker of `qsparse study`.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--worker", nargs="+", required=True)
+    options = parser.parse_args()
+    setting = Setting(options.folder)
+    if options.quick:
+        setting = replace(setting, share=0.05, epochs=1)
+    path, *names = options.worker
+    commit = commit_of_this()  # of what was imported, whatever becomes of it meanwhile
+    work(Rows(Path(path)), names, lambda name: row_of(name, setting, commit))
+    return 0
+
+
+def rows_file(
+    study: str, folder: Path, rows: Path | None, quick: bool
+) -> tuple[Rows, Path]:
+    """Returns where the rows of a study go, and the folder of its weights.
+
+    Args:
+        study: its name.
+        folder: what a user gave.
+        rows: another file for rows, or None.
+        quick: whether all of it is for show.
+
+    Raises:
+        ValueError: if quick rows would lie among others.
+    """
+    if quick:
+        if rows is not None:
+            raise ValueError("--quick makes rows of its own. Leave out --rows.")
+        folder = folder / "quick"
+    return Rows(rows or folder / f"{study}.jsonl"), folder
 
 
 def provenance(commit: str, start: float) -> Row:

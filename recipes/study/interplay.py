@@ -6,12 +6,11 @@ images in the same order for as many steps. A run that was stopped costs nothing
 itself: call again, and the rows that are missing are made.
 """
 
-import argparse
 import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +23,11 @@ import qsparse
 from qsparse.measures.arms import PRUNED, PRUNED_FIRST, QUANTIZED
 from qsparse.measures.stage import staged
 from qsparse.recipes.study.command import (
-    commit_of_this,
-    make_rows,
-    missing,
+    carry_on,
     named,
     provenance,
+    rows_file,
+    run_worker,
 )
 from qsparse.recipes.study.interplay_config import (
     AFTER,
@@ -39,7 +38,7 @@ from qsparse.recipes.study.interplay_config import (
     recipe_of,
 )
 from qsparse.recipes.study.interplay_report import write_report
-from qsparse.recipes.study.rows import Row, Rows, work
+from qsparse.recipes.study.rows import Row
 from qsparse.recipes.study.tasks import TASKS
 from qsparse.recipes.study.training import Setting, Trainer
 
@@ -200,11 +199,7 @@ def study(
         ValueError: if no run has such a name, or quick rows would lie among others.
         ImportError: if a network or a figure needs a package that is not there.
     """
-    if quick:
-        if rows is not None:
-            raise ValueError("--quick makes rows of its own. Leave out --rows.")
-        folder = folder / "quick"
-    kept = Rows(rows or folder / "interplay.jsonl")
+    kept, folder = rows_file("interplay", folder, rows, quick)
     every = [run.name for run in all_runs(config)]
     names = named(every, only)
     if not names:
@@ -212,38 +207,17 @@ def study(
             f"no run is named {' or '.join(only)}. The first is {every[0]}, the last "
             f"{every[-1]}."
         )
-    left = missing(names, kept)
-    if listed:
-        print("\n".join(left))
+    failed = carry_on(__name__, kept, names, folder=folder, listed=listed, quick=quick)
+    if failed is None:
         return 0
-    for network in {Run.named(name).network for name in left}:
-        TASKS[network].build()  # says what is not installed before a process starts
-    options = [str(folder), *(["--quick"] if quick else [])]
-    failed = make_rows(__name__, names, kept, options)
     if report is not None:
         write_report(report, kept.read())
     return 1 if failed else 0
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Makes the rows of one worker; see `run_in_workers`."""
-    parser = argparse.ArgumentParser(description="A worker of `qsparse study`.")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--worker", nargs="+", required=True)
-    options = parser.parse_args(arguments)
-    setting = Setting(options.folder)
-    if options.quick:
-        setting = replace(setting, share=0.05, epochs=1)
-    path, *names = options.worker
-    commit = commit_of_this()  # of what was imported, whatever becomes of it meanwhile
-
-    def row_of(name: str) -> Row:
-        return carry_out(Run.named(name), setting, commit)
-
-    work(Rows(Path(path)), names, row_of)
-    return 0
+def _row_of(name: str, setting: Setting, commit: str) -> Row:
+    return carry_out(Run.named(name), setting, commit)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_worker(_row_of))
