@@ -34,7 +34,8 @@ demo: $(VENV)/installed
 WORKERS ?= 2
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations=20 --durations-min=10
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
+		--durations=20 --durations-min=10
 
 # Every method on JAX too, and more combinations, a quarter of an hour more.
 test-methods: $(VENV)/installed

@@ -2,6 +2,7 @@
 
 import gc
 import os
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -11,6 +12,16 @@ import pytest
 from keras import layers
 
 from qsparse.recipes import fashion_mnist
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the files at the root, which take minutes each.
+
+    Two workers share the files out as they go: of what comes last one of them does
+    minutes alone.
+    """
+    root = Path(__file__).parent
+    items.sort(key=lambda item: item.path.parent != root)
 
 
 @pytest.fixture(scope="module", autouse=True)
