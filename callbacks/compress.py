@@ -147,8 +147,7 @@ class Compress(keras.callbacks.Callback):
         outputs.
         """
         ready = self._ended and self._validation_data is not None
-        both = self.recipe.prunes and self.recipe.quantizes
-        state = state_of(self._subject) if ready and both else None
+        state = state_of(self._subject) if ready else None
         if self._interaction is None and state is not None and state.fake_quantizes:
             models = [m for m in (self._subject, self.baseline) if m is not None]
             metric = None if all(model.compiled for model in models) else NOISE
@@ -212,7 +211,8 @@ class Compress(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Notes whether there is validation, and who writes files."""
         self._validates = fit_validates()
-        self._validation_data = fit_validation_data()
+        if self.recipe.prunes and self.recipe.quantizes:
+            self._validation_data = fit_validation_data()
         running = running_callbacks()
         self._files = BestFiles(running.callbacks if running else [])
 

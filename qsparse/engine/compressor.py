@@ -40,7 +40,7 @@ from qsparse.keras_compat import (
     variable_scope,
     walk_layers,
 )
-from qsparse.planning.checks import check_plans, demand, shortage
+from qsparse.planning.checks import check_built, check_plans, demand, shortage
 from qsparse.planning.merge import contradictions, merged
 from qsparse.planning.plan import LayerPlan, Planned, allocated, planned, surveyed
 from qsparse.planning.recipe import Recipe
@@ -83,11 +83,7 @@ def attach(model: keras.Model, recipe: Recipe, *, score_data: Any = None) -> Cov
     data = None
     if score_data is not None:
         data = Batches(score_data, "score_data", model=model, again=True)
-    if not model.built:
-        raise ValueError(
-            f"Model '{model.name}' is not built, so its layers have no weights to "
-            "compress. Call it on a batch of data, or give it an Input, first."
-        )
+    check_built(model)
     state = state_of(model)
     if state is not None:
         _check_whole(model)

@@ -10,7 +10,7 @@ import numpy as np
 from qsparse.engine.kernel import KernelCompression
 from qsparse.engine.state import compression_of, state_of
 from qsparse.methods.formats import name_of
-from qsparse.planning.checks import check_names
+from qsparse.planning.checks import check_built, check_names
 from qsparse.planning.plan import LayerPlan, Matrix, planned, surveyed
 from qsparse.planning.recipe import Recipe
 from qsparse.planning.work import count_macs
@@ -201,11 +201,7 @@ def preview(model: keras.Model, recipe: Any) -> Coverage:
             "preview takes a qsparse.Recipe or a callback that has one. Received: "
             f"{recipe!r}"
         )
-    if not model.built:
-        raise ValueError(
-            f"Model '{model.name}' is not built, so its layers have no weights yet. "
-            "Call it on a batch of data, or give it an Input, first."
-        )
+    check_built(model)
     check_names(model, recipe)
     rows = [
         _row_of_plan(layer, plan, matrix)

@@ -68,18 +68,29 @@ class Selector:
             layers: all that are pruned.
             moment: now.
         """
-        recipe = self._state.recipe
-        if is_dynamic(recipe.allocation):
-            total = self._scheduled(moment, recipe.sparsity or 0.0)
-            self._score(layers, [total] * len(layers))
-            shares = self._shared_out(layers, moment, total)
-        else:
-            shares = [self._scheduled(moment, layer.plan.sparsity) for layer in layers]
-            self._score(layers, shares)
+        shares = self.shares(layers, moment)
         return [
             self._select(layer, moment, share)
             for layer, share in zip(layers, shares, strict=True)
         ]
+
+    def shares(
+        self, layers: Sequence[KernelCompression], moment: Moment
+    ) -> list[float]:
+        """Scores what is to be scored, and returns the sparsity of each layer.
+
+        Args:
+            layers: all that are pruned.
+            moment: now.
+        """
+        recipe = self._state.recipe
+        if is_dynamic(recipe.allocation):
+            total = self._scheduled(moment, recipe.sparsity or 0.0)
+            self._score(layers, [total] * len(layers))
+            return self._shared_out(layers, moment, total)
+        shares = [self._scheduled(moment, layer.plan.sparsity) for layer in layers]
+        self._score(layers, shares)
+        return shares
 
     def _score(
         self, layers: Sequence[KernelCompression], shares: Sequence[float]

@@ -8,14 +8,15 @@ import numpy as np
 
 from qsparse.engine.kernel import KernelCompression, compressed_layers
 from qsparse.engine.phases import Phases
-from qsparse.engine.scoring import Scoring
-from qsparse.engine.selection import shares_by_scores
+from qsparse.engine.selection import Moment, Selector
 from qsparse.engine.state import ModelState, Switches, state_of
-from qsparse.methods.allocations import is_dynamic
 from qsparse.planning.recipe import ORDERS
 
 DENSE, PRUNED, QUANTIZED = "dense", "pruned", "quantized"
 PRUNED_FIRST, QUANTIZED_FIRST = ORDERS
+
+# When pruning is over, whatever the schedule.
+_END = Moment(step=1, begin=0, end=1)
 
 # Of one layer, by arm: bool `(taps, inputs, outputs)`; None if it is not pruned.
 Masks = Mapping[str, np.ndarray | None]
@@ -108,27 +109,12 @@ class Arms:
 
 
 def _select(model: keras.Model, state: ModelState) -> None:
-    recipe = state.recipe
+    """Gives each layer the mask that a recipe ends with; optimizers notice nothing."""
     pruned = [layer for layer in compressed_layers(model) if layer.plan.prunes]
-    dynamic, total = is_dynamic(recipe.allocation), recipe.sparsity or 0.0
-    shares = [total if dynamic else layer.plan.sparsity for layer in pruned]
     for layer in pruned:
         layer.ranking.found = None  # What ranks once does so in each order.
-    scoring = Scoring(model, state.score_data)
-    scoring.check(pruned)
-    for layer, seen in scoring.seen(_awaiting(pruned, shares)):
-        layer.ranking.score(seen)
-    if dynamic and total:
-        plans = [layer.plan for layer in pruned]
-        scores = [layer.ranking.scores() for layer in pruned]
-        fixed = [plan.fixed for plan in plans]
-        shares = shares_by_scores(recipe.allocation, plans, fixed, scores, total)
+    selector = Selector(model, state)
+    selector.check(pruned)
+    shares = selector.shares(pruned, _END)
     for layer, share in zip(pruned, shares, strict=True):
         layer.select_mask(share)
-
-
-def _awaiting(
-    layers: Sequence[KernelCompression], shares: Sequence[float]
-) -> list[KernelCompression]:
-    pairs = zip(layers, shares, strict=True)
-    return [layer for layer, share in pairs if layer.ranking.is_awaited(share)]

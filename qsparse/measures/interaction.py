@@ -18,6 +18,7 @@ from qsparse.measures.layer_errors import (
 )
 from qsparse.measures.stage import Stage, staged, untraced
 from qsparse.methods.validate import whole
+from qsparse.planning.checks import check_built
 from qsparse.planning.recipe import Recipe
 
 # Samples that layers are looked at with: what flows into all of them is held.
@@ -115,11 +116,7 @@ def check_plain(model: keras.Model, name: str) -> None:
     """
     if not isinstance(model, keras.Model):
         raise ValueError(f"{name} looks at Keras models. Received: {model!r}")
-    if not model.built:
-        raise ValueError(
-            f"Model '{model.name}' is not built. Call it on a batch of data, or give "
-            "it an Input, first."
-        )
+    check_built(model)
     if state_of(model) is not None:
         raise ValueError(
             f"Model '{model.name}' carries a recipe, and {name} looks at plain models: "

@@ -1,60 +1,35 @@
 """What an analysis of interaction found: thresholds, tables, a plot."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from qsparse.analysis.threshold import Threshold, threshold
-from qsparse.measures.arms import (
-    DENSE,
-    PRUNED,
-    PRUNED_FIRST,
-    QUANTIZED,
-    QUANTIZED_FIRST,
-)
+from qsparse.analysis.threshold import Threshold
+from qsparse.measures.arms import DENSE, PRUNED_FIRST, QUANTIZED_FIRST
 from qsparse.measures.layer_errors import LayerInteraction
 from qsparse.measures.lines import draw_lines
+from qsparse.measures.measured import Measured, described
 from qsparse.planning.recipe import ORDERS
 
 
 @dataclass(frozen=True)
-class InteractionReport:
+class InteractionReport(Measured):
     """How sparsity and quantization interact in one model.
 
+    Beside what `Measured` has; arms are "dense", "pruned", "quantized", "S->Q", "Q->S".
+
     Attributes:
-        metric: what was measured; see `qsparse.SensitivityReport`.
-        less_is_better: whether less of it is better.
-        samples: how many samples it was measured on.
-        order: that of the recipe.
-        values: by arm ("dense", "pruned", "quantized", "S->Q", "Q->S"), the metric of
-            each batch.
-        weights: what each batch weighs in the mean.
         layers: one for each kernel that the recipe changes, in the model's order.
     """
 
-    metric: str
-    less_is_better: bool
-    samples: int
-    order: str
-    values: Mapping[str, tuple[float, ...]]
-    weights: tuple[float, ...]
     layers: tuple[LayerInteraction, ...]
 
     @property
     def orders(self) -> tuple[str, ...]:
         """The orders that were looked at."""
         return tuple(order for order in ORDERS if order in self.values)
-
-    def value(self, arm: str) -> float:
-        """Returns the metric of an arm.
-
-        Raises:
-            KeyError: if there is no such arm.
-        """
-        return float(np.average(self.values[arm], weights=self.weights))
 
     def threshold(self, order: str | None = None) -> Threshold:
         """Returns what both would be without interaction, and where they landed.
@@ -67,8 +42,7 @@ class InteractionReport:
         Raises:
             KeyError: if that order was not looked at.
         """
-        arms = (DENSE, PRUNED, QUANTIZED, order or self.order)
-        return threshold_of(self, arms)
+        return self._threshold(order or self.order)
 
     def exceeding(self, order: str | None = None) -> tuple[str, ...]:
         """Returns the paths of layers that lose more by both than by each alone.
@@ -96,8 +70,7 @@ class InteractionReport:
         }
 
     def __str__(self) -> str:
-        lines = [f"{self.metric} on {self.samples} samples"]
-        lines += [f"  {arm:9} {self.value(arm):.4g}" for arm in self.values]
+        lines = self._title()
         for order in self.orders:
             found = self.threshold(order)
             count, total = len(self.exceeding(order)), len(self.layers)
@@ -162,26 +135,6 @@ class InteractionReport:
         names = [row.path for row in self.layers]
         what = "error of what flows in, relative"
         draw_lines(path, names, lines, what=what, title="layer by layer")
-
-
-def threshold_of(report: Any, arms: tuple[str, str, str, str]) -> Threshold:
-    """Returns the threshold of what a report measured, batch by batch.
-
-    Args:
-        report: has `values`, `value` and `less_is_better`.
-        arms: what is dense, pruned, quantized and both in it.
-    """
-    more = not report.less_is_better
-    by_batch = threshold(*(report.values[a] for a in arms), more_is_better=more)
-    whole = threshold(*(report.value(a) for a in arms), more_is_better=more)
-    return replace(whole, half_interval=by_batch.half_interval)
-
-
-def described(found: Threshold) -> str:
-    """Returns a threshold, and how far from it a model landed, in words."""
-    side = "worse" if found.exceeds > 0 else "better"
-    far = f"{abs(found.exceeds):.2g} {side}" if found.exceeds else "so it is"
-    return f"without interaction it would be {found.value:.4g}; {far} ({found.verdict})"
 
 
 def _share(value: float | None) -> str:

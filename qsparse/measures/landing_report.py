@@ -1,14 +1,11 @@
 """Where a model landed that was pruned and quantized in training."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 from qsparse.analysis.threshold import Threshold
-from qsparse.measures.arms import DENSE, PRUNED, QUANTIZED
-from qsparse.measures.interaction_report import described, threshold_of
+from qsparse.measures.arms import DENSE, PRUNED
+from qsparse.measures.measured import Measured, described
 
 
 @dataclass(frozen=True)
@@ -43,35 +40,17 @@ class RoundedLayer:
 
 
 @dataclass(frozen=True)
-class Landing:
+class Landing(Measured):
     """What a recipe came to that prunes and quantizes.
 
+    Beside what `Measured` has. Arms are "pruned", the model without rounding, and the
+    order, the model as it is; with a baseline "dense" and "quantized", which are its.
+
     Attributes:
-        metric: what was measured; see `qsparse.SensitivityReport`.
-        less_is_better: whether less of it is better.
-        samples: how many samples it was measured on.
-        order: that of the recipe.
-        values: by arm ("pruned": the model without rounding, and the order: the model
-            as it is; "dense" and "quantized": the baseline), the metric of each batch.
-        weights: what each batch weighs in the mean.
         layers: one for each kernel that the recipe changes, in the model's order.
     """
 
-    metric: str
-    less_is_better: bool
-    samples: int
-    order: str
-    values: Mapping[str, tuple[float, ...]]
-    weights: tuple[float, ...]
     layers: tuple[RoundedLayer, ...]
-
-    def value(self, arm: str) -> float:
-        """Returns the metric of an arm.
-
-        Raises:
-            KeyError: if there is no such arm.
-        """
-        return float(np.average(self.values[arm], weights=self.weights))
 
     @property
     def cost(self) -> float:
@@ -88,7 +67,7 @@ class Landing:
         """
         if DENSE not in self.values:
             return None
-        return threshold_of(self, (DENSE, PRUNED, QUANTIZED, self.order))
+        return self._threshold(self.order)
 
     @property
     def exceeding(self) -> tuple[str, ...]:
@@ -111,8 +90,7 @@ class Landing:
         }
 
     def __str__(self) -> str:
-        lines = [f"{self.metric} on {self.samples} samples"]
-        lines += [f"  {arm:9} {self.value(arm):.4g}" for arm in self.values]
+        lines = self._title()
         found = self.threshold
         if found is None:
             lines.append("No threshold: that takes a dense model, as baseline=.")

@@ -22,7 +22,7 @@ from qsparse.measures.perturbation_report import Measurement, SensitivityReport
 from qsparse.methods.formats import FORMATS, Format, name_of
 from qsparse.methods.patterns import check_sparsity
 from qsparse.methods.validate import whole
-from qsparse.planning.checks import demand
+from qsparse.planning.checks import check_built, demand
 from qsparse.planning.plan import LayerPlan, surveyed
 from qsparse.planning.recipe import Recipe
 
@@ -149,11 +149,11 @@ def _changes(
     formats: Sequence[Any],
 ) -> list[_Change]:
     """Returns what is to be tried, in the model's order."""
-    if not model.built or state_of(model) is not None:
-        has = "carries a recipe" if model.built else "is not built"
+    check_built(model)
+    if state_of(model) is not None:
         raise ValueError(
-            f"Model '{model.name}' {has}. Measure a plain, built model: before "
-            "qsparse.attach, or after qsparse.strip."
+            f"Model '{model.name}' carries a recipe. Measure a plain, built model: "
+            "before qsparse.attach, or after qsparse.strip."
         )
     shares = [check_sparsity(share, "qsparse.sensitivity") for share in sparsities]
     rounded = [FORMATS.get(each) for each in formats]

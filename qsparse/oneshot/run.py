@@ -22,6 +22,7 @@ from qsparse.oneshot.report import LayerResult, OneShotReport
 from qsparse.oneshot.settle import complete, estimate_statistics
 from qsparse.oneshot.shares import shared_out
 from qsparse.oneshot.watch import grams, stops
+from qsparse.planning.checks import check_built
 from qsparse.planning.plan import LayerPlan
 from qsparse.planning.recipe import Recipe
 from qsparse.planning.targets import NORMS, PRUNABLE, QUANTIZABLE
@@ -135,11 +136,7 @@ def _name(method: Method) -> str:
 
 
 def _check_plain(model: keras.Model) -> None:
-    if not model.built:
-        raise ValueError(
-            f"Model '{model.name}' is not built, so it has no weights to compress. "
-            "Call it on a batch of data, or give it an Input, first."
-        )
+    check_built(model)
     state = state_of(model)
     if state is not None and state.begun:
         raise ValueError(

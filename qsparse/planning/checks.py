@@ -14,6 +14,15 @@ from qsparse.planning.rulebook import Rulebook
 from qsparse.planning.targets import NO_PRODUCTS, PRUNABLE, QUANTIZABLE, why_frozen
 
 
+def check_built(model: keras.Model) -> None:
+    """Raises ValueError if the layers of a model have no weights yet."""
+    if not model.built:
+        raise ValueError(
+            f"Model '{model.name}' is not built, so its layers have no weights yet. "
+            "Call it on a batch of data, or give it an Input, first."
+        )
+
+
 def demand(model: keras.Model, recipe: Recipe, plans: Sequence[Planned]) -> None:
     """Checks that a plan can be executed, before any layer is touched.
 

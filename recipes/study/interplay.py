@@ -33,6 +33,9 @@ from qsparse.recipes.study.interplay_config import (
     AFTER,
     ALONE,
     DENSE,
+    FLOAT,
+    LOOK,
+    NONE,
     TUNED,
     Config,
     recipe_of,
@@ -42,9 +45,6 @@ from qsparse.recipes.study.rows import Row
 from qsparse.recipes.study.tasks import TASKS
 from qsparse.recipes.study.training import Setting, Trainer
 
-FLOAT, NONE = "float", "-"
-# What `qsparse.analyse` says of the dense network, with the first seed.
-LOOK = "analysis"
 _BATCH = 64
 
 
@@ -141,8 +141,9 @@ def _found(run: Run, trainer: Trainer) -> dict[str, Any]:
         run.order if run.order != NONE else PRUNED_FIRST,
     )
     if run.protocol == LOOK:
-        report = qsparse.analyse(trainer.dense(), recipe, trainer.seen)
-        return {"analysis": report.to_dict()} | trainer.judged(trainer.dense())
+        model = trainer.dense()
+        report = qsparse.analyse(model, recipe, trainer.seen)
+        return {"analysis": report.to_dict()} | trainer.judged(model)
     if recipe.quantizes:
         return trainer.judged(trainer.compressed(recipe))
     return trainer.judged(trainer.sparse(recipe, run.pattern))

@@ -10,7 +10,10 @@ import qsparse
 from qsparse.planning.recipe import ORDERS
 from qsparse.recipes.study.tasks import TASKS
 
-DENSE = "dense"
+# What stands in a name where nothing is pruned, nothing rounded, or only one is done.
+DENSE, FLOAT, NONE = "dense", "float", "-"
+# The protocol of what `qsparse.analyse` says of the dense network, with the first seed.
+LOOK = "analysis"
 AFTER, TUNED, TRAINED = "after", "fine-tuned", "trained"
 PROTOCOLS = {
     AFTER: "the trained dense network is pruned and rounded, and not trained again",

@@ -11,11 +11,18 @@ import numpy as np
 from qsparse.analysis.ranks import rank_correlation
 from qsparse.analysis.threshold import Threshold, half_interval, threshold
 from qsparse.planning.recipe import ORDERS
-from qsparse.recipes.study.interplay_config import ALONE, DENSE, TRAINED, TUNED
+from qsparse.recipes.study.interplay_config import (
+    ALONE,
+    DENSE,
+    FLOAT,
+    LOOK,
+    NONE,
+    TRAINED,
+    TUNED,
+)
 from qsparse.recipes.study.rows import Row
 
 PRUNED_FIRST, QUANTIZED_FIRST = ORDERS
-FLOAT, NONE, LOOK = "float", "-", "analysis"
 # From this correlation on a forecast may choose for a user.
 EARNED = 0.7
 
@@ -125,22 +132,24 @@ class Findings:
 
     def threshold(self, cell: Cell) -> Threshold | None:
         """Returns where a place landed; None until all it is held against was run."""
-        runs = [self.seeds(each) for each in (*self.parts(cell), cell)]
-        common = sorted(set.intersection(*(set(run) for run in runs)))
-        if not common:
+        runs = self._together(cell)
+        if not runs:
             return None
-        found = ([run[seed] for seed in common] for run in runs)
-        return threshold(*found, more_is_better=self.metric == "accuracy")
+        more = self.metric == "accuracy"
+        return threshold(*zip(*runs.values(), strict=True), more_is_better=more)
 
     def exceeds(self, cell: Cell) -> dict[int, float]:
         """Returns by how much a place is worse than its threshold, by seed."""
-        runs = [self.seeds(each) for each in (*self.parts(cell), cell)]
-        dense, pruned, rounded, both = runs
-        common = sorted(set.intersection(*(set(run) for run in runs)))
         return {
-            s: self._sign * (both[s] - pruned[s] - rounded[s] + dense[s])
-            for s in common
+            seed: self._sign * (both - pruned - rounded + dense)
+            for seed, (dense, pruned, rounded, both) in self._together(cell).items()
         }
+
+    def _together(self, cell: Cell) -> dict[int, tuple[float, ...]]:
+        """Returns dense, pruned, rounded and both, by seed, as far as all were run."""
+        runs = [self.seeds(each) for each in (*self.parts(cell), cell)]
+        common = sorted(set.intersection(*(set(run) for run in runs)))
+        return {seed: tuple(run[seed] for run in runs) for seed in common}
 
     def gap(self, protocol: str, pattern: str, format: str) -> dict[int, float]:
         """Returns by how much quantizing first is worse, by seed."""

@@ -384,7 +384,7 @@ def test_models_that_cannot_be_analysed(pixels):
     with pytest.raises(ValueError, match="carries a recipe.*after qsparse.strip"):
         qsparse.analyse(plain, RECIPE, pixels[0])
     unbuilt = keras.Sequential([layers.Dense(8)])
-    with pytest.raises(ValueError, match="is not built. Call it on a batch"):
+    with pytest.raises(ValueError, match="is not built, .* Call it on a batch"):
         qsparse.analyse(unbuilt, RECIPE, pixels[0])
 
 
