@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from qsparse import NM
+from qsparse import NM, Recipe
 
+RECIPE = Recipe("2:4", format="int4", observer="min-max")
 ARMS = ("dense", "pruned", "quantized", "S->Q", "Q->S")
 
 

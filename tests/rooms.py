@@ -20,8 +20,8 @@ PACKAGES = {
     "tflite_export": "qsparse.tflite_export",
     "benchmarks": "benchmarks",
 }
-# Files that are rooms by themselves: all may import the one, and the other imports all.
-APART = ("qsparse/keras_compat.py", "qsparse/cli.py")
+# Files that are rooms by themselves: the command line imports all.
+APART = ("qsparse/cli.py",)
 # Rooms whose folders are shelves: a shelf is not a room, but a part of one.
 SHELVED = ("qsparse/methods",)
 KERNELS = ROOT / "tflite_export" / "kernels"

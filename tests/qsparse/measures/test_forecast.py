@@ -7,16 +7,7 @@ import pytest
 
 import qsparse
 from qsparse import NM, Block, Recipe
-from tests import perceptron
 from tests.perceptron import mlp
-
-
-@pytest.fixture(scope="module")
-def trained(images):
-    data = images[0][:256, 12:16, 12:16].reshape(256, 16), images[1][:256]
-    model = mlp()
-    perceptron.fit(model, data, [], epochs=10)
-    return model, data
 
 
 def test_each_choice_is_what_an_analysis_says_of_it(trained, capsys):

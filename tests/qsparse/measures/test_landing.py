@@ -21,19 +21,9 @@ from qsparse.callbacks import (
 from tests import by_hand, perceptron
 from tests.by_hand import norm
 from tests.perceptron import mlp
+from tests.untouched import assert_untouched, values_of
 
 INT4 = {"pattern": "2:4", "format": "int4"}
-
-
-def values_of(model):
-    """Return all that a model and its optimizer hold."""
-    held = [*model.variables, *model.metrics_variables, *model.optimizer.variables]
-    return [np.array(v.numpy()) for v in held]
-
-
-def assert_untouched(model, before):
-    for ours, theirs in zip(values_of(model), before, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.fixture(scope="module")

@@ -15,20 +15,11 @@ from qsparse.callbacks import Prune
 from qsparse.measures import perturbation
 from tests import perceptron
 from tests.perceptron import mlp
-
-
-def values_of(model):
-    optimizer = [v.numpy() for v in model.optimizer.variables]
-    return [v.numpy() for v in (*model.variables, *model.metrics_variables)] + optimizer
+from tests.untouched import Batches, assert_untouched, values_of
 
 
 def differ(a, b):
     return bool((a != b).any())
-
-
-def assert_untouched(model, before):
-    for ours, theirs in zip(values_of(model), before, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
 
 
 def loss_of(model, data):
@@ -38,15 +29,6 @@ def loss_of(model, data):
     logits -= logits.max(axis=1, keepdims=True)
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     return -np.log(probabilities[np.arange(len(y)), y]).mean()
-
-
-@pytest.fixture(scope="module")
-def trained(images):
-    """Return a perceptron that has learned something, and its data."""
-    data = images[0][:250, 12:16, 12:16].reshape(250, 16), images[1][:250]
-    model = mlp()
-    perceptron.fit(model, data, [], epochs=10)
-    return model, data
 
 
 def test_every_row_is_one_layer_changed(trained):
@@ -118,19 +100,6 @@ def test_a_metric_by_name_or_function(trained):
         assert ours.value == pytest.approx(theirs.value)
         assert ours.drop == pytest.approx(named.baseline - ours.value)
     assert_untouched(model, before)
-
-
-class Batches(keras.utils.PyDataset):
-    def __init__(self, x, y):
-        super().__init__()
-        self.x, self.y = x, y
-
-    def __len__(self):
-        return len(self.x) // 50
-
-    def __getitem__(self, index):
-        rows = slice(50 * index, 50 * index + 50)
-        return self.x[rows], self.y[rows]
 
 
 def test_data_of_any_kind(trained):

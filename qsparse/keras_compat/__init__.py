@@ -1,0 +1,101 @@
+"""The one place that touches the private API of Keras."""
+
+from qsparse.keras_compat.calls import (
+    drop_compiled_functions,
+    entry_of_call,
+    mask_of,
+    outputs_recorded,
+    renew_compiled_functions,
+    running_call,
+)
+from qsparse.keras_compat.files import (
+    saved_paths,
+)
+from qsparse.keras_compat.layers import (
+    add_child,
+    held_beside,
+    impersonate,
+    output_layers,
+    own_kernel,
+    remove_child,
+    unlocked,
+    walk_layers,
+    weights_of_its_own,
+)
+from qsparse.keras_compat.losses import (
+    build_loss,
+    compiled_loss,
+    compiled_with,
+    loss_of,
+    metric_direction,
+)
+from qsparse.keras_compat.optimizers import (
+    can_rebuild,
+    innermost,
+    keeps_second_moments,
+    rebuild_optimizer,
+    second_moment,
+    slots_of,
+    spread_of,
+    trained_variable,
+    trained_variables,
+    untrack_optimizer_variable,
+)
+from qsparse.keras_compat.running import (
+    fit_validates,
+    fit_validation_data,
+    handed_back,
+    model_of_step,
+    running_callbacks,
+)
+from qsparse.keras_compat.variables import (
+    autocast_dtype,
+    sync_variables,
+    tell_of_assignments,
+    tensor_of,
+    variable_scope,
+)
+
+__all__ = [
+    "add_child",
+    "autocast_dtype",
+    "build_loss",
+    "can_rebuild",
+    "compiled_loss",
+    "compiled_with",
+    "drop_compiled_functions",
+    "entry_of_call",
+    "fit_validates",
+    "fit_validation_data",
+    "handed_back",
+    "held_beside",
+    "impersonate",
+    "innermost",
+    "keeps_second_moments",
+    "loss_of",
+    "mask_of",
+    "metric_direction",
+    "model_of_step",
+    "output_layers",
+    "outputs_recorded",
+    "own_kernel",
+    "rebuild_optimizer",
+    "remove_child",
+    "renew_compiled_functions",
+    "running_call",
+    "running_callbacks",
+    "saved_paths",
+    "second_moment",
+    "slots_of",
+    "spread_of",
+    "sync_variables",
+    "tell_of_assignments",
+    "tensor_of",
+    "trained_variable",
+    "trained_variables",
+    "unlocked",
+    "untrack_optimizer_variable",
+    "variable_scope",
+    "walk_layers",
+    "weights_of_its_own",
+]
