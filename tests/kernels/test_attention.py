@@ -109,6 +109,44 @@ def test_scales(exponent):
         assert np.unique(expected).size >= (9 if exponent > -8 else 1)
 
 
+ROUNDED_ONCE = (3, 0)  # zero points of products that XNNPACK takes
+
+
+@pytest.mark.parametrize(("adj_x", "adj_y"), ADJOINTS)
+@pytest.mark.parametrize(
+    ("m", "k", "n"),
+    [(197, 64, 197), (7, 1, 33), (1, 64, 100), (100, 64, 1), (13, 67, 49), (31, 5, 81)],
+)
+def test_shapes_that_are_rounded_once(m, k, n, adj_x, adj_y):
+    assert_exact(product(m, k, n, (2,), adj_x, adj_y, ROUNDED_ONCE))
+
+
+@pytest.mark.parametrize("batch", [(), (1,), (5,), (2, 3), (2, 1, 3)])
+def test_batches_that_are_rounded_once(batch):
+    assert_exact(product(37, 21, 45, batch, zero_points=ROUNDED_ONCE))
+
+
+@pytest.mark.parametrize("left", [-128, -1, 0, 127])
+@pytest.mark.parametrize("output", [-128, -1, 127])
+def test_zero_points_beside_a_zero(left, output):
+    model = product(19, 40, 35, (2,), zero_points=(left, 0), zero_point=output)
+    assert_exact(model)
+
+
+@pytest.mark.parametrize("exponent", range(-20, 9))
+def test_scales_that_are_rounded_once(exponent):
+    """Powers of two meet every tie, of which the even neighbour is the result."""
+    for (adj_x, adj_y), factor in zip(
+        ADJOINTS, (0.5, 0.25, 0.3333, 0.49999997), strict=True
+    ):
+        model = product(
+            *(16, 9, 64, (), adj_x, adj_y, ROUNDED_ONCE),
+            multiplier=factor * 2.0**exponent,
+        )
+        least = 9 if -8 < exponent < 1 else 2 if exponent > 0 else 1
+        assert_exact(model, isas=("avx512vnni", "avx2", "portable"), least=least)
+
+
 def test_largest_sums():
     """The deepest product whose sums stay in range, all of them at the limit."""
     model = product(6, 16512, 16, zero_points=(127, 127), multiplier=2.0**-24)
@@ -153,7 +191,6 @@ def reason_of(model, **options):
 
 
 def test_products_that_are_left_alone():
-    assert reason_of(product(8, 8, 8, zero_points=(3, 0))) == "XNNPACK takes it"
     assert reason_of(product(8, 8, 8, multiplier=0.75)) == "scales too far apart"
     assert reason_of(product(2, 16513, 3)) == "outputs may overflow"
     wide = batch_matmul_model(Quantized((3, 4, 5)), Quantized((1, 5, 6), 0.1, 4))

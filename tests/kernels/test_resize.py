@@ -71,12 +71,16 @@ class File(Writer):
         )
 
 
-def both(content):
+def both(content, threads=1, **options):
     """Plain LiteRT and the delegate."""
-    delegate = load_delegate(runner.LIBRARY, {"min_gain": "0"})
+    delegate = load_delegate(runner.LIBRARY, {"min_gain": "0", **options})
     return [
         Interpreter(model_content=content),
-        Interpreter(model_content=content, experimental_delegates=[delegate]),
+        Interpreter(
+            model_content=content,
+            experimental_delegates=[delegate],
+            num_threads=threads,
+        ),
     ]
 
 
@@ -103,12 +107,16 @@ def sample(*shape):
     return rng.integers(-128, 128, shape, dtype=np.int8)
 
 
-def claims(content):
+def plan(content, **options):
     class Model:
         pass
 
     Model.content = content
-    return [d["claimed"] for d in runner.plan_of(Model, min_gain="0")]
+    return runner.plan_of(Model, min_gain="0", **options)
+
+
+def claims(content):
+    return [d["claimed"] for d in plan(content)]
 
 
 @pytest.fixture(scope="module")

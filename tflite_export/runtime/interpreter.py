@@ -71,7 +71,8 @@ class Interpreter(litert.Interpreter):
                 (instruction set to use: "avx512vnni", "avxvnni", "avx2", "i8mm",
                 "dotprod", "neon", "portable"; default "auto"), `min_gain` (least
                 predicted gain a node or a chain of nodes is taken for; default 1.1),
-                `chains` (False: every layer by itself), `kernel` (one to prefer
+                `chains` (False: every layer by itself), `regions` (False: float
+                arithmetic between layers stays with XNNPACK), `kernel` (one to prefer
                 wherever it takes a layer), `dense` (True: treat every weight as
                 present, for comparisons), `plan` (path the decisions are written to,
                 as JSON), `cpu` (plan as on another, e.g. "sapphirerapids", and run

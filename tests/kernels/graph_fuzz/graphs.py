@@ -8,7 +8,8 @@ from ai_edge_litert import schema_py_generated as schema
 from benchmarks.one_op_models import ACTIVATIONS
 from benchmarks.sparse_weights import sparse_weights
 
-from .writer import FLOAT32, INT32, Writer
+from ...row_models import BINARY, RowFile
+from .writer import INT8, INT32
 
 _CHANNELS = (4, 8, 16, 22, 32, 48, 64)
 _PATTERNS = (("4x4", 0.25), ("4x4", 0.25), ("16x4", 0.25), ("4x4", 0.6), ("4x4", 0.1))
@@ -21,10 +22,11 @@ class RandomGraph:
 
     def __init__(self, seed):
         self._rng = np.random.default_rng(seed)
-        self._writer = Writer()
+        self._writer = RowFile()
         self._batch = int(self._pick((1, 1, 2, 3)))
         self._images = self._rng.random() < 0.6
         self._size = int(self._rng.integers(3, 13))
+        self._floats = []
         self._inputs = [self._input() for _ in range(self._rng.integers(1, 4))]
         self._tensors = list(self._inputs)
         wanted = int(self._rng.integers(1, 12))
@@ -74,6 +76,8 @@ class RandomGraph:
     def _ends(self):
         """Inputs and outputs in any order; what leads to no output is a dead end."""
         made = [t for t in self._tensors if t not in self._inputs] or self._tensors
+        if self._floats and self._chance(0.3):
+            made = [*made, *self._floats[-3:]]
         count = min(len(made), int(self._rng.integers(1, 4)))
         outputs = [int(t) for t in self._rng.permutation(made)[:count]]
         if self._chance(0.5) and made[-1] not in outputs:
@@ -96,7 +100,7 @@ class RandomGraph:
         graph.tensors.append(tensor)
         operator.outputs = [len(graph.tensors) - 1]
         graph.operators.append(operator)
-        if tensor.type != FLOAT32:
+        if tensor.type == INT8:
             self._tensors.append(operator.outputs[0])
 
     def _weights(self, shape):
@@ -293,7 +297,10 @@ class RandomGraph:
         return self._writer.operator("LOGISTIC", [x], output)
 
     def matmul(self, x):
-        """With itself, transposed, or with another tensor of the same columns."""
+        """With itself, transposed, or with another tensor of the same columns.
+
+        Where the right zero point is 0, XNNPACK takes it.
+        """
         shape = self._writer.shape(x)
         alike = [
             t
@@ -301,7 +308,8 @@ class RandomGraph:
             if self._writer.shape(t)[:-2] == shape[:-2]
             and self._writer.shape(t)[-1] == shape[-1]
         ]
-        other = self._pick(alike)
+        symmetric = [t for t in alike if self._writer.zero_point(t) == 0]
+        other = self._pick(symmetric if symmetric and self._chance(0.5) else alike)
         result = (*shape[:-1], self._writer.shape(other)[-2])
         scale = self._writer.scale(x) * self._writer.scale(other)
         scale *= _DEVIATION * np.sqrt(shape[-1])
@@ -315,18 +323,7 @@ class RandomGraph:
 
     def concatenation(self, x):
         shape = self._writer.shape(x)
-        wanted = (shape, self._writer.scale(x), self._writer.zero_point(x))
-        alike = [
-            t
-            for t in self._tensors
-            if (
-                self._writer.shape(t),
-                self._writer.scale(t),
-                self._writer.zero_point(t),
-            )
-            == wanted
-        ]
-        sides = [x, self._pick(alike)]
+        sides = [x, self._pick(self._alike(x))]
         result = (*shape[:-1], 2 * shape[-1])
         return self._writer.operator(
             "CONCATENATION",
@@ -336,14 +333,84 @@ class RandomGraph:
             axis=len(shape) - 1,
         )
 
-    def through_float(self, x):
+    def arithmetic(self, x):
+        """Through float, with a few steps on rows, which others may read too."""
+        y = self._writer.dequantize(x)
+        self._floats.append(y)
+        for _ in range(self._rng.integers(0, 6)):
+            y = self._pick(_FLOAT_KINDS)(self, y)
+            if self._writer.shape(y) == self._writer.shape(x):
+                self._floats.append(y)
+        scale = 1.5 * self._writer.scale(x)
+        return self._writer.quantize(y, scale, int(self._pick((-128, -5, 0, 3, 127))))
+
+    def _row(self, x):
+        return self._writer.row(self._rng.normal(size=self._writer.shape(x)[-1]))
+
+    def scaled(self, y):
+        product = self._writer.multiply(y, self._row(y))
+        return self._writer.add(product, self._row(y)) if self._chance(0.5) else product
+
+    def residual(self, y):
+        """Either with what was made before, or with a new input."""
+        shape = self._writer.shape(y)
+        alike = [t for t in self._floats if self._writer.shape(t) == shape]
+        if not alike or self._chance(0.1):
+            alike = [self._writer.floats(shape if self._chance(0.5) else shape[1:])]
+            self._inputs.append(alike[0])
+        sides = [y, self._pick(alike)]
+        return self._writer.binary(self._pick(list(BINARY)), *sides)
+
+    def normalized(self, y):
+        gamma, beta = self._rng.normal(size=(2, self._writer.shape(y)[-1]))
+        if self._chance(0.3):
+            return self._writer.rms_norm(y, gamma)
+        return self._writer.layer_norm(y, gamma, beta if self._chance(0.5) else None)
+
+    def centred(self, y):
+        return self._writer.subtract(y, self._writer.mean(y))
+
+    def rooted(self, y):
+        root = self._writer.reciprocal_root(y)
+        return self._writer.negate(root) if self._chance(0.5) else root
+
+    def choice(self, x):
+        """By a mask of its own values, or by one that is repeated."""
         shape = self._writer.shape(x)
-        between = self._writer.tensor(shape, None, kind=FLOAT32)
-        self._writer.operator("DEQUANTIZE", [x], between)
-        output = self._quantized(shape, 1.5 * self._writer.scale(x))
-        return self._writer.operator("QUANTIZE", [between], output)
+        if len(shape) == 2 or self._chance(0.6):
+            mask = self._writer.mask(shape)
+            self._writer.operator("GREATER", [x, self._pick(self._alike(x))], mask)
+        else:
+            mask = self._writer.mask(
+                [size if self._chance(0.5) else 1 for size in shape[1:]]
+            )
+            self._inputs.append(mask)
+        return self._writer.select(mask, x, self._rng.integers(-128, 128))
+
+    def _kind(self, x):
+        writer = self._writer
+        return writer.shape(x), writer.scale(x), writer.zero_point(x)
+
+    def _alike(self, x):
+        return [t for t in self._tensors if self._kind(t) == self._kind(x)]
+
+    def gelu(self, x):
+        return self._writer.gelu(
+            x,
+            self._writer.scale(x),
+            int(self._pick((-128, -100, 0))),
+            approximate=self._chance(0.5),
+        )
 
 
+_FLOAT_KINDS = (
+    RandomGraph.scaled,
+    RandomGraph.residual,
+    RandomGraph.residual,
+    RandomGraph.normalized,
+    RandomGraph.centred,
+    RandomGraph.rooted,
+)
 _KINDS = (
     *(RandomGraph.fully_connected,) * 5,
     *(RandomGraph.convolution,) * 8,
@@ -357,7 +424,9 @@ _KINDS = (
     RandomGraph.reshape,
     RandomGraph.logistic,
     RandomGraph.concatenation,
-    RandomGraph.through_float,
+    *(RandomGraph.arithmetic,) * 5,
+    *(RandomGraph.choice,) * 2,
+    *(RandomGraph.gelu,) * 2,
 )
 
 

@@ -19,6 +19,15 @@ _OPERATORS = (
     "RESHAPE",
     "MUL",
     "DEPTHWISE_CONV_2D",
+    "SUB",
+    "SQUARED_DIFFERENCE",
+    "NEG",
+    "RSQRT",
+    "SUM",
+    "DEQUANTIZE",
+    "QUANTIZE",
+    "SELECT_V2",
+    "GELU",
 )
 
 

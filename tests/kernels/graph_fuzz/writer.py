@@ -4,7 +4,16 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-_VERSIONS = {"FULLY_CONNECTED": 5, "CONV_2D": 5, "DEPTHWISE_CONV_2D": 5, "RESHAPE": 1}
+_VERSIONS = {
+    "FULLY_CONNECTED": 5,
+    "CONV_2D": 5,
+    "DEPTHWISE_CONV_2D": 5,
+    "RESHAPE": 1,
+    "NEG": 1,
+    "SELECT_V2": 1,
+    "GREATER": 2,
+    "SQUARE": 1,
+}
 INT8 = schema.TensorType.INT8
 INT32 = schema.TensorType.INT32
 FLOAT32 = schema.TensorType.FLOAT32

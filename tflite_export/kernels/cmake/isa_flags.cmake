@@ -1,11 +1,11 @@
 # Instructions that a source file may use beside those of the baseline. Each ISA has
 # files of its own: nothing else may use its instructions, because the choice is made
 # at run time. An ISA without flags belongs to the baseline.
-set(QSPARSE_X86_ISAS avx2 avxvnni avx512vnni avx512vbmi)
+set(QSPARSE_X86_ISAS avx2 avx512 avxvnni avx512vnni avx512vbmi)
 set(QSPARSE_ISA_FLAGS_avx2 -mavx2)
 set(QSPARSE_ISA_FLAGS_avxvnni -mavx2 -mavxvnni)
-set(QSPARSE_ISA_FLAGS_avx512vnni
-  -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni)
+set(QSPARSE_ISA_FLAGS_avx512 -mavx512f -mavx512bw -mavx512vl -mavx512dq)
+set(QSPARSE_ISA_FLAGS_avx512vnni ${QSPARSE_ISA_FLAGS_avx512} -mavx512vnni)
 set(QSPARSE_ISA_FLAGS_avx512vbmi ${QSPARSE_ISA_FLAGS_avx512vnni} -mavx512vbmi)
 
 set(QSPARSE_ARM_ISAS neon dotprod i8mm)

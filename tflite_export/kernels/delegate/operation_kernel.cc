@@ -2,8 +2,11 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "bytes/choice.h"
+#include "bytes/lookup.h"
 #include "delegate/shared_state.h"
 #include "layers/operation.h"
 #include "litert/runtime_calls.h"
@@ -25,10 +28,19 @@ struct OperationKernel {
 };
 
 // Null when the buffers would be too large.
-std::unique_ptr<Operation> MakeOperation(const OperationShape& shape, Isa isa,
+std::unique_ptr<Operation> MakeOperation(OperationShape shape, const Options& options,
                                          ThreadPool* pool) {
-  return shape.op == Op::kBatchMatmul ? BatchMatmul::Create(shape.matmul, isa, pool)
-                                      : Softmax::Create(shape.softmax, isa, pool);
+  switch (shape.op) {
+    case Op::kBatchMatmul:
+      return BatchMatmul::Create(shape.matmul, options.isa, pool);
+    case Op::kSelectV2:
+      return std::make_unique<Choice>(std::move(shape.choice), pool);
+    case Op::kGelu:
+      return std::make_unique<Lookup>(shape.lookup,
+                                      GetLookup(options.cpu, options.isa), pool);
+    default:
+      return Softmax::Create(shape.softmax, options.isa, pool);
+  }
 }
 
 void* Init(Context* context, const char* buffer, size_t) {
@@ -65,7 +77,8 @@ Status Prepare(Context* context, Node* node) {
       ReadOperation(*context, kernel->node, &shapes, &shape, &output_dims);
   if (!reason.empty()) return Fail(context, reason);
   const SharedState& shared = *kernel->shared;
-  kernel->operation = MakeOperation(shape, shared.options.isa, shared.pool.get());
+  kernel->operation =
+      MakeOperation(std::move(shape), shared.options, shared.pool.get());
   if (kernel->operation == nullptr) return Fail(context, "operator too large");
   return Resize(context, kernel->node.output, output_dims);
 }

@@ -11,6 +11,8 @@
 #include "litert/runtime_calls.h"
 #include "read/chain_reader.h"
 #include "read/node_reader.h"
+#include "read/row_reader.h"
+#include "regions/region.h"
 
 namespace qsparse {
 namespace {
@@ -26,7 +28,8 @@ using litert::Status;
 struct SubgraphKernel {
   const SharedState* shared = nullptr;
   std::vector<GraphNode> nodes;
-  std::vector<int32_t> inputs;   // activations from outside
+  bool is_region = false;        // of float arithmetic; else a chain
+  std::vector<int32_t> inputs;   // activations from outside; of a region, constants too
   std::vector<int32_t> outputs;  // tensors that are read outside
 
   std::unique_ptr<Runnable> runner;
@@ -52,6 +55,7 @@ bool ReadNodes(Context* context, const IntArray& indices, SubgraphKernel* kernel
         !ReadGraphNode(indices.data()[i], op, *node, &read).empty()) {
       return false;
     }
+    kernel->is_region = IsRowNode(*context, read);
     kernel->nodes.push_back(read);
   }
   return !kernel->nodes.empty();
@@ -89,22 +93,22 @@ void* Init(Context* context, const char* buffer, size_t) {
 void Free(Context*, void* buffer) { delete static_cast<SubgraphKernel*>(buffer); }
 
 // Reads every node with the shapes as they are now; `dims` receives those of outputs.
-std::string ReadChain(Context* context, const SubgraphKernel& kernel,
-                      std::vector<ChainNode>* chain,
-                      std::vector<std::vector<int32_t>>* dims) {
+template <typename Read, typename ReadNode>
+std::string ReadAll(Context* context, const SubgraphKernel& kernel,
+                    const ReadNode& read_node, std::vector<Read>* all,
+                    std::vector<std::vector<int32_t>>* dims) {
   Shapes shapes;
   dims->resize(kernel.outputs.size());
   for (const GraphNode& node : kernel.nodes) {
-    ChainNode read;
+    Read read;
     std::vector<int32_t> output_dims;
-    const std::string reason =
-        ReadChainNode(*context, node, &shapes, &read, &output_dims);
+    const std::string reason = read_node(*context, node, &shapes, &read, &output_dims);
     if (!reason.empty()) return reason;
     shapes.Set(node.output, output_dims);
     for (size_t i = 0; i < kernel.outputs.size(); ++i) {
       if (kernel.outputs[i] == node.output) (*dims)[i] = output_dims;
     }
-    chain->push_back(std::move(read));
+    all->push_back(std::move(read));
   }
   return "";
 }
@@ -113,8 +117,11 @@ Status Prepare(Context* context, Node* node) {
   auto* kernel = static_cast<SubgraphKernel*>(node->user_data);
   if (kernel == nullptr) return Fail(context, "kernel was not initialized");
   std::vector<ChainNode> chain;
+  std::vector<RowNode> rows;
   std::vector<std::vector<int32_t>> output_dims;
-  const std::string reason = ReadChain(context, *kernel, &chain, &output_dims);
+  const std::string reason =
+      kernel->is_region ? ReadAll(context, *kernel, ReadRowNode, &rows, &output_dims)
+                        : ReadAll(context, *kernel, ReadChainNode, &chain, &output_dims);
   if (!reason.empty()) return Fail(context, reason);
 
   std::vector<std::vector<int32_t>> input_dims;
@@ -126,8 +133,13 @@ Status Prepare(Context* context, Node* node) {
     // Should this fail, a later return to the old shape must pack anew.
     kernel->runner = nullptr;
     const SharedState& shared = *kernel->shared;
-    kernel->runner = MakeRunner(chain, kernel->inputs, kernel->outputs,
-                                shared.options, shared.pool.get());
+    kernel->runner =
+        kernel->is_region
+            ? Region::Create(rows, kernel->inputs, kernel->outputs,
+                             GetRowFunction(shared.options.cpu.xnnpack),
+                             shared.pool.get())
+            : MakeRunner(chain, kernel->inputs, kernel->outputs, shared.options,
+                         shared.pool.get());
     if (kernel->runner == nullptr) return Fail(context, "layer too large");
     kernel->made_for = input_dims;
   }

@@ -13,11 +13,24 @@ enum class Op : uint8_t {
   kPad,
   kMaxPool2d,
   kBatchMatmul,
-  kSoftmax
+  kSoftmax,
+  kSelectV2,
+  kGelu,
+  kDequantize,
+  kQuantize,
+  kMul,
+  kSub,
+  kSquaredDifference,
+  kNeg,
+  kRsqrt,
+  kSum
 };
 
 // Has no weights and is never part of a chain.
-inline bool IsOperation(Op op) { return op == Op::kBatchMatmul || op == Op::kSoftmax; }
+inline bool IsOperation(Op op) {
+  return op == Op::kBatchMatmul || op == Op::kSoftmax || op == Op::kSelectV2 ||
+         op == Op::kGelu;
+}
 
 // As the runtime calls it.
 inline const char* OpName(Op op) {
@@ -34,6 +47,26 @@ inline const char* OpName(Op op) {
       return "BATCH_MATMUL";
     case Op::kSoftmax:
       return "SOFTMAX";
+    case Op::kSelectV2:
+      return "SELECT_V2";
+    case Op::kGelu:
+      return "GELU";
+    case Op::kDequantize:
+      return "DEQUANTIZE";
+    case Op::kQuantize:
+      return "QUANTIZE";
+    case Op::kMul:
+      return "MUL";
+    case Op::kSub:
+      return "SUB";
+    case Op::kSquaredDifference:
+      return "SQUARED_DIFFERENCE";
+    case Op::kNeg:
+      return "NEG";
+    case Op::kRsqrt:
+      return "RSQRT";
+    case Op::kSum:
+      return "SUM";
     default:
       return "ADD";
   }

@@ -12,7 +12,7 @@ constexpr int32_t kMaxThreads = 1 << 16;
 
 size_t ElementSize(int32_t type) {
   if (type == litert::kTypeInt8) return 1;
-  if (type == litert::kTypeInt32) return 4;
+  if (type == litert::kTypeInt32 || type == litert::kTypeFloat32) return 4;
   return 0;
 }
 

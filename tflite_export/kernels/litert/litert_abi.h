@@ -15,16 +15,29 @@ using Status = int32_t;
 inline constexpr Status kOk = 0;
 inline constexpr Status kError = 1;
 
+inline constexpr int32_t kTypeFloat32 = 1;
 inline constexpr int32_t kTypeInt32 = 2;
+inline constexpr int32_t kTypeBool = 6;
 inline constexpr int32_t kTypeInt8 = 9;
 
 inline constexpr int32_t kBuiltinAdd = 0;
 inline constexpr int32_t kBuiltinConv2d = 3;
+inline constexpr int32_t kBuiltinDequantize = 6;
 inline constexpr int32_t kBuiltinFullyConnected = 9;
 inline constexpr int32_t kBuiltinMaxPool2d = 17;
+inline constexpr int32_t kBuiltinMul = 18;
 inline constexpr int32_t kBuiltinSoftmax = 25;
 inline constexpr int32_t kBuiltinPad = 34;
+inline constexpr int32_t kBuiltinSub = 41;
+inline constexpr int32_t kBuiltinNeg = 59;
+inline constexpr int32_t kBuiltinSum = 74;
+inline constexpr int32_t kBuiltinRsqrt = 76;
+inline constexpr int32_t kBuiltinSquare = 92;
+inline constexpr int32_t kBuiltinSquaredDifference = 99;
+inline constexpr int32_t kBuiltinQuantize = 114;
+inline constexpr int32_t kBuiltinSelectV2 = 123;
 inline constexpr int32_t kBuiltinBatchMatmul = 126;
+inline constexpr int32_t kBuiltinGelu = 150;
 
 inline constexpr int32_t kMmapRo = 1;
 inline constexpr int32_t kAffineQuantization = 1;
@@ -191,6 +204,14 @@ struct PoolParams {
 
 struct SoftmaxParams {
   float beta;
+};
+
+struct GeluParams {
+  bool approximate;
+};
+
+struct ReducerParams {
+  bool keep_dims;
 };
 
 struct BatchMatmulParams {

@@ -113,6 +113,7 @@ void BatchMatmul::RunPart(const int8_t* left, const int8_t* right, int32_t first
   args.columns = shape_.columns;
   args.dwords = kernel_.dwords(shape_.depth);
   args.fixed = shape_.fixed;
+  args.factor = shape_.factor;
   args.out = output;
   kernel_.multiply(args);
 }

@@ -1,6 +1,7 @@
 // Products of pairs of int8 matrices, both of them activations.
 //
-// Equal to the kernel that LiteRT runs where XNNPACK does not take the operator.
+// Equal to XNNPACK's, and to the kernel that LiteRT runs where XNNPACK does not take the
+// operator.
 #ifndef QSPARSE_MATMUL_BATCH_MATMUL_H_
 #define QSPARSE_MATMUL_BATCH_MATMUL_H_
 

@@ -133,8 +133,28 @@ class Requantizer {
   __m512i zero_point_;
 };
 
-template <int kVectors>
-void MultiplyPanels(const MatmulArgs& a, int32_t n, const Requantizer& requantize) {
+class RoundsOnce {
+ public:
+  explicit RoundsOnce(const MatmulArgs& a)
+      : factor_(_mm512_set1_ps(a.factor)),
+        least_(_mm512_set1_ps(static_cast<float>(-128 - a.fixed.zero_point))),
+        most_(_mm512_set1_ps(static_cast<float>(127 - a.fixed.zero_point))),
+        zero_point_(_mm512_set1_epi32(a.fixed.zero_point)) {}
+
+  __m128i operator()(__m512i sums) const {
+    const __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), factor_);
+    const __m512i value =
+        _mm512_cvtps_epi32(_mm512_min_ps(_mm512_max_ps(scaled, least_), most_));
+    return _mm512_cvtepi32_epi8(_mm512_add_epi32(value, zero_point_));
+  }
+
+ private:
+  __m512 factor_, least_, most_;
+  __m512i zero_point_;
+};
+
+template <int kVectors, typename Rounding>
+void MultiplyPanels(const MatmulArgs& a, int32_t n, const Rounding& requantize) {
   const size_t panel = static_cast<size_t>(a.dwords) * kRegisterBytes;
   const uint8_t* const right = a.right + static_cast<size_t>(n / kLanes) * panel;
   const __mmask16 last = FirstLanes(a.columns - n - (kVectors - 1) * kLanes);
@@ -180,8 +200,8 @@ void MultiplyPanels(const MatmulArgs& a, int32_t n, const Requantizer& requantiz
   }
 }
 
-void Multiply(const MatmulArgs& a) {
-  const Requantizer requantize(a.fixed);
+template <typename Rounding>
+void MultiplyAll(const MatmulArgs& a, const Rounding& requantize) {
   // Blocks of columns as even as they can be: a thin one wastes loads.
   int32_t panels = (a.columns + kLanes - 1) / kLanes;
   int32_t blocks = (panels + kMaxVectors - 1) / kMaxVectors;
@@ -204,6 +224,11 @@ void Multiply(const MatmulArgs& a) {
     n += vectors * kLanes;
     panels -= vectors;
   }
+}
+
+void Multiply(const MatmulArgs& a) {
+  if (a.factor != 0) return MultiplyAll(a, RoundsOnce(a));
+  MultiplyAll(a, Requantizer(a.fixed));
 }
 
 }  // namespace

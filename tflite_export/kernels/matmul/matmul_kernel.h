@@ -2,8 +2,8 @@
 //
 // Both sides are packed first. A dword holds `unit` values of neighbouring depth; a row
 // of the left side is a run of dwords, a panel of the right side is, for every dword of
-// depth, one per column. Numerics are those of LiteRT's integer kernel: fixed-point,
-// rounded twice.
+// depth, one per column. Numerics are those of LiteRT's integer kernel, fixed-point and
+// rounded twice, or of XNNPACK, a factor in single precision and rounded once.
 #ifndef QSPARSE_MATMUL_MATMUL_KERNEL_H_
 #define QSPARSE_MATMUL_MATMUL_KERNEL_H_
 
@@ -38,6 +38,7 @@ struct MatmulArgs {
   int32_t columns;
   int32_t dwords;  // of depth
   FixedPoint fixed;
+  float factor;  // XNNPACK's, in place of the multiplier and the shift; 0: theirs
   int8_t* out;  // rows of `columns` values
 };
 

@@ -1,4 +1,6 @@
 // Any CPU: products of int16 values.
+#include <cmath>
+
 #include "matmul/matmul_pack.h"
 
 namespace qsparse {
@@ -14,6 +16,13 @@ int8_t Requantize(int32_t sum, const FixedPoint& fixed) {
   const int32_t value = (high + half + (high >> 31)) >> fixed.shift;
   return static_cast<int8_t>(
       std::min(std::max(value + fixed.zero_point, -128), 127));
+}
+
+int8_t RoundOnce(int32_t sum, float factor, int32_t zero_point) {
+  const float least = static_cast<float>(-128 - zero_point);
+  const float most = static_cast<float>(127 - zero_point);
+  const float value = std::min(std::max(static_cast<float>(sum) * factor, least), most);
+  return static_cast<int8_t>(static_cast<int32_t>(std::lrintf(value)) + zero_point);
 }
 
 void Multiply(const MatmulArgs& a) {
@@ -37,7 +46,10 @@ void Multiply(const MatmulArgs& a) {
       }
       for (int32_t r = 0; r < std::min(kRows, a.rows - m); ++r) {
         int8_t* const out = a.out + static_cast<size_t>(m + r) * a.columns + n;
-        for (int32_t c = 0; c < columns; ++c) out[c] = Requantize(sums[r][c], a.fixed);
+        for (int32_t c = 0; c < columns; ++c) {
+          out[c] = a.factor == 0 ? Requantize(sums[r][c], a.fixed)
+                                 : RoundOnce(sums[r][c], a.factor, a.fixed.zero_point);
+        }
       }
     }
   }

@@ -49,8 +49,34 @@ class Requantizer {
   __m256i zero_point_;
 };
 
-template <typename Product, int kRows, int kVectors>
-void MultiplyPanels(const MatmulArgs& a, int32_t n, const Requantizer& requantize) {
+class RoundsOnce {
+ public:
+  explicit RoundsOnce(const MatmulArgs& a)
+      : factor_(_mm256_set1_ps(a.factor)),
+        least_(_mm256_set1_ps(static_cast<float>(-128 - a.fixed.zero_point))),
+        most_(_mm256_set1_ps(static_cast<float>(127 - a.fixed.zero_point))),
+        zero_point_(_mm256_set1_epi16(static_cast<int16_t>(a.fixed.zero_point))) {}
+
+  // Eight values in the low bytes.
+  uint64_t operator()(__m256i sums) const {
+    const __m256 scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(sums), factor_);
+    const __m256i value =
+        _mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(scaled, least_), most_));
+    const __m256i words =
+        _mm256_adds_epi16(_mm256_packs_epi32(value, value), zero_point_);
+    const __m256i bytes = _mm256_packs_epi16(words, words);
+    const auto low = static_cast<uint32_t>(_mm256_cvtsi256_si32(bytes));
+    const auto upper = static_cast<uint32_t>(_mm256_extract_epi32(bytes, 4));
+    return low | uint64_t{upper} << 32;
+  }
+
+ private:
+  __m256 factor_, least_, most_;
+  __m256i zero_point_;
+};
+
+template <typename Product, int kRows, int kVectors, typename Rounding>
+void MultiplyPanels(const MatmulArgs& a, int32_t n, const Rounding& requantize) {
   const size_t panel = static_cast<size_t>(a.dwords) * kLanes;
   const auto* const right = reinterpret_cast<const int32_t*>(a.right) + n / kLanes * panel;
   for (int32_t m = 0; m < a.rows; m += kRows) {
@@ -98,14 +124,19 @@ void MultiplyPanels(const MatmulArgs& a, int32_t n, const Requantizer& requantiz
   }
 }
 
-template <typename Product, int kRows>
-void Multiply(const MatmulArgs& a) {
-  const Requantizer requantize(a.fixed);
+template <typename Product, int kRows, typename Rounding>
+void MultiplyAll(const MatmulArgs& a, const Rounding& requantize) {
   int32_t n = 0;
   for (; n + kLanes < a.columns; n += 2 * kLanes) {
     MultiplyPanels<Product, kRows, 2>(a, n, requantize);
   }
   if (n < a.columns) MultiplyPanels<Product, kRows, 1>(a, n, requantize);
+}
+
+template <typename Product, int kRows>
+void Multiply(const MatmulArgs& a) {
+  if (a.factor != 0) return MultiplyAll<Product, kRows>(a, RoundsOnce(a));
+  MultiplyAll<Product, kRows>(a, Requantizer(a.fixed));
 }
 
 }  // namespace

@@ -139,27 +139,51 @@ Cost EstimateCost(Isa isa, const ChainNode& node, int64_t rows, int64_t channels
   return cost;
 }
 
-Cost EstimateCost(Isa isa, const OperationShape& shape) {
+Cost EstimateCost(const Cpu& cpu, Isa isa, const OperationShape& shape) {
   // Cycles of the runtime, whose loops are the same on every CPU, and of ours.
   constexpr double kRuntimeMac = 0.4, kRuntimeResult = 5, kRuntimeSoftmax = 5.5;
-  constexpr double kResult = 1.2, kSoftmax = 1.5;
+  constexpr double kRuntimeChoice = 1.6, kRuntimeLookup = 1.1;
+  constexpr double kResult = 1.2, kResultRoundedOnce = 0.3;
+  constexpr double kSoftmax = 1.5, kChoice = 0.3;
   const double peak = PeakOf(isa);
   Cost cost;
   cost.call = ChainKernel(isa).rates.call / 10;
   cost.xnnpack = cost.call;
-  if (shape.op == Op::kBatchMatmul) {
-    const MatmulShape& m = shape.matmul;
-    const double macs = static_cast<double>(m.macs());
-    const double results = static_cast<double>(m.batch) * m.rows * m.columns;
-    const double values = static_cast<double>(m.batch) * m.depth * (m.rows + m.columns);
-    cost.pack = GetMatmulKernel(isa).pack_rate * peak * values;
-    cost.compute = macs + kResult * peak * results;
-    cost.xnnpack += peak * (kRuntimeMac * macs + kRuntimeResult * results);
-  } else {
-    const double values =
-        static_cast<double>(shape.softmax.rows) * shape.softmax.columns;
-    cost.compute = kSoftmax * peak * values;
-    cost.xnnpack += kRuntimeSoftmax * peak * values;
+  switch (shape.op) {
+    case Op::kBatchMatmul: {
+      const MatmulShape& m = shape.matmul;
+      const double macs = static_cast<double>(m.macs());
+      const double results = static_cast<double>(m.batch) * m.rows * m.columns;
+      const double values =
+          static_cast<double>(m.batch) * m.depth * (m.rows + m.columns);
+      cost.pack = GetMatmulKernel(isa).pack_rate * peak * values;
+      cost.compute = macs + (m.factor != 0 ? kResultRoundedOnce : kResult) * peak * results;
+      if (m.factor != 0) {
+        cost.xnnpack += peak * XnnpackCycles(cpu, m);
+      } else {
+        cost.xnnpack += peak * (kRuntimeMac * macs + kRuntimeResult * results);
+      }
+      break;
+    }
+    case Op::kSelectV2: {
+      const double values = static_cast<double>(shape.choice.values());
+      cost.compute = kChoice * peak * values;
+      cost.xnnpack += kRuntimeChoice * peak * values;
+      break;
+    }
+    case Op::kGelu: {
+      const double values = static_cast<double>(shape.lookup.values);
+      const bool in_registers = isa == Isa::kAvx512Vnni && cpu.has_vbmi;
+      cost.compute = (in_registers ? 0.2 : kRuntimeLookup) * peak * values;
+      cost.xnnpack += kRuntimeLookup * peak * values;
+      break;
+    }
+    default: {
+      const double values =
+          static_cast<double>(shape.softmax.rows) * shape.softmax.columns;
+      cost.compute = kSoftmax * peak * values;
+      cost.xnnpack += kRuntimeSoftmax * peak * values;
+    }
   }
   return cost;
 }

@@ -38,8 +38,9 @@ Cost EstimateCost(const Cpu& cpu, const Layer& layer, int64_t blocks,
 // Of what is no layer, by the shape of its output; packing is that of one input.
 Cost EstimateCost(Isa isa, const ChainNode& node, int64_t rows, int64_t channels);
 
-// Of an operator the runtime would compute itself, in plain C++.
-Cost EstimateCost(Isa isa, const OperationShape& shape);
+// Of an operator that the runtime would compute itself, in plain C++, but for matrix
+// products that XNNPACK takes.
+Cost EstimateCost(const Cpu& cpu, Isa isa, const OperationShape& shape);
 
 // `entries` are those of CountEntries.
 Cost EstimateCost(const Cpu& cpu, const Layer& layer, int64_t entries,

@@ -27,6 +27,11 @@ bool ParseGain(const std::string& text, double* value) {
   return !text.empty() && *end == '\0' && std::isfinite(*value) && *value >= 0.0;
 }
 
+bool ParseSwitch(const std::string& text, bool* value) {
+  *value = text == "1";
+  return text == "0" || text == "1";
+}
+
 // An ISA this CPU lacks is replaced, with one line on stderr per process.
 bool ResolveIsa(const std::string& name, const Options& options, Isa* isa) {
   if (name.empty() || name == "auto") {
@@ -51,14 +56,9 @@ bool ParseOne(const std::string& key, const std::string& value, Options* options
   if (key == "threads") return ParseInt(value, 0, kMaxThreads, &options->threads);
   if (key == "min_gain") return ParseGain(value, &options->min_gain);
   if (key == "log") return ParseInt(value, 0, 2, &options->log);
-  if (key == "dense") {
-    options->dense = value == "1";
-    return value == "0" || value == "1";
-  }
-  if (key == "chains") {
-    options->chains = value == "1";
-    return value == "0" || value == "1";
-  }
+  if (key == "dense") return ParseSwitch(value, &options->dense);
+  if (key == "chains") return ParseSwitch(value, &options->chains);
+  if (key == "regions") return ParseSwitch(value, &options->regions);
   if (key == "kernel") {
     options->kernel = value;
     return IsKernelName(value);
@@ -76,8 +76,8 @@ bool ParseOne(const std::string& key, const std::string& value, Options* options
 }
 
 bool IsKnown(const std::string& key) {
-  for (const char* known : {"threads", "isa", "kernel", "chains", "min_gain", "dense",
-                            "plan", "log", "cpu"}) {
+  for (const char* known : {"threads", "isa", "kernel", "chains", "regions", "min_gain",
+                            "dense", "plan", "log", "cpu"}) {
     if (key == known) return true;
   }
   return false;
@@ -96,7 +96,7 @@ std::string ParseOptions(const char* const* keys, const char* const* values,
     const std::string value = values[i] == nullptr ? "" : values[i];
     if (!IsKnown(key)) {
       return "qsparse: unknown option '" + key +
-             "' (known: threads, isa, kernel, chains, min_gain, dense, plan, log, cpu)";
+             "' (known: threads, isa, kernel, chains, regions, min_gain, dense, plan, log, cpu)";
     }
     if (!ParseOne(key, value, options, &isa)) {
       return "qsparse: bad value '" + value + "' for option '" + key + "'";

@@ -20,6 +20,7 @@ struct Options {
   bool dense = false;      // run every layer, treating every weight as present
   std::string kernel;      // one to prefer wherever it takes a layer, empty: none
   bool chains = true;      // false: every layer is packed and unpacked by itself
+  bool regions = true;     // false: float arithmetic stays with XNNPACK
   std::string plan_path;   // where to write the decisions, empty: nowhere
   int32_t log = 0;
 };

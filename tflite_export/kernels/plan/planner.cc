@@ -10,10 +10,13 @@
 #include "matmul/batch_matmul.h"
 #include "plan/cost_model.h"
 #include "plan/kernel_choice.h"
+#include "plan/levels.h"
 #include "plan/pack.h"
 #include "read/chain_reader.h"
 #include "read/graph_check.h"
 #include "read/operation_reader.h"
+#include "read/row_reader.h"
+#include "regions/row_math.h"
 
 namespace qsparse {
 namespace {
@@ -37,6 +40,20 @@ std::string WithGain(const char* before, double gain, const char* between,
   return text;
 }
 
+// Of an operation.
+const char* KernelOf(Op op) {
+  switch (op) {
+    case Op::kBatchMatmul:
+      return "matmul";
+    case Op::kSelectV2:
+      return "choice";
+    case Op::kGelu:
+      return "lookup";
+    default:
+      return "softmax";
+  }
+}
+
 bool FindNode(Context* context, int32_t index, Node** node, Op* op) {
   Registration* registration = nullptr;
   return context->get_node_and_registration(context, index, node, &registration) ==
@@ -50,6 +67,7 @@ bool FindNode(Context* context, int32_t index, Node** node, Op* op) {
 std::vector<Decision> Planner::Decide(const IntArray& execution_plan) {
   outputs_ = FindOutputs(context_, execution_plan);
   dead_ends_ = FindDeadEnds(context_, execution_plan, outputs_);
+  squares_ = FindSquares(context_, execution_plan);
   for (int32_t i = 0; i < execution_plan.size; ++i) {
     Node* node = nullptr;
     Op op;
@@ -72,6 +90,7 @@ std::vector<Decision> Planner::Decide(const IntArray& execution_plan) {
     groups = FindGroups(candidates, options_.dense ? 0.0 : options_.min_gain);
   } while (!AllChainsFit(groups));
   Record(groups);
+  RecordRegions(execution_plan, static_cast<int32_t>(groups.gain.size()));
   return std::move(decisions_);
 }
 
@@ -87,7 +106,9 @@ void Planner::Read(const Node& node, int32_t index, Op op) {
     d.output_tensor = read.output;
     d.input_dims = DimsOf(*context_, read.inputs[0]);
     d.output_dims = DimsOf(*context_, read.output);
-    if (read.is_layer()) {
+    if (IsRowNode(*context_, read)) {
+      ReadRow(read, &d);
+    } else if (read.is_layer()) {
       ReadLayerNode(read, &d);
     } else if (IsOperation(op)) {
       ReadOperationNode(read, &d);
@@ -198,7 +219,7 @@ void Planner::ReadOperationNode(const GraphNode& node, Decision* d) {
   d->output_dims = output_dims;
   d->macs = shape.macs();
   d->isa = IsaName(options_.isa);
-  d->kernel = node.op == Op::kBatchMatmul ? "matmul" : "softmax";
+  d->kernel = KernelOf(node.op);
   if (!shape.matmul.repeated[0].empty()) {
     d->reason = "broadcasts";
     return;
@@ -208,7 +229,7 @@ void Planner::ReadOperationNode(const GraphNode& node, Decision* d) {
     d->reason = "operator too large";
     return;
   }
-  const Cost cost = EstimateCost(options_.isa, shape);
+  const Cost cost = EstimateCost(options_.cpu, options_.isa, shape);
   d->gain = cost.gain();
   Reading reading;
   reading.decision = decisions_.size();
@@ -221,6 +242,26 @@ void Planner::ReadOperationNode(const GraphNode& node, Decision* d) {
   readings_.push_back(std::move(reading));
 }
 
+void Planner::ReadRow(const GraphNode& node, Decision* d) {
+  RowReading reading;
+  reading.node = node.index;
+  std::vector<int32_t> dims;
+  d->reason = ReadRowNode(*context_, node, &shapes_, &reading.read, &dims);
+  if (d->reason.empty() && !options_.regions) d->reason = "option regions";
+  if (d->reason.empty() &&
+      (squares_.count(node.output) > 0 ||
+       (node.op == Op::kSum && squares_.count(node.inputs[0]) > 0))) {
+    d->reason = "XNNPACK adds up squares without rounding them";
+  }
+  if (d->reason.empty() && GetRowFunction(options_.cpu.xnnpack) == nullptr) {
+    d->reason = "not supported on this CPU";
+  }
+  if (!d->reason.empty()) return;
+  d->output_dims = dims;
+  d->kernel = "region";
+  row_readings_.push_back(std::move(reading));
+}
+
 // Who else reads a tensor, and which paths lead through nodes of others, or of ours
 // that no chain can take along.
 void Planner::FindSurroundings(const IntArray& execution_plan) {
@@ -229,40 +270,14 @@ void Planner::FindSurroundings(const IntArray& execution_plan) {
     if (!reading.candidate.in_chain) continue;
     readings[decisions_[reading.decision].node] = &reading;
   }
-  struct Origin {
-    bool is_ours;
-    int32_t level;
-  };
-  std::map<int32_t, Origin> origins;  // of tensors
-  std::set<int32_t> read_by_others;
-  for (int32_t i = 0; i < execution_plan.size; ++i) {
-    const int32_t index = execution_plan.data()[i];
-    Node* node = nullptr;
-    Registration* registration = nullptr;
-    if (context_->get_node_and_registration(context_, index, &node, &registration) !=
-            litert::kOk ||
-        node == nullptr || node->inputs == nullptr || node->outputs == nullptr) {
-      continue;
-    }
-    const auto found = readings.find(index);
-    Origin origin = {found != readings.end(), 0};
-    for (int32_t k = 0; k < node->inputs->size; ++k) {
-      const int32_t input = node->inputs->data()[k];
-      if (!origin.is_ours) read_by_others.insert(input);
-      const auto from = origins.find(input);
-      if (from == origins.end()) continue;
-      const int32_t crossing = from->second.is_ours != origin.is_ours ? 1 : 0;
-      origin.level = std::max(origin.level, from->second.level + crossing);
-    }
-    for (int32_t k = 0; k < node->outputs->size; ++k) {
-      origins[node->outputs->data()[k]] = origin;
-    }
-    if (origin.is_ours) found->second->candidate.level = origin.level;
-  }
+  std::set<int32_t> ours;
+  for (const auto& [node, reading] : readings) ours.insert(node);
+  const Surroundings found = FindLevels(context_, execution_plan, ours);
+  for (const auto& [node, level] : found.levels) readings[node]->candidate.level = level;
   for (Reading& reading : readings_) {
     const int32_t output = reading.candidate.output;
     reading.candidate.output_leaves =
-        read_by_others.count(output) > 0 || outputs_.count(output) > 0;
+        found.read_by_others.count(output) > 0 || outputs_.count(output) > 0;
   }
 }
 
@@ -307,6 +322,32 @@ void Planner::Record(const Groups& groups) {
       d.reason = "predicted gain";
     }
     if (d.claimed && options_.dense) d.reason = "option dense";
+  }
+}
+
+// Float arithmetic, behind the chains: no node is a candidate for both.
+void Planner::RecordRegions(const IntArray& execution_plan, int32_t first_group) {
+  std::map<int32_t, Decision*> decisions;
+  for (const RowReading& reading : row_readings_) decisions[reading.node] = nullptr;
+  for (Decision& d : decisions_) {
+    const auto found = decisions.find(d.node);
+    if (found == decisions.end()) continue;
+    found->second = &d;
+    d.reason = "predicted gain of its region below min_gain";
+  }
+  int32_t group = first_group;
+  const double min_gain = options_.dense ? 0.0 : options_.min_gain;
+  for (const PlannedRegion& region :
+       FindRegions(context_, execution_plan, row_readings_, outputs_, min_gain)) {
+    for (const size_t i : region.members) {
+      Decision& d = *decisions[row_readings_[i].node];
+      d.claimed = true;
+      d.group = group;
+      d.gain = region.gain;
+      d.reason = "region of " + std::to_string(region.members.size()) +
+                 ", predicted gain";
+    }
+    ++group;
   }
 }
 

@@ -12,6 +12,7 @@
 #include "plan/grouping.h"
 #include "plan/options.h"
 #include "plan/plan.h"
+#include "plan/region_plan.h"
 #include "read/node_reader.h"
 
 namespace qsparse {
@@ -39,20 +40,24 @@ class Planner {
   void ReadLayerNode(const GraphNode& node, Decision* decision);
   void ReadOperationNode(const GraphNode& node, Decision* decision);
   void ReadOtherNode(const GraphNode& node, Decision* decision);
+  void ReadRow(const GraphNode& node, Decision* decision);
   void JudgeLayers();
   void JudgeLayer(Reading* reading);
   void FindSurroundings(const litert::IntArray& execution_plan);
   bool AllChainsFit(const Groups& groups);
   void Record(const Groups& groups);
+  void RecordRegions(const litert::IntArray& execution_plan, int32_t first_group);
 
   litert::Context* const context_;
   const Options& options_;
   ThreadPool* const pool_;
   Shapes shapes_;
   std::set<int32_t> outputs_;  // of the subgraph
+  std::set<int32_t> squares_;
   std::vector<int32_t> dead_ends_;
   std::vector<Decision> decisions_;
   std::vector<Reading> readings_;
+  std::vector<RowReading> row_readings_;
 };
 
 }  // namespace qsparse

@@ -95,6 +95,16 @@ double XnnpackCycles(const Cpu& cpu, const Layer& layer) {
   return tiled ? AmxCycles(layer) : TiledCycles(cpu, layer);
 }
 
+double XnnpackCycles(const Cpu& cpu, const MatmulShape& shape) {
+  // Packing is plain C++ on every CPU; measured on one (Zen 4).
+  constexpr double kPacked = 4, kResult = 0.5, kAmxRate = 550;
+  const double rate =
+      cpu.xnnpack == XnnpackIsa::kAmx ? kAmxRate : TilesOf(cpu).rate;
+  const double right = static_cast<double>(shape.batch) * shape.depth * shape.columns;
+  const double results = static_cast<double>(shape.batch) * shape.rows * shape.columns;
+  return static_cast<double>(shape.macs()) / rate + kPacked * right + kResult * results;
+}
+
 bool IsFar(const Layer& layer) {
   return WeightBytes(layer) >= static_cast<double>(kFarBytes);
 }

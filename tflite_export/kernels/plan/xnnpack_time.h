@@ -4,12 +4,16 @@
 
 #include "base/cpu.h"
 #include "graph/layer.h"
+#include "graph/operation_shape.h"
 
 namespace qsparse {
 
 // Of one core, without the fixed cost of an invocation. On ARM, where nothing could
 // be timed, instructions of the inner loop stand for cycles.
 double XnnpackCycles(const Cpu& cpu, const Layer& layer);
+
+// Of products of activations, whose right sides are packed each time.
+double XnnpackCycles(const Cpu& cpu, const MatmulShape& shape);
 
 // Weights of a layer this large come from beyond the second-level cache, and with
 // few rows nothing else counts.

@@ -23,6 +23,8 @@ std::string ReadChainNode(const litert::Context& context, const GraphNode& node,
       read->kind = ChainNode::Kind::kMaxPool;
       return ReadMaxPool(context, node, shapes, &read->layer, output_dims);
     default:
+      // Else the axes of a sum, say, would be read as weights, with options of a layer.
+      if (!node.is_layer()) return "int8 arithmetic not supported";
       read->kind = ChainNode::Kind::kLayer;
       return ReadLayer(context, node, shapes, &read->layer, output_dims);
   }

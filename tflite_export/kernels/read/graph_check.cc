@@ -83,4 +83,25 @@ std::vector<int32_t> FindDeadEnds(Context* context, const IntArray& execution_pl
   return dead;
 }
 
+std::set<int32_t> FindSquares(Context* context, const IntArray& execution_plan) {
+  std::set<int32_t> squares;
+  for (int32_t i = 0; i < execution_plan.size; ++i) {
+    Node* node = nullptr;
+    litert::Registration* registration = nullptr;
+    if (context->get_node_and_registration(context, execution_plan.data()[i], &node,
+                                           &registration) != litert::kOk ||
+        node == nullptr || registration == nullptr || node->inputs == nullptr ||
+        node->outputs == nullptr) {
+      continue;
+    }
+    const IntArray& inputs = *node->inputs;
+    const bool is_product = registration->builtin_code == litert::kBuiltinMul &&
+                            inputs.size == 2 && inputs.data()[0] == inputs.data()[1];
+    if (is_product || registration->builtin_code == litert::kBuiltinSquare) {
+      Insert(*node->outputs, &squares);
+    }
+  }
+  return squares;
+}
+
 }  // namespace qsparse

@@ -26,6 +26,11 @@ std::vector<int32_t> FindDeadEnds(litert::Context* context,
                                   const litert::IntArray& execution_plan,
                                   std::set<int32_t> needed);
 
+// Tensors times themselves. XNNPACK adds those up, whoever asks for the sum or the mean,
+// without rounding the squares.
+std::set<int32_t> FindSquares(litert::Context* context,
+                              const litert::IntArray& execution_plan);
+
 }  // namespace qsparse
 
 #endif  // QSPARSE_READ_GRAPH_CHECK_H_

@@ -26,13 +26,21 @@ struct GraphNode {
   int32_t index = -1;
   Op op = Op::kConv2d;
   const void* params = nullptr;
-  int32_t inputs[2] = {-1, -1};  // activations; an addition or a product has two
-  int32_t weights = -1;  // of a border: how wide it is
+  // Activations; an addition or a product has two. Of a choice, the mask is the second.
+  int32_t inputs[2] = {-1, -1};
+  // Of a border: how wide it is; of a sum: over which axes; of a choice: what is taken
+  // where the mask is false.
+  int32_t weights = -1;
   int32_t bias = -1;     // negative when absent
   int32_t output = -1;
 
   bool is_layer() const { return op == Op::kConv2d || op == Op::kFullyConnected; }
-  int input_count() const { return op == Op::kAdd || op == Op::kBatchMatmul ? 2 : 1; }
+  int input_count() const {
+    const bool two = op == Op::kAdd || op == Op::kBatchMatmul || op == Op::kMul ||
+                     op == Op::kSub || op == Op::kSquaredDifference ||
+                     op == Op::kSelectV2;
+    return two ? 2 : 1;
+  }
 };
 
 // The functions that read return an empty string on success, else the reason.

@@ -19,6 +19,18 @@ constexpr bool kNumericsAreKnown = true;
 constexpr bool kNumericsAreKnown = false;
 #endif
 
+// The error function of the other side, so that nothing cancels out.
+float Gelu(float x) {
+  constexpr double kRootOfHalf = 0.70710678118654752440;
+  return 0.5f * x * std::erfc(x * static_cast<float>(-kRootOfHalf));
+}
+
+float ApproximateGelu(float x) {
+  constexpr float kRootOf2OverPi = 0.79788456080286535588;
+  return 0.5f * x *
+         (1.0f + std::tanh(kRootOf2OverPi * (x + 0.044715f * x * x * x)));
+}
+
 std::string ReadActivations(const litert::Context& context, int32_t index,
                             Shapes* shapes, Tensor* tensor, PerTensor* quantization) {
   if (!shapes->Find(context, index, tensor)) return "tensor index out of range";
@@ -62,7 +74,8 @@ std::string ReadFixedPoint(const PerTensor (&inputs)[2], const PerTensor& output
   return "";
 }
 
-// The matrix that goes into each product; axes of length 1 are repeated.
+// The matrix that goes into each product, or the row of a choice; axes of length 1 are
+// repeated.
 std::vector<int32_t> Repeat(const int32_t* dims, const std::vector<int32_t>& products) {
   std::vector<int32_t> matrices = {0};
   for (size_t axis = 0; axis < products.size(); ++axis) {
@@ -92,8 +105,6 @@ std::string ReadMatmul(const litert::Context& context, const GraphNode& node,
   }
   std::string reason = ReadOutput(context, node.output, shapes, &output);
   if (!reason.empty()) return reason;
-  if (inputs[1].zero_point == 0) return "XNNPACK takes it";
-
   const int32_t rank = tensors[0].dims->size;
   const int32_t* const left = tensors[0].dims->data();
   const int32_t* const right = tensors[1].dims->data();
@@ -128,7 +139,11 @@ std::string ReadMatmul(const litert::Context& context, const GraphNode& node,
   }
   output_dims->push_back(shape->rows);
   output_dims->push_back(shape->columns);
-  return ReadFixedPoint(inputs, output, &shape->fixed);
+  if (inputs[1].zero_point != 0) return ReadFixedPoint(inputs, output, &shape->fixed);
+  // XNNPACK takes it.
+  shape->factor = inputs[0].scale * inputs[1].scale / output.scale;
+  shape->fixed.zero_point = output.zero_point;
+  return IsScale(shape->factor) ? "" : "scales too far apart";
 }
 
 std::string ReadSoftmax(const litert::Context& context, const GraphNode& node,
@@ -155,6 +170,85 @@ std::string ReadSoftmax(const litert::Context& context, const GraphNode& node,
   return "";
 }
 
+// The runtime copies bytes, whatever they stand for.
+std::string ReadChoice(const litert::Context& context, const GraphNode& node,
+                       Shapes* shapes, ChoiceShape* shape,
+                       std::vector<int32_t>* output_dims) {
+  Tensor values, mask, otherwise, output;
+  PerTensor ignored;
+  const std::string reason =
+      ReadActivations(context, node.inputs[0], shapes, &values, &ignored);
+  if (!reason.empty()) return reason;
+  if (!shapes->Find(context, node.inputs[1], &mask) ||
+      !shapes->Find(context, node.weights, &otherwise) ||
+      !shapes->Find(context, node.output, &output)) {
+    return "tensor index out of range";
+  }
+  if (mask.type != litert::kTypeBool || mask.allocation_type == litert::kMmapRo ||
+      otherwise.type != litert::kTypeInt8 || output.type != litert::kTypeInt8 ||
+      !IsConstant(otherwise, 1) || otherwise.dims == nullptr ||
+      otherwise.dims->size > values.dims->size) {
+    return "no choice between a tensor and a constant";
+  }
+  const int64_t mask_count = ElementCount(mask);
+  const int32_t rank = values.dims->size;
+  const int32_t missing = rank - (mask_count < 0 ? rank + 1 : mask.dims->size);
+  if (mask_count < 0 || missing < 0) return "mask of a larger shape";
+  int64_t count = 1;
+  output_dims->clear();
+  std::vector<int32_t> of_mask;
+  for (int32_t axis = 0; axis < rank; ++axis) {
+    const int32_t dim = values.dims->data()[axis];
+    of_mask.push_back(axis < missing ? 1 : mask.dims->data()[axis - missing]);
+    const int32_t longer = std::max(dim, of_mask.back());
+    if (of_mask.back() != 1 && of_mask.back() != dim && dim != 1) {
+      return "shapes do not match";
+    }
+    if (longer > kMaxElements / count) return "unknown or huge shape";
+    count *= longer;
+    output_dims->push_back(longer);
+  }
+  shape->columns = output_dims->back();
+  if (values.dims->data()[rank - 1] != shape->columns) return "mask of a larger shape";
+  shape->mask_columns = of_mask.back();
+  const std::vector<int32_t> axes(output_dims->begin(), output_dims->end() - 1);
+  shape->mask_rows = Repeat(of_mask.data(), axes);
+  shape->mask_bytes = mask_count;
+  shape->value_bytes = ElementCount(values);
+  if (shape->value_bytes != count) {
+    shape->value_rows = Repeat(values.dims->data(), axes);
+  }
+  shape->otherwise = *static_cast<const int8_t*>(otherwise.data);
+  return "";
+}
+
+// As the runtime fills its own table.
+std::string ReadGelu(const litert::Context& context, const GraphNode& node,
+                     Shapes* shapes, LookupShape* shape,
+                     std::vector<int32_t>* output_dims) {
+  if (node.params == nullptr) return "operator options are missing";
+  Tensor tensor;
+  PerTensor input, output;
+  std::string reason =
+      ReadActivations(context, node.inputs[0], shapes, &tensor, &input);
+  if (reason.empty()) reason = ReadOutput(context, node.output, shapes, &output);
+  if (!reason.empty()) return reason;
+  const bool approximate =
+      static_cast<const litert::GeluParams*>(node.params)->approximate;
+  const float inverse = 1.0f / output.scale;
+  for (int32_t i = -128; i < 128; ++i) {
+    const float x = input.scale * static_cast<float>(i - input.zero_point);
+    const float y = approximate ? ApproximateGelu(x) : Gelu(x);
+    const float steps =
+        std::round(y * inverse) + static_cast<float>(output.zero_point);
+    shape->table[i + 128] =
+        static_cast<int8_t>(std::min(std::max(steps, -128.0f), 127.0f));
+  }
+  shape->values = ElementCount(tensor);
+  output_dims->assign(tensor.dims->data(), tensor.dims->data() + tensor.dims->size);
+  return "";
+}
+
 }  // namespace
 
 std::string ReadOperation(const litert::Context& context, const GraphNode& node,
@@ -162,9 +256,16 @@ std::string ReadOperation(const litert::Context& context, const GraphNode& node,
                           std::vector<int32_t>* output_dims) {
   if (!kNumericsAreKnown) return "not supported on this CPU";
   shape->op = node.op;
-  return node.op == Op::kBatchMatmul
-             ? ReadMatmul(context, node, shapes, &shape->matmul, output_dims)
-             : ReadSoftmax(context, node, shapes, &shape->softmax, output_dims);
+  switch (node.op) {
+    case Op::kBatchMatmul:
+      return ReadMatmul(context, node, shapes, &shape->matmul, output_dims);
+    case Op::kSelectV2:
+      return ReadChoice(context, node, shapes, &shape->choice, output_dims);
+    case Op::kGelu:
+      return ReadGelu(context, node, shapes, &shape->lookup, output_dims);
+    default:
+      return ReadSoftmax(context, node, shapes, &shape->softmax, output_dims);
+  }
 }
 
 }  // namespace qsparse

@@ -1,7 +1,9 @@
 #include "softmax/softmax.h"
 
 #include <cmath>
+#include <cstring>
 
+#include "base/cpu.h"
 #include "softmax/softmax_loop.h"
 
 namespace qsparse {
@@ -9,12 +11,18 @@ namespace qsparse {
 #define QSPARSE_SOFTMAX(isa, get) SoftmaxFunction get();
 #include "softmax/softmaxes.inc"
 #undef QSPARSE_SOFTMAX
+#if defined(__x86_64__)
+SoftmaxFunction GetVbmiSoftmax();
+#endif
 
 namespace {
 
 constexpr int32_t kTaskRows = 16;
 
 SoftmaxFunction GetSoftmax(Isa isa) {
+#if defined(__x86_64__)
+  if (isa == Isa::kAvx512Vnni && ThisCpu().has_vbmi) return GetVbmiSoftmax();
+#endif
   switch (isa) {
 #define QSPARSE_SOFTMAX(isa, get) \
   case Isa::isa:                  \
@@ -31,7 +39,12 @@ SoftmaxFunction GetSoftmax(Isa isa) {
 Softmax::Softmax(const SoftmaxShape& shape, Isa isa, ThreadPool* pool)
     : shape_(shape), function_(GetSoftmax(isa)), pool_(pool) {
   for (int32_t i = 0; i < kSoftmaxValues; ++i) {
-    table_[kSoftmaxValues - 1 - i] = std::exp(shape.exponent * static_cast<float>(i));
+    const int32_t at = kSoftmaxValues - 1 - i;
+    table_[at] = std::exp(shape.exponent * static_cast<float>(i));
+    for (size_t b = 0; b < sizeof(float); ++b) {
+      std::memcpy(bytes_ + b * kSoftmaxValues + at,
+                  reinterpret_cast<const char*>(&table_[at]) + b, 1);
+    }
   }
   scratch_bytes_ =
       static_cast<size_t>(shape.columns) * kSoftmaxRows * sizeof(float) / kCacheLine *
@@ -55,6 +68,7 @@ void Softmax::Run(const int8_t* const* inputs, int8_t* output) {
     const auto offset = static_cast<size_t>(first * shape_.columns);
     SoftmaxArgs args;
     args.table = table_;
+    args.bytes = bytes_;
     args.input = inputs[0] + offset;
     args.output = output + offset;
     args.rows = static_cast<int32_t>(

@@ -32,6 +32,7 @@ class Softmax : public Operation {
   const SoftmaxFunction function_;
   ThreadPool* const pool_;
   float table_[kSoftmaxValues];
+  alignas(kCacheLine) uint8_t bytes_[kSoftmaxValues * sizeof(float)];
   size_t scratch_bytes_;  // of a thread
   AlignedBuffer scratch_;
 };

@@ -10,6 +10,8 @@ inline constexpr int32_t kSoftmaxValues = 256;
 
 struct SoftmaxArgs {
   const float* table;  // exponentials of -255 to 0 steps
+  // The first bytes of all of them, as they lie in memory, then the second ones, ...
+  const uint8_t* bytes;
   const int8_t* input;
   int8_t* output;
   int32_t rows;
@@ -17,7 +19,8 @@ struct SoftmaxArgs {
   float* scratch;  // kSoftmaxRows rows
 };
 
-inline constexpr int32_t kSoftmaxRows = 4;
+// As many as any loop takes side by side.
+inline constexpr int32_t kSoftmaxRows = 8;
 
 using SoftmaxFunction = void (*)(const SoftmaxArgs& args);
 

@@ -64,10 +64,10 @@ void SoftmaxOfRows(const SoftmaxArgs& a, int32_t row) {
 }
 
 inline void SoftmaxLoop(const SoftmaxArgs& a) {
+  constexpr int32_t kRows = 4;
+  static_assert(kRows <= kSoftmaxRows);
   int32_t row = 0;
-  for (; row + kSoftmaxRows <= a.rows; row += kSoftmaxRows) {
-    SoftmaxOfRows<kSoftmaxRows>(a, row);
-  }
+  for (; row + kRows <= a.rows; row += kRows) SoftmaxOfRows<kRows>(a, row);
   for (; row < a.rows; ++row) SoftmaxOfRows<1>(a, row);
 }
 

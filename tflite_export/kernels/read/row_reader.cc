@@ -1,0 +1,202 @@
+#include "read/row_reader.h"
+
+#include <algorithm>
+
+#include "litert/tensor_reader.h"
+
+namespace qsparse {
+namespace {
+
+using litert::IntArray;
+using litert::Tensor;
+
+bool FindRowOp(Op op, RowOp* row_op) {
+  switch (op) {
+    case Op::kDequantize:
+      *row_op = RowOp::kDequantize;
+      return true;
+    case Op::kQuantize:
+      *row_op = RowOp::kQuantize;
+      return true;
+    case Op::kAdd:
+      *row_op = RowOp::kAdd;
+      return true;
+    case Op::kSub:
+      *row_op = RowOp::kSubtract;
+      return true;
+    case Op::kMul:
+      *row_op = RowOp::kMultiply;
+      return true;
+    case Op::kSquaredDifference:
+      *row_op = RowOp::kSquaredDifference;
+      return true;
+    case Op::kNeg:
+      *row_op = RowOp::kNegate;
+      return true;
+    case Op::kRsqrt:
+      *row_op = RowOp::kReciprocalRoot;
+      return true;
+    case Op::kSum:
+      *row_op = RowOp::kSum;
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool HasActivation(const GraphNode& node) {
+  const bool may = node.op == Op::kAdd || node.op == Op::kSub || node.op == Op::kMul;
+  if (!may) return false;
+  // The options of all three begin with it.
+  return node.params == nullptr ||
+         *static_cast<const int32_t*>(node.params) != litert::kActivationNone;
+}
+
+// XNNPACK leaves tensors of more axes to the runtime, which rounds otherwise.
+constexpr int32_t kMaxRank = 6;
+
+// The dimensions, a scalar's as one of 1; false where they are not known.
+bool ReadDims(const Tensor& tensor, std::vector<int32_t>* dims) {
+  if (tensor.dims == nullptr) return false;
+  if (tensor.dims->size == 0) {
+    *dims = {1};
+    return true;
+  }
+  if (ElementCount(tensor) < 0) return false;
+  dims->assign(tensor.dims->data(), tensor.dims->data() + tensor.dims->size);
+  return true;
+}
+
+std::string ReadTensor(const litert::Context& context, int32_t index, int32_t type,
+                       Shapes* shapes, Tensor* tensor, RowTensor* read,
+                       std::vector<int32_t>* dims) {
+  if (!shapes->Find(context, index, tensor)) return "tensor index out of range";
+  if (tensor->type != type) return "of another type";
+  if (!ReadDims(*tensor, dims)) return "unknown or huge shape";
+  if (tensor->dims->size > kMaxRank) return "rank not supported";
+  read->index = index;
+  read->is_int8 = type == litert::kTypeInt8;
+  read->columns = dims->back();
+  read->rows = 1;
+  for (size_t i = 0; i + 1 < dims->size(); ++i) read->rows *= (*dims)[i];
+  if (tensor->allocation_type == litert::kMmapRo) {
+    if (!IsConstant(*tensor, read->bytes())) return "a constant has no usable data";
+    read->constant = tensor->data;
+  }
+  return "";
+}
+
+// The shape of a result, or none where the operands do not go together. What is repeated
+// must be single values of a row, or whole rows before the first axis that is not.
+bool Broadcast(const std::vector<int32_t>& a, const std::vector<int32_t>& b,
+               std::vector<int32_t>* result) {
+  const size_t rank = std::max(a.size(), b.size());
+  result->assign(rank, 1);
+  for (const std::vector<int32_t>* dims : {&a, &b}) {
+    for (size_t i = 0; i < dims->size(); ++i) {
+      int32_t& dim = (*result)[rank - dims->size() + i];
+      const int32_t other = (*dims)[i];
+      if (dim != other && dim != 1 && other != 1) return false;
+      dim = std::max(dim, other);
+    }
+  }
+  for (const std::vector<int32_t>* dims : {&a, &b}) {
+    const size_t missing = rank - dims->size();
+    bool begun = false;  // the first axis that is not repeated
+    for (size_t i = 0; i + 1 < dims->size(); ++i) {
+      const bool repeated = (*dims)[i] != (*result)[missing + i];
+      if (repeated && begun) return false;
+      begun |= (*dims)[i] != 1;
+    }
+  }
+  return true;
+}
+
+std::string ReadSum(const litert::Context& context, const GraphNode& node,
+                    Shapes* shapes, std::vector<int32_t>* dims) {
+  if (node.params == nullptr ||
+      !static_cast<const litert::ReducerParams*>(node.params)->keep_dims) {
+    return "drops an axis";
+  }
+  Tensor axes;
+  if (!shapes->Find(context, node.weights, &axes) ||
+      axes.type != litert::kTypeInt32 || !IsConstant(axes, sizeof(int32_t))) {
+    return "axes not supported";
+  }
+  const auto rank = static_cast<int32_t>(dims->size());
+  const int32_t axis = *static_cast<const int32_t*>(axes.data);
+  if (axis != -1 && axis != rank - 1) return "not along a row";
+  dims->back() = 1;
+  return "";
+}
+
+std::string ReadQuantization(const Tensor& tensor, RowNode* read) {
+  PerTensor quantization;
+  if (!ReadPerTensor(tensor, &quantization)) return "not quantized per tensor";
+  read->scale = quantization.scale;
+  read->zero_point = quantization.zero_point;
+  return "";
+}
+
+}  // namespace
+
+bool IsRowNode(const litert::Context& context, const GraphNode& node) {
+  RowOp op;
+  if (!FindRowOp(node.op, &op) || node.output < 0 ||
+      static_cast<size_t>(node.output) >= context.tensors_size) {
+    return false;
+  }
+  return op == RowOp::kQuantize ||
+         context.tensors[node.output].type == litert::kTypeFloat32;
+}
+
+std::string ReadRowNode(const litert::Context& context, const GraphNode& node,
+                        Shapes* shapes, RowNode* read,
+                        std::vector<int32_t>* output_dims) {
+  if (!FindRowOp(node.op, &read->op)) return "no arithmetic on rows";
+  if (HasActivation(node)) return "fused activation not supported";
+  read->input_count = node.input_count();
+  const bool from_int8 = read->op == RowOp::kDequantize;
+  const bool to_int8 = read->op == RowOp::kQuantize;
+  Tensor tensors[2];
+  std::vector<int32_t> dims[2];
+  for (int i = 0; i < read->input_count; ++i) {
+    const std::string reason = ReadTensor(
+        context, node.inputs[i], from_int8 ? litert::kTypeInt8 : litert::kTypeFloat32,
+        shapes, &tensors[i], &read->inputs[i], &dims[i]);
+    if (!reason.empty()) return reason;
+  }
+  std::string reason;
+  if (read->input_count == 1) {
+    if (read->inputs[0].constant != nullptr) return "an input is constant";
+    *output_dims = dims[0];
+    if (read->op == RowOp::kSum) reason = ReadSum(context, node, shapes, output_dims);
+  } else if (!Broadcast(dims[0], dims[1], output_dims)) {
+    reason = "shapes do not match row by row";
+  }
+  if (!reason.empty()) return reason;
+
+  Tensor output;
+  if (!shapes->Find(context, node.output, &output)) return "tensor index out of range";
+  if (output.type != (to_int8 ? litert::kTypeInt8 : litert::kTypeFloat32)) {
+    return "of another type";
+  }
+  int64_t count = 1;
+  for (const int32_t dim : *output_dims) {
+    if (dim > kMaxElements / count) return "unknown or huge shape";
+    count *= dim;
+  }
+  read->output.index = node.output;
+  read->output.is_int8 = to_int8;
+  read->output.columns = output_dims->back();
+  read->output.rows = count / read->output.columns;
+  // Of scalars, the runtime makes a scalar.
+  if (std::all_of(tensors, tensors + read->input_count,
+                  [](const Tensor& tensor) { return tensor.dims->size == 0; })) {
+    output_dims->clear();
+  }
+  if (from_int8) return ReadQuantization(tensors[0], read);
+  return to_int8 ? ReadQuantization(output, read) : "";
+}
+
+}  // namespace qsparse
