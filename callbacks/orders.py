@@ -44,7 +44,7 @@ class PruneThenQuantize(_Named):
     """Prunes first, then trains the sparse model with int8 fake quantization.
 
     Masks are frozen while the model learns to live with int8. With no argument:
-    75% of 4x4 blocks, cubic schedule over the first half, SR-STE.
+    75% of 4x4 blocks, cubic schedule over the first half, pruned weights left alone.
 
     Args:
         pattern: see `qsparse.Recipe`, as for every other keyword.

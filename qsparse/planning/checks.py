@@ -143,7 +143,7 @@ def _check_regrowth(plan: LayerPlan) -> None:
         raise ValueError(
             f"Layer '{plan.path}' has regrowth={plan.regrowth} and the pattern "
             f"{plan.pattern}, whose groups all keep the same number: nothing can be "
-            'dropped in one place and grow in another. Take estimator="sr-ste" without '
+            'dropped in one place and grow in another. Take estimator="ste" without '
             "regrowth, by which masks move too, or another pattern."
         )
     if plan.regrowth.needs_gradients and ranks_once(plan.criterion):

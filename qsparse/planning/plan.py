@@ -24,6 +24,7 @@ from qsparse.planning.layouts import KernelLayout, kernel_layout
 from qsparse.planning.recipe import Recipe
 from qsparse.planning.rulebook import Settings
 from qsparse.planning.targets import INT8_JOINS, NORMS, PRUNABLE, QUANTIZABLE, Survey
+from qsparse.planning.usual import usual_estimator
 
 # What a plan holds of a recipe for each layer, and the registry that names it.
 _METHODS = {
@@ -415,7 +416,10 @@ class _Planner:
                 plan,
                 pattern=settings.pattern,
                 criterion=settings.criterion,
-                estimator=settings.estimator,
+                estimator=settings.estimator
+                or usual_estimator(
+                    settings.pattern, settings.criterion, settings.regrowth
+                ),
                 regrowth=settings.regrowth,
             )
             fixed = _fixed(settings, path)

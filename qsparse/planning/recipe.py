@@ -9,7 +9,6 @@ from typing import Any
 from qsparse.methods import METHODS
 from qsparse.methods.allocations import Uniform
 from qsparse.methods.criteria import Magnitude
-from qsparse.methods.estimators import SRSTE
 from qsparse.methods.formats import Int8, check_activations
 from qsparse.methods.observers import MovingAverage
 from qsparse.methods.patterns import Block, check_sparsity
@@ -22,7 +21,7 @@ from qsparse.planning.rules import Rule, as_rules
 VERSION = 1
 ORDERS = ("S->Q", "Q->S")
 # Methods that a recipe may do without.
-_OPTIONAL = ("pattern", "regrowth", "activations")
+_OPTIONAL = ("pattern", "estimator", "regrowth", "activations")
 # Share of zeros where nobody says, and the pattern implies none.
 _USUAL_SPARSITY = 0.75
 Moment = float | int
@@ -83,7 +82,10 @@ class Recipe:
         schedule: how sparsity grows from `prune_from` to `prune_until`. A function of
             the progress, as `lambda progress: progress**2`, is sampled; it returns the
             share of the final sparsity.
-        estimator: how gradients pass the mask.
+        estimator: how gradients pass the mask. None, the default, takes for each layer
+            what was best for its pattern in docs/baselines.md: `STE` for N:M that keeps
+            half or more, and where the criterion or the regrowth looks at gradients;
+            else `Masked`.
         regrowth: how masks move at one sparsity, as `RigL` does; None selects them
             anew by the criterion.
         quantize: whether to train with fake quantization.
@@ -134,7 +136,7 @@ class Recipe:
     criterion: Any = field(default_factory=Magnitude)
     allocation: Any = field(default_factory=Uniform)
     schedule: Any = field(default_factory=Cubic)
-    estimator: Any = field(default_factory=SRSTE)
+    estimator: Any = None
     regrowth: Any = None
     quantize: bool = True
     format: Any = field(default_factory=Int8)

@@ -45,12 +45,18 @@ COMPARED = (
     _at("80%", "one-shot-obs", "one-shot-magnitude", "OBC is better than one-shot |w|"),
     _at("4x4@75%", "distilled", "sr-ste", "distillation is no worse than none"),
     _at("90%", "distilled", "sr-ste", "distillation is no worse than none"),
-    Relation(
-        "2:4 in int8 is within 0.3 points", ("sr-ste", "2:4", "int8"), _PLAIN, 0.3
+    *(
+        Relation(
+            "masked is better than SR-STE",
+            ("magnitude", pattern, "int8"),
+            ("sr-ste", pattern, "int8"),
+        )
+        for pattern in ("4:16", "4x4@75%", "4x4@90%", "80%")
     ),
+    Relation("2:4 in int8 is within 0.3 points", ("ste", "2:4", "int8"), _PLAIN, 0.3),
     Relation(
         "75% of 4x4 blocks in int8 is within 0.7 points",
-        ("sr-ste", "4x4@75%", "int8"),
+        ("magnitude", "4x4@75%", "int8"),
         _PLAIN,
         0.7,
     ),

@@ -34,7 +34,7 @@ def test_a_plan_says_everything_and_touches_nothing(cnn):
     assert conv.layout.canonical_shape == (1, 16, 32)
     assert (conv.pattern, conv.sparsity) == (Block(), 0.75)
     assert conv.criterion == Magnitude()
-    assert conv.estimator == qsparse.SRSTE()
+    assert conv.estimator == qsparse.Masked()
     assert conv.weight_format == conv.input_format == Int8()
     assert conv.observer == MovingAverage()
     assert (conv.output_format, conv.reason) == (None, "")
@@ -150,3 +150,35 @@ def test_a_pattern_of_the_user_may_count_in_any_numbers():
     for zeros in (0, np.float32(0.5), np.int64(0)):
         saved = replace(plan, sparsity=zeros).to_dict()
         assert _as_saved(plan, json.dumps(saved).encode(), True).sparsity == zeros
+
+
+@pytest.mark.parametrize(
+    ("settings", "estimator"),
+    [
+        ({"pattern": "2:4"}, qsparse.STE()),
+        ({"pattern": "2:4 of 4x4"}, qsparse.STE()),
+        ({"pattern": "1:4"}, qsparse.Masked()),
+        ({"pattern": "4:16"}, qsparse.Masked()),
+        ({"pattern": "4x4", "sparsity": 0.3}, qsparse.Masked()),
+        ({"pattern": "unstructured", "sparsity": 0.9}, qsparse.Masked()),
+        ({"pattern": "4x4", "regrowth": "rigl"}, qsparse.STE()),
+        ({"pattern": "4x4", "regrowth": "set"}, qsparse.Masked()),
+        ({"pattern": "4x4", "criterion": "movement"}, qsparse.STE()),
+        ({"pattern": "4x4", "criterion": "random"}, qsparse.Masked()),
+        ({"pattern": "4x4", "estimator": "sr-ste"}, qsparse.SRSTE()),
+    ],
+)
+def test_the_estimator_is_what_was_best_unless_one_is_named(settings, estimator):
+    """Named or not, it stands in the plan; a recipe keeps that nobody named it."""
+    recipe = qsparse.Recipe(**settings)
+    assert (recipe.estimator is None) is ("estimator" not in settings)
+    assert qsparse.Recipe.from_dict(recipe.to_dict()) == recipe
+    plans = [plan for plan in qsparse.resolve(small_cnn(), recipe) if plan.prunes]
+    assert plans and all(plan.estimator == estimator for plan in plans)
+
+
+def test_each_layer_has_the_estimator_of_its_own_pattern():
+    rules = [qsparse.Rule("conv2d_*", pattern="2:4")]
+    plans = qsparse.resolve(small_cnn(), qsparse.Recipe(rules=rules))
+    found = {type(plan.pattern): plan.estimator for plan in plans if plan.prunes}
+    assert found == {qsparse.NM: qsparse.STE(), qsparse.Block: qsparse.Masked()}

@@ -145,7 +145,7 @@ def test_a_recipe_without_a_version_is_an_old_one():
         "prune_frozen": False,
         "strict": False,
     }
-    wanted = Recipe(observer=MovingAverage(0.5), update_every=3)
+    wanted = Recipe(observer=MovingAverage(0.5), update_every=3, estimator=SRSTE(2e-4))
     assert Recipe.from_dict(old) == wanted
     assert wanted.to_dict()["version"] == 1
     # `momentum` is no setting of a file that has a version.
