@@ -15,6 +15,7 @@ import numpy as np
 
 from benchmarks.export_table import to_markdown
 from qsparse.tflite_export.files.model_file import ModelFile
+from qsparse.tflite_export.files.model_parts import CLAIMABLE
 from qsparse.tflite_export.packing import pack
 from qsparse.tflite_export.runtime.everywhere import run_everywhere, stored_samples
 
@@ -29,7 +30,6 @@ _BEFORE = {
     "mobilenet_v2": (10.2, 1.22e9),
 }
 _MEASURED = ("minilm", "efficientnet_lite0")  # on real inputs
-_CLAIMABLE = ("CONV_2D", "FULLY_CONNECTED")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -70,16 +70,10 @@ def main(arguments: list[str] | None = None) -> int:
 def _export(network: str, path: Path) -> dict[str, Any]:
     """Exports a network in a process of its own, and looks at the file."""
     # Its greatest memory is the export's: nothing else ran before.
-    command = [sys.executable, "-m", "benchmarks.export_networks", network]
-    for options in ((), ("--forward",), ("--verify",)):
-        # TensorFlow adds in another order without oneDNN: the same graph, twice.
-        changed = {"TF_ENABLE_ONEDNN_OPTS": "0"} if "--forward" in options else {}
-        subprocess.run(
-            [*command, str(path), *options],
-            check=True,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, **changed},
-        )
+    export_network(network, path)
+    # TensorFlow adds in another order without oneDNN: the same graph, twice.
+    export_network(network, path, "--forward", TF_ENABLE_ONEDNN_OPTS="0")
+    export_network(network, path, "--verify")
     report = json.loads(path.with_suffix(".json").read_text())
     verified = json.loads(path.with_suffix(".verify.json").read_text())
     before = _BEFORE.get(network, (None, None))
@@ -96,6 +90,30 @@ def _export(network: str, path: Path) -> dict[str, Any]:
         "float_ops_with_macs": report["float_ops"],
         "ranges": report["ranges"],
     } | _look(path)
+
+
+def export_network(network: str, path: Path, *options: str, **changed: str) -> None:
+    """Runs `benchmarks.export_networks` in a process of its own.
+
+    Args:
+        network: one of `NETWORKS`.
+        path: the file it writes, or wrote; its samples lie beside it.
+        *options: of its command line.
+        **changed: variables of its environment.
+    """
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "benchmarks.export_networks",
+            network,
+            str(path),
+            *options,
+        ],
+        check=True,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, **changed},
+    )
 
 
 def _accuracy(network: str, cache: Path) -> dict[str, Any]:
@@ -117,7 +135,7 @@ def _look(path: Path) -> dict[str, Any]:
     content = path.read_bytes()
     file = ModelFile(content)
     macs = sum(op.macs for op in file.ops)
-    claimable = sum(op.macs for op, _ in file.int8_layers() if op.name in _CLAIMABLE)
+    claimable = sum(op.macs for op, _ in file.int8_layers() if op.name in CLAIMABLE)
     with tempfile.TemporaryDirectory() as folder:
         packed = pack(path, Path(folder) / "model.qsp").packed_bytes
     with np.load(path.with_suffix(".npz")) as saved:

@@ -63,7 +63,7 @@ def measure(path: Path, rounds: int) -> dict[str, Any]:
         rounds: number of turns.
     """
     content = path.read_bytes()
-    samples = _samples(ModelFile(content), path.with_suffix(".npz"))
+    samples = samples_of(ModelFile(content), path.with_suffix(".npz"))
     layers = [entry for entry in read_plan(content) if entry["op"] != "ADD"]
     row: dict[str, Any] = {
         "machine": cpu_name(),
@@ -76,7 +76,7 @@ def measure(path: Path, rounds: int) -> dict[str, Any]:
             "own_dense": Interpreter(content, dense=True),
             "own": Interpreter(content),
         }
-        exact = _agree(runners, samples)
+        exact = agree(runners, samples)
         times = measure_interleaved(runners, rounds, warm=True)
         least = _least(times)
         row |= {f"{name}_us": least[name] for name in runners} | {
@@ -92,7 +92,7 @@ def measure(path: Path, rounds: int) -> dict[str, Any]:
         # Ours on two threads, XNNPACK's part on one.
         "own_2_1": Interpreter(content, 1, threads=2),
     }
-    exact &= _agree(runners, samples)
+    exact &= agree(runners, samples)
     times = measure_interleaved(runners, rounds, warm=True)
     least = _least(times)
     row["two_threads"] = {f"{name}_us": least[name] for name in runners} | {
@@ -115,13 +115,27 @@ def _file(network: str, cache: Path) -> Path:
     return path
 
 
-def _samples(file: ModelFile, path: Path) -> list[Sample]:
+def samples_of(file: ModelFile, path: Path) -> list[Sample]:
+    """Returns the inputs that were saved beside a file.
+
+    Args:
+        file: the file.
+        path: the .npz, by name of the input.
+    """
     with np.load(path) as saved:
         return stored_samples(file, {name: saved[name] for name in saved.files})
 
 
-def _agree(runners: dict[str, Any], samples: list[Sample]) -> bool:
-    """Returns whether all give the same outputs, and outputs that vary."""
+def agree(runners: dict[str, Any], samples: list[Sample]) -> bool:
+    """Allocates interpreters and runs them.
+
+    Args:
+        runners: name -> interpreter of one and the same file.
+        samples: as `samples_of` returns them.
+
+    Returns:
+        Whether all give the same outputs, and outputs that vary.
+    """
     for runner in runners.values():
         runner.allocate_tensors()
     agreed = True

@@ -46,6 +46,17 @@ class Split:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Group:
+    """Nodes that our delegate runs as one.
+
+    Attributes:
+        ops: the nodes, in the order they run.
+    """
+
+    ops: list[Op]
+
+
 def split(content: bytes, rounds: int) -> Split:
     """Measures a model and its parts in turns.
 
@@ -57,19 +68,16 @@ def split(content: bytes, rounds: int) -> Split:
         rounds: number of turns.
     """
     file = ModelFile(content)
-    groups: dict[int, list[Op]] = {}
     rest = {op.index: op for op in file.ops}
-    for entry in read_plan(content):
-        if entry["claimed"]:
-            groups.setdefault(entry["group"], []).append(rest.pop(entry["node"]))
     runners: dict[str, Any] = {_WHOLE: Interpreter(content)}
-    for number, ops in groups.items():
-        part = cut_out(file, sorted(ops, key=lambda op: op.index))
-        runners[f"{_OURS} {number}"] = Interpreter(part, min_gain=0)
+    for number, group in enumerate(claimed_groups(content, file)):
+        runners[f"{_OURS} {number}"] = Interpreter(cut_out(file, group.ops), min_gain=0)
+        for op in group.ops:
+            del rest[op.index]
     for op in rest.values():
         runners[f"{op.name} {op.index}"] = plain_interpreter(cut_out(file, [op]))
     for runner in runners.values():
-        _feed(runner)
+        feed(runner)
     times = measure_interleaved(runners, rounds, seconds=_TURN_SECONDS, warm=True)
     by_kind: dict[str, float] = {}
     for name, values in times.items():
@@ -89,7 +97,26 @@ def split(content: bytes, rounds: int) -> Split:
     )
 
 
-def _feed(runner: Any) -> None:
+def claimed_groups(content: bytes, file: ModelFile) -> list[Group]:
+    """Returns the groups of nodes that our delegate takes.
+
+    Args:
+        content: a .tflite file.
+        file: the same, read.
+    """
+    ops = {op.index: op for op in file.ops}
+    found: dict[int, list[dict[str, Any]]] = {}
+    for entry in read_plan(content):
+        if entry["claimed"]:
+            found.setdefault(entry["group"], []).append(entry)
+    return [
+        Group([ops[node] for node in sorted(entry["node"] for entry in entries)])
+        for entries in found.values()
+    ]
+
+
+def feed(runner: Any) -> None:
+    """Allocates an interpreter and gives it random inputs."""
     rng = np.random.default_rng(0)
     runner.allocate_tensors()
     for entry in runner.get_input_details():

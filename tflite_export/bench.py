@@ -4,21 +4,24 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from qsparse.tflite_export.advice import advise
 from qsparse.tflite_export.files.cut_out import cut_out
 from qsparse.tflite_export.files.grid import BY_TYPE
 from qsparse.tflite_export.files.model_file import ModelFile
+from qsparse.tflite_export.files.model_parts import CLAIMABLE
 from qsparse.tflite_export.files.source import read_source
 from qsparse.tflite_export.runtime.cpu import cpu_name, xnnpack_isa
 from qsparse.tflite_export.runtime.interpreter import (
     MOST_THREADS,
     Interpreter,
     plain_interpreter,
+    read_plan,
     running,
 )
 
@@ -46,6 +49,7 @@ class BenchReport:
         over_own_dense: as `speedup_median`, our dense kernels to our sparse ones.
         exact: whether all variants return the same bytes.
         claimed: nodes our delegate runs.
+        advice: what to know before more is expected of its zeros on this CPU, or "".
     """
 
     name: str
@@ -61,6 +65,7 @@ class BenchReport:
     over_own_dense: float
     exact: bool
     claimed: int
+    advice: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Returns everything as JSON-ready values."""
@@ -91,6 +96,18 @@ def benchmark(
         ValueError: the file is damaged or an argument is wrong.
         FileNotFoundError: no such file, or the delegate is missing.
     """
+    report = _benchmark(model, threads, rounds, name, delegate_options)
+    found = advise(model, read_plan(model, **delegate_options))
+    return replace(report, advice="" if found is None else str(found))
+
+
+def _benchmark(
+    model: str | os.PathLike | bytes,
+    threads: int,
+    rounds: int,
+    name: str | None,
+    delegate_options: dict[str, Any],
+) -> BenchReport:
     check_arguments(threads=threads, rounds=rounds)
     file = ModelFile(model)
     name = name or Path(file.name).name
@@ -150,19 +167,31 @@ def check_arguments(*, threads: int, rounds: int) -> None:
 
 
 def benchmark_layers(
-    model: str | os.PathLike | bytes, **arguments: Any
+    model: str | os.PathLike | bytes,
+    *,
+    threads: int = 1,
+    rounds: int = 60,
+    **delegate_options: Any,
 ) -> list[BenchReport]:
     """Measures every int8 FULLY_CONNECTED and CONV_2D of a file on its own.
 
     Args:
         model: path or contents of a .tflite or .qsp file.
-        **arguments: passed to `benchmark`.
+        threads: as for `benchmark`.
+        rounds: as for `benchmark`.
+        **delegate_options: as for `benchmark`.
     """
     file = ModelFile(model)
     return [
-        benchmark(cut_out(file, [op]), name=f"{op.index} {op.name}", **arguments)
+        _benchmark(
+            cut_out(file, [op]),
+            threads,
+            rounds,
+            f"{op.index} {op.name}",
+            delegate_options,
+        )
         for op, _ in file.int8_layers()
-        if op.name in ("FULLY_CONNECTED", "CONV_2D")
+        if op.name in CLAIMABLE
     ]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from qsparse.tflite_export.advice import advise
 from qsparse.tflite_export.files.keras_file import read_keras_file
 from qsparse.tflite_export.files.layer_info import LayerInfo
 from qsparse.tflite_export.files.model_file import ModelFile
@@ -29,6 +30,7 @@ class Inspection:
             None in a .keras file.
         int8_macs: those that multiply integers; None in a .keras file.
         problem: why LiteRT cannot prepare a .tflite file; None if it can.
+        advice: what to know before speed is expected of its zeros on this CPU, or "".
         unfinished: what the model of a .keras lacks of what its recipe asks for; None
             if it lacks nothing.
     """
@@ -41,6 +43,7 @@ class Inspection:
     macs: int | None = None
     int8_macs: int | None = None
     problem: str | None = None
+    advice: str = ""
     unfinished: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -82,9 +85,11 @@ def inspect_file(path: str | os.PathLike) -> Inspection:
 def _inspect_tflite(path: Path) -> Inspection:
     file = ModelFile(path)
     plan: dict[int, dict[str, Any]] | None = None
-    problem = None
+    problem, advice = None, None
     try:
-        plan = {entry["node"]: entry for entry in plan_apart(path)}
+        decisions = plan_apart(path)
+        plan = {entry["node"]: entry for entry in decisions}
+        advice = advise(path, decisions)
     except ValueError as error:
         problem = str(error)
     metadata = file.metadata()
@@ -107,6 +112,7 @@ def _inspect_tflite(path: Path) -> Inspection:
         sum(op.macs for op in file.ops),
         sum(op.int8_macs for op in file.ops),
         problem,
+        "" if advice is None else str(advice),
     )
 
 

@@ -7,7 +7,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from qsparse.tflite_export.advice import advise
 from qsparse.tflite_export.files.model_file import ModelFile
+from qsparse.tflite_export.files.model_parts import CLAIMABLE
 from qsparse.tflite_export.files.source import check_order
 from qsparse.tflite_export.parity.difference import (
     ROUNDING_LSB,
@@ -26,7 +28,6 @@ from qsparse.tflite_export.runtime.interpreter import read_plan
 
 # LiteRT's kernels stay within 1 LSB; an op further off than this is another one.
 _BROKEN_LSB = 4
-CLAIMABLE = ("FULLY_CONNECTED", "CONV_2D")
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Work:
         claimed: share in layers our delegate takes on this machine, because it expects
             to gain.
         float_ops: ops with MACs that are not integers, and loops.
+        advice: what to know before speed is expected of its zeros on this machine,
+            or "".
     """
 
     macs: int
@@ -49,6 +52,7 @@ class Work:
     claimable: float
     claimed: float
     float_ops: list[str]
+    advice: str
 
 
 @dataclass(frozen=True)
@@ -260,7 +264,9 @@ def _by_output(
 def _work(file: ModelFile) -> Work:
     macs, int8 = count_macs(file)
     layers = {op.index: op.macs for op, _ in file.int8_layers() if op.name in CLAIMABLE}
-    plan = read_plan(file.to_bytes())
+    content = file.to_bytes()
+    plan = read_plan(content)
+    advice = advise(content, plan)
     claimed = sum(layers.get(int(e["node"]), 0) for e in plan if e["claimed"])
     return Work(
         macs,
@@ -269,4 +275,5 @@ def _work(file: ModelFile) -> Work:
         sum(layers.values()) / macs if macs else 0.0,
         claimed / macs if macs else 0.0,
         float_ops(file),
+        "" if advice is None else str(advice),
     )

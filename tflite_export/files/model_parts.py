@@ -16,6 +16,8 @@ INT4 = np.dtype(ml_dtypes.int4)
 # Ops whose constant weights, their second input, are pruned and restored -> axis of
 # the output channels.
 CHANNEL_AXIS = {"FULLY_CONNECTED": 0, "CONV_2D": 0, "DEPTHWISE_CONV_2D": 3}
+# Ops our delegate has kernels for, if their weights are constant.
+CLAIMABLE = ("FULLY_CONNECTED", "CONV_2D")
 # Their first input is the shape of their output.
 _SHAPE_FIRST = ("TRANSPOSE_CONV", "CONV_3D_TRANSPOSE")
 

@@ -187,6 +187,7 @@ def _work(found: Verification) -> str:
         f"<p>{work.macs:,} multiply-accumulates per run.</p>"
         f'<div class="bar">{bar}</div><ul class="legend">{legend}</ul>'
         + (f"<ul>{floats}</ul>" if floats else "")
+        + (f"<p>{escape(work.advice)}</p>" if work.advice else "")
     )
 
 

@@ -31,7 +31,8 @@ def bench_table(reports: Sequence[BenchReport], title: str) -> Table:
         title=title,
         caption=f"{first.cpu}, {where}; XNNPACK runs int8 with "
         f"{first.xnnpack_isa} on it; microseconds, least and median of "
-        f"{first.rounds} interleaved rounds; ratios are medians over the rounds",
+        f"{first.rounds} interleaved rounds; ratios are medians over the rounds."
+        + f" {first.advice}".rstrip(),
     )
     table.add_column("model", overflow="fold")
     for name in ("XNNPACK\ndense", "ours,\ndense", "ours,\nsparse"):
@@ -106,4 +107,5 @@ def _caption(found: Inspection) -> str:
     share = found.int8_macs / found.macs if found.macs else 1.0
     if any(layer.format == A16W8 for layer in found.layers):
         return f"{found.macs:,} MACs, {share:.1%} of them in {A16W8}."
-    return f"{found.macs:,} MACs, {share:.1%} of them in int8. {xnnpack_note()}"
+    told = f"{found.macs:,} MACs, {share:.1%} of them in int8. {xnnpack_note()}"
+    return f"{told} {found.advice}".rstrip()

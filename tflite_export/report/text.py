@@ -7,6 +7,7 @@ from rich.table import Table
 from qsparse.tflite_export.files.terminal import SafeConsole
 from qsparse.tflite_export.parity.difference import TensorParity
 from qsparse.tflite_export.parity.sides import SIDES
+from qsparse.tflite_export.runtime.cpu import xnnpack_note
 from qsparse.tflite_export.verify import Verification
 
 
@@ -51,8 +52,9 @@ def summary(found: Verification) -> list[str]:
     lines.append(
         f"{work.int8:.1%} of {work.macs:,} MACs are {work.precision}; "
         f"{work.claimable:.1%} are in layers our delegate can take, "
-        f"{work.claimed:.1%} in those it takes here."
+        f"{work.claimed:.1%} in those it takes here. {xnnpack_note()}"
     )
+    lines += [work.advice] if work.advice else []
     lines += [f"not {work.precision}: {name}" for name in work.float_ops]
     lines.append(
         f"Our delegate and XNNPACK differ in {found.delegate_differences} values."

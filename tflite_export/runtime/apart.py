@@ -32,19 +32,20 @@ _PROGRAM = ("-P", "-m", __name__)
 
 
 def plan_apart(
-    path: str | os.PathLike, *, seconds: float = PLAN_SECONDS
+    path: str | os.PathLike, *, seconds: float = PLAN_SECONDS, **options: str
 ) -> list[dict[str, Any]]:
     """Returns what `read_plan` does, whatever LiteRT makes of the file.
 
     Args:
         path: a .tflite or .qsp file.
         seconds: how long it may take.
+        **options: delegate options.
 
     Raises:
         ValueError: LiteRT refuses the file, dies on it or does not finish; says which.
         FileNotFoundError: the delegate is missing.
     """
-    return _ask("plan", path, seconds)
+    return _ask("plan", path, seconds, options)
 
 
 def check_runs(path: str | os.PathLike, *, seconds: float = RUN_SECONDS) -> None:
@@ -61,9 +62,15 @@ def check_runs(path: str | os.PathLike, *, seconds: float = RUN_SECONDS) -> None
     _ask("run", path, seconds)
 
 
-def _ask(question: str, path: str | os.PathLike, seconds: float) -> Any:
+def _ask(
+    question: str,
+    path: str | os.PathLike,
+    seconds: float,
+    options: dict[str, str] | None = None,
+) -> Any:
     delegate_library()
     command = [sys.executable, *_PROGRAM, question, os.fspath(path)]
+    command += [f"{name}={value}" for name, value in (options or {}).items()]
     with tempfile.TemporaryDirectory() as scratch:  # the dead do not tidy up
         process = subprocess.Popen(
             command,
@@ -113,11 +120,12 @@ def _run_all(path: str) -> None:
             runner.invoke()
 
 
-def _answer(question: str, path: str) -> dict[str, Any]:
+def _answer(question: str, path: str, *options: str) -> dict[str, Any]:
     """Answers in the process that may die."""
     try:
         if question == "plan":
-            return {"found": read_plan(path)}
+            given = dict(option.split("=", 1) for option in options)
+            return {"found": read_plan(path, **given)}
         _run_all(path)
         return {"found": None}
     except (ValueError, OSError) as error:
