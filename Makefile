@@ -6,9 +6,10 @@ SOURCES := $(shell find qsparse callbacks recipes tflite_export \
 	\( -name '*.py' -o -name '*.cc' -o -name '*.h' -o -name '*.inc' -o -name 'CMakeLists.txt' -o -name '*.cmake' \
 	-o -name '*.map' \))
 
-.PHONY: demo test test-methods lint bench bench-kernels bench-models bench-export bench-training bench-arm \
+.PHONY: demo test test-methods lint bench bench-kernels bench-models bench-export bench-guard \
+	bench-training bench-arm \
 	peers baselines interplay example build-fuzz fuzz-kernels fuzz-graphs \
-	valgrind-kernels test-arm test-pretrained layers-table zoo-table clean
+	valgrind-kernels test-arm test-avx2 test-pretrained layers-table zoo-table clean
 .DEFAULT_GOAL := test
 
 $(VENV)/requirements: requirements/dev.txt
@@ -113,6 +114,12 @@ bench-export: $(VENV)/installed
 	$(BIN)/python -m benchmarks.export \
 		--output bench/export.json --cache bench/export $(ARGS)
 
+# Is any of these files slower with our delegate than without? Exit code 1 if so. The
+# files are those of bench-export, pruned in place.
+bench-guard: $(VENV)/installed
+	$(BIN)/python -m benchmarks.guard \
+		--output bench/guard.json --cache bench/export $(ARGS)
+
 # What a step of fit costs with each callback, against plain Keras.
 bench-training: $(VENV)/installed
 	$(BIN)/python -m benchmarks.training --output bench/training.json $(ARGS)
@@ -153,6 +160,16 @@ build/bench/peak: $(VENV)/requirements $(filter tflite_export/kernels/%,$(SOURCE
 test-arm: $(VENV)/installed
 	$(BIN)/python -m pytest tests/arm --override-ini python_files='check_*.py' \
 		--durations=0 --durations-min=1
+
+# What depends on the instructions that XNNPACK has here, on a CPU without AVX-512: QEMU
+# emulates one, for XNNPACK and for us. Debian: apt install qemu-user-static.
+EMULATED ?= Haswell-v4
+test-avx2: $(VENV)/installed
+	@command -v qemu-x86_64-static > /dev/null || \
+		{ echo "test-avx2 needs QEMU; on Debian or Ubuntu: apt install qemu-user-static"; exit 1; }
+	qemu-x86_64-static -cpu $(EMULATED) $(BIN)/python -m pytest --noconftest \
+		tests/kernels/test_regions.py tests/kernels/test_bytes.py tests/kernels/test_attention.py \
+		-k 'not corrupted'
 
 # Real weights and data, against what others compute with them; they are downloaded
 # once (135 MB), to ~/.cache/qsparse or $QSPARSE_CACHE.
