@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     rows: list[dict[str, Any]] = []
     for network in options.networks:
         source = cache / f"{network}.tflite"
-        if not source.with_suffix(".npz").exists():
+        if not (source.exists() and source.with_suffix(".npz").exists()):
             print(f"exporting {network}; this takes minutes", file=sys.stderr)
             export_network(network, source)
         for variant in options.variants:

@@ -14,6 +14,7 @@ from benchmarks.split import split
 from benchmarks.tables import TABLE_WIDTH, model_table
 from qsparse.tflite_export.bench import measure_interleaved, one_core
 from qsparse.tflite_export.files.model_file import ModelFile
+from qsparse.tflite_export.files.model_parts import CLAIMABLE
 from qsparse.tflite_export.runtime.cpu import cpu_name
 from qsparse.tflite_export.runtime.everywhere import Sample, stored_samples
 from qsparse.tflite_export.runtime.interpreter import (
@@ -64,7 +65,7 @@ def measure(path: Path, rounds: int) -> dict[str, Any]:
     """
     content = path.read_bytes()
     samples = samples_of(ModelFile(content), path.with_suffix(".npz"))
-    layers = [entry for entry in read_plan(content) if entry["op"] != "ADD"]
+    layers = [entry for entry in read_plan(content) if entry["op"] in CLAIMABLE]
     row: dict[str, Any] = {
         "machine": cpu_name(),
         "layers": len(layers),

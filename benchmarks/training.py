@@ -40,7 +40,9 @@ _TRAINING = 100_000
 _PRUNES = {"prune_from": 0, "prune_until": _TRAINING // 2, "update_every": 50}
 METHODS: dict[str, Callable[[], Compress | None]] = {
     PLAIN: lambda: None,
-    "prune 2:4 sr-ste": lambda: Prune("2:4", **_PRUNES, total_steps=_TRAINING),
+    "prune 2:4 sr-ste": lambda: Prune(
+        "2:4", estimator="sr-ste", **_PRUNES, total_steps=_TRAINING
+    ),
     "prune 4x4 cubic": lambda: Prune("4x4", **_PRUNES, total_steps=_TRAINING),
     "quantize": lambda: Quantize(quantize_from=0, total_steps=_TRAINING),
     # Its second phase: sparse, masks at rest, quantized.

@@ -114,7 +114,7 @@ def main(output: str | os.PathLike = "demo", quick: bool = False) -> int:
         "training_steps": {"float_dense": steps, "int8_sparse": steps},
         "cpu": cpu_name(),
         "xnnpack_isa": xnnpack_isa(),
-        "isa": sorted({d["isa"] for d in read_plan(files["int8_sparse"])}),
+        "isa": sorted({d["isa"] for d in read_plan(files["int8_sparse"])} - {None}),
         "quick": quick,
     }
     picture = folder / "results.png"

@@ -40,8 +40,13 @@ def test_every_kind_of_model(name, images, test_images, tmp_path):
     # One rounding in many flips, and a flip may grow by a step on its way.
     assert stock.max_lsb(logits) <= 3
     assert report.int8_share == 1.0
-    labels = test_images[1][:300]
-    assert abs(right(stock.raw, labels) - right(logits, labels)) <= 6
+    # After an epoch many classes are close; those that are not are the same.
+    second, first = np.sort(logits)[:, -2:].T
+    sure = first - second > 2 * 3 * stock.scale
+    assert sure.sum() > 50
+    np.testing.assert_array_equal(
+        stock.raw.argmax(axis=1)[sure], logits.argmax(axis=1)[sure]
+    )
 
 
 @pytest.mark.parametrize(

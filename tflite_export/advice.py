@@ -114,9 +114,13 @@ def _gain(
 ) -> float | None:
     """Returns the predicted gain of layers with other zeros; None if too few gain."""
     other = prune_file(content, lambda sizes: _kept(sizes, block, sparsity), idle)
+    try:
+        plan = _plan(other, cpu)
+    except ValueError:  # LiteRT may refuse what we made of a strange file
+        return None
     gains = {
         entry["node"]: entry["predicted_gain"]
-        for entry in _plan(other, cpu)
+        for entry in plan
         if entry["claimed"] and entry["node"] in idle
     }
     whole = sum(macs[node] for node in idle)

@@ -46,12 +46,14 @@ def contradictions(carried: Recipe, new: Recipe) -> list[str]:
 
     A setting counts only where both recipes have the part it belongs to; `order` and
     `exclude` count where neither adds to the other; a new rule counts where they share
-    a part.
+    a part. An estimator that nobody named contradicts none.
     """
     shared = parts(carried) & parts(new)
     names = [name for part in sorted(shared) for name in _PARTS[part]]
     if parts(carried) == parts(new):
         names += ["order", "exclude"]
+    if new.estimator is None:
+        names = [name for name in names if name != "estimator"]
     found = [name for name in names if getattr(carried, name) != getattr(new, name)]
     # What a rule sets of a part that is carried already would not be carried out.
     more = set(new.rules) - set(carried.rules)

@@ -5,7 +5,8 @@ from typing import Any
 from qsparse.methods.criteria import needs_of
 from qsparse.methods.estimators import STE, Masked
 
-_OF_THE_LAYER = ("path", "tile")  # what a criterion may ask that no step brings
+# What a criterion may ask without looking at gradients.
+_NO_GRADIENTS = ("path", "tile", "activations")
 
 
 def usual_estimator(pattern: Any, criterion: Any, regrowth: Any) -> Any:
@@ -20,7 +21,7 @@ def usual_estimator(pattern: Any, criterion: Any, regrowth: Any) -> Any:
         criterion: what scores its weights.
         regrowth: how its masks move at one sparsity, or None.
     """
-    looks = any(name not in _OF_THE_LAYER for name in needs_of(criterion))
+    looks = any(name not in _NO_GRADIENTS for name in needs_of(criterion))
     grows = regrowth is not None and regrowth.needs_gradients
     keeps_half = 2 * getattr(pattern, "n", 0) >= getattr(pattern, "m", 1)
     return STE() if looks or grows or keeps_half else Masked()

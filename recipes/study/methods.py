@@ -49,8 +49,8 @@ METHODS = {
     "soft-shrinkage": Method({"estimator": "soft-shrinkage"}),
     "cast": Method({"estimator": "cast"}),
     "movement": Method({"criterion": "movement", "estimator": "ste"} | _AFTER),
-    "fisher": Method({"criterion": "fisher"} | _AFTER),
-    "wanda": Method({"criterion": "wanda"}, sees=True),
+    "fisher": Method({"criterion": "fisher", "estimator": "ste"} | _AFTER),
+    "wanda": Method({"criterion": "wanda", "estimator": "masked"}, sees=True),
     "magnitude-erk": Method({"estimator": "masked"} | _ERK, shares_out=True),
     "random": Method(
         {"criterion": "random", "estimator": "masked"} | _STATIC, start=SCRATCH
@@ -73,7 +73,7 @@ METHODS = {
     "one-shot-magnitude": Method(start=TRAINED, one_shot="magnitude"),
     "one-shot-sparsegpt": Method(start=TRAINED, one_shot="sparsegpt"),
     "one-shot-obs": Method(start=TRAINED, one_shot="obs"),
-    "obs-then-training": Method(one_shot="obs"),
+    "obs-then-training": Method({"estimator": "masked"}, one_shot="obs"),
     "distilled": Method({"estimator": "sr-ste"}, distilled=True),
 }
 

@@ -317,6 +317,9 @@ def refusals():
         x = file.floats((1, 1, 1, 1, 2, 3, 8))
         yield file, [x], method(file, x), "rank not supported"
     file = RowFile()
+    x = file.floats((1, 2**16 + 1))
+    yield file, [x], file.negate(x), "long rows"
+    file = RowFile()
     data = np.arange(8, dtype=np.float16)
     x = file.tensor((8,), None, kind=schema.TensorType.FLOAT16, data=data)
     yield file, [], file.dequantize(x), "of another type"

@@ -129,7 +129,7 @@ def test_a_step_is_what_a_tape_says(pixels, make):
 def test_sr_ste_acts_on_what_is_pruned(pixels):
     """Without a loss the masked weights still decay, as in the student alone."""
     student = mlp(2)
-    perceptron.fit(student, pixels, [Prune(sparsity=0.5)])
+    perceptron.fit(student, pixels, [Prune(sparsity=0.5, estimator="sr-ste")])
     sgd(student)
     hidden = compressed_layers(student)[0]
     mask, before = hidden.canonical_mask(), hidden.master()

@@ -1,5 +1,6 @@
 """Files of commit 900d456 load: the same masks, ranges and predictions."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -9,14 +10,19 @@ from keras import layers
 
 import qsparse
 from qsparse.callbacks import PruneThenQuantize
-from qsparse.engine.compressor import compressed_layers
+from qsparse.engine.compressor import compressed_layers, state_of
 from qsparse.recipes import fashion_mnist
 from qsparse.tflite_export.inspect import inspect_file
 from tests.conftest import compiled
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "before_the_house"
+# What the estimator was where nobody named one.
 RECIPE = PruneThenQuantize(
-    pattern="4x4", sparsity=0.5, exclude=["logits"], update_every=3
+    pattern="4x4",
+    sparsity=0.5,
+    exclude=["logits"],
+    update_every=3,
+    estimator="sr-ste",
 ).recipe
 
 pytestmark = pytest.mark.filterwarnings("ignore:Skipping variable loading for opt")
@@ -68,6 +74,9 @@ def test_a_model(expected, x):
     assert rows["hidden"].sparsity == 0.5
     assert rows["logits"].reason == "excluded by the recipe"
     assert rows["stem"].reason == "1 inputs are not divisible by 4"
+    # So does the same without the estimator, which nobody had named then.
+    qsparse.attach(model, replace(RECIPE, estimator=None))
+    assert state_of(model).recipe.estimator == qsparse.SRSTE()
 
 
 @pytest.mark.parametrize("attached", [False, True])

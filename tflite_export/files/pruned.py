@@ -1,6 +1,7 @@
 """Puts zeros into the int8 weights of a file, to ask how fast it would be with them."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Collection
 
 import numpy as np
@@ -26,14 +27,17 @@ def prune_file(
         mask: what to keep of a layer; called with the sizes of its weights, float32
             `(outputs, taps, inputs)`.
         nodes: indices of the ops to prune; None: all convolutions and fully connected
-            layers in int8. Depthwise ones are never pruned.
+            layers in int8. Depthwise ones are never pruned, nor those that share
+            weights or biases with others.
     """
     file = ModelFile(content)
-    done: set[int] = set()
+    readers = Counter(
+        tensor.index for op in file.ops for tensor in op.inputs if tensor is not None
+    )
     for op, weights in file.int8_layers():
         chosen = nodes is None or op.index in nodes
-        if op.name in CLAIMABLE and chosen and weights.index not in done:
-            done.add(weights.index)
+        own = all(readers[t.index] == 1 for t in op.inputs[1:] if t is not None)
+        if op.name in CLAIMABLE and chosen and own:
             _prune(file, op, weights, mask)
     return file.to_bytes()
 
@@ -51,7 +55,7 @@ def _prune(file: ModelFile, op: Op, weights: Tensor, mask: Mask) -> None:
     gain = math.sqrt(before / max(np.square(values, dtype=np.float64).sum(), 1.0))
     file.set_scales(weights, weights.scales * gain)
     bias = op.inputs[2] if len(op.inputs) > 2 else None
-    if bias is not None and bias.data is not None:
+    if bias is not None and bias.data is not None and bias.scales.size:
         file.own_buffer(bias)
         bias.data[...] = np.rint(bias.data / gain)
         file.set_scales(bias, bias.scales * gain)

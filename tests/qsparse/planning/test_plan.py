@@ -165,6 +165,7 @@ def test_a_pattern_of_the_user_may_count_in_any_numbers():
         ({"pattern": "4x4", "regrowth": "set"}, qsparse.Masked()),
         ({"pattern": "4x4", "criterion": "movement"}, qsparse.STE()),
         ({"pattern": "4x4", "criterion": "random"}, qsparse.Masked()),
+        ({"pattern": "4x4", "criterion": "wanda"}, qsparse.Masked()),
         ({"pattern": "4x4", "estimator": "sr-ste"}, qsparse.SRSTE()),
     ],
 )

@@ -83,7 +83,7 @@ Status SparseDelegate::Claim(Context* context) {
         Replace(context, &abi_, UnreadKernelRegistration(), planner.dead_ends());
     if (status != litert::kOk) return status;
   }
-  // A chain is claimed in one call, everything else node by node: what lies between two
+  // A chain or a region is claimed in one call, everything else node by node: what lies between two
   // calls stays in the runtime's arena.
   for (const auto& [number, group] : groups) {
     const Status status = Replace(context, &abi_,

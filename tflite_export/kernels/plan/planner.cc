@@ -17,6 +17,7 @@
 #include "read/operation_reader.h"
 #include "read/row_reader.h"
 #include "regions/row_math.h"
+#include "softmax/softmax.h"
 
 namespace qsparse {
 namespace {
@@ -229,6 +230,10 @@ void Planner::ReadOperationNode(const GraphNode& node, Decision* d) {
     d->reason = "operator too large";
     return;
   }
+  if (node.op == Op::kSoftmax && !Softmax::FitsMemory(shape.softmax, *pool_)) {
+    d->reason = "operator too large";
+    return;
+  }
   const Cost cost = EstimateCost(options_.cpu, options_.isa, shape);
   d->gain = cost.gain();
   Reading reading;
@@ -256,8 +261,12 @@ void Planner::ReadRow(const GraphNode& node, Decision* d) {
   if (d->reason.empty() && GetRowFunction(options_.cpu.xnnpack) == nullptr) {
     d->reason = "not supported on this CPU";
   }
+  // A row and what is made of it have to stay in the cache of one core.
+  constexpr int32_t kMaxColumns = 1 << 16;
+  if (d->reason.empty() && reading.read.columns() > kMaxColumns) d->reason = "long rows";
   if (!d->reason.empty()) return;
   d->output_dims = dims;
+  d->isa = IsaName(options_.cpu.isa);
   d->kernel = "region";
   row_readings_.push_back(std::move(reading));
 }

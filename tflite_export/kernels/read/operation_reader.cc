@@ -80,6 +80,7 @@ std::vector<int32_t> Repeat(const int32_t* dims, const std::vector<int32_t>& pro
   std::vector<int32_t> matrices = {0};
   for (size_t axis = 0; axis < products.size(); ++axis) {
     std::vector<int32_t> longer;
+    longer.reserve(matrices.size() * static_cast<size_t>(products[axis]));
     for (const int32_t matrix : matrices) {
       for (int32_t i = 0; i < products[axis]; ++i) {
         longer.push_back(matrix * dims[axis] + (dims[axis] == 1 ? 0 : i));
@@ -170,6 +171,9 @@ std::string ReadSoftmax(const litert::Context& context, const GraphNode& node,
   return "";
 }
 
+// Of each one it is written down which row of the mask goes with it.
+constexpr int64_t kMaxRows = int64_t{1} << 24;
+
 // The runtime copies bytes, whatever they stand for.
 std::string ReadChoice(const litert::Context& context, const GraphNode& node,
                        Shapes* shapes, ChoiceShape* shape,
@@ -210,6 +214,7 @@ std::string ReadChoice(const litert::Context& context, const GraphNode& node,
   }
   shape->columns = output_dims->back();
   if (values.dims->data()[rank - 1] != shape->columns) return "mask of a larger shape";
+  if (count / shape->columns > kMaxRows) return "too many rows";
   shape->mask_columns = of_mask.back();
   const std::vector<int32_t> axes(output_dims->begin(), output_dims->end() - 1);
   shape->mask_rows = Repeat(of_mask.data(), axes);
@@ -241,8 +246,10 @@ std::string ReadGelu(const litert::Context& context, const GraphNode& node,
     const float y = approximate ? ApproximateGelu(x) : Gelu(x);
     const float steps =
         std::round(y * inverse) + static_cast<float>(output.zero_point);
-    shape->table[i + 128] =
-        static_cast<int8_t>(std::min(std::max(steps, -128.0f), 127.0f));
+    // What is no number, as an infinity times 0, is 0 to the runtime.
+    shape->table[i + 128] = std::isnan(steps)
+                                ? int8_t{0}
+                                : static_cast<int8_t>(std::clamp(steps, -128.0f, 127.0f));
   }
   shape->values = ElementCount(tensor);
   output_dims->assign(tensor.dims->data(), tensor.dims->data() + tensor.dims->size);

@@ -9,7 +9,8 @@
 
 namespace qsparse {
 
-// The same operations on the same values, so the same bits. Tensors that `leave` are
+// The same operations on the same values, so the same bits, but for which of two NaN is
+// kept. Tensors that `leave` are
 // made, and so is everything that more than one node reads.
 std::vector<RowNode> Fuse(const std::vector<RowNode>& nodes,
                           const std::vector<int32_t>& leave);

@@ -1,5 +1,5 @@
 // Float arithmetic on rows, from what is read outside to what is read outside: a row goes
-// through all nodes before the next one begins, and stays in the first-level cache.
+// through all nodes before the next one begins, and stays in the cache.
 #ifndef QSPARSE_REGIONS_REGION_H_
 #define QSPARSE_REGIONS_REGION_H_
 

@@ -19,6 +19,13 @@ namespace {
 
 constexpr int32_t kTaskRows = 16;
 
+// Of a thread.
+size_t ScratchBytes(const SoftmaxShape& shape) {
+  const size_t bytes =
+      static_cast<size_t>(shape.columns) * kSoftmaxRows * sizeof(float);
+  return bytes / kCacheLine * kCacheLine + kCacheLine;
+}
+
 SoftmaxFunction GetSoftmax(Isa isa) {
 #if defined(__x86_64__)
   if (isa == Isa::kAvx512Vnni && ThisCpu().has_vbmi) return GetVbmiSoftmax();
@@ -46,10 +53,11 @@ Softmax::Softmax(const SoftmaxShape& shape, Isa isa, ThreadPool* pool)
                   reinterpret_cast<const char*>(&table_[at]) + b, 1);
     }
   }
-  scratch_bytes_ =
-      static_cast<size_t>(shape.columns) * kSoftmaxRows * sizeof(float) / kCacheLine *
-          kCacheLine +
-      kCacheLine;
+  scratch_bytes_ = ScratchBytes(shape);
+}
+
+bool Softmax::FitsMemory(const SoftmaxShape& shape, const ThreadPool& pool) {
+  return ScratchBytes(shape) <= kMaxBufferBytes / static_cast<size_t>(pool.threads());
 }
 
 std::unique_ptr<Operation> Softmax::Create(const SoftmaxShape& shape, Isa isa,

@@ -18,6 +18,7 @@ class Softmax : public Operation {
   // Null when the buffers would be too large.
   static std::unique_ptr<Operation> Create(const SoftmaxShape& shape, Isa isa,
                                            ThreadPool* pool);
+  static bool FitsMemory(const SoftmaxShape& shape, const ThreadPool& pool);
 
   void Run(const int8_t* const* inputs, int8_t* output) override;
   size_t input_bytes(int) const override { return output_bytes(); }

@@ -31,7 +31,7 @@ struct BytesOfTable {
   }
 };
 
-// The exponentials of a row; up to a register of floats behind them is overwritten.
+// The exponentials of a row.
 void LookUpRow(const BytesOfTable& table, const int8_t* input, int32_t columns,
                float* values) {
   const __m512i shift =
