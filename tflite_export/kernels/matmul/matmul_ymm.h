@@ -15,6 +15,16 @@ namespace {
 
 constexpr int kLanes = 8;
 
+// Eight values and their zero point, as bytes.
+inline uint64_t Bytes(__m256i value, __m256i zero_point) {
+  const __m256i words =
+      _mm256_adds_epi16(_mm256_packs_epi32(value, value), zero_point);
+  const __m256i bytes = _mm256_packs_epi16(words, words);
+  const auto low = static_cast<uint32_t>(_mm256_cvtsi256_si32(bytes));
+  const auto upper = static_cast<uint32_t>(_mm256_extract_epi32(bytes, 4));
+  return low | uint64_t{upper} << 32;
+}
+
 class Requantizer {
  public:
   explicit Requantizer(const FixedPoint& fixed)
@@ -23,7 +33,6 @@ class Requantizer {
         shift_(_mm_cvtsi32_si128(fixed.shift)),
         zero_point_(_mm256_set1_epi16(static_cast<int16_t>(fixed.zero_point))) {}
 
-  // Eight values in the low bytes.
   uint64_t operator()(__m256i sums) const {
     // Twice the sum puts the bits that are kept into the upper dwords.
     const __m256i twice = _mm256_add_epi32(sums, sums);
@@ -35,12 +44,7 @@ class Requantizer {
     const __m256i high = _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xaa);
     const __m256i away = _mm256_add_epi32(half_, _mm256_srai_epi32(high, 31));
     const __m256i value = _mm256_sra_epi32(_mm256_add_epi32(high, away), shift_);
-    const __m256i words =
-        _mm256_adds_epi16(_mm256_packs_epi32(value, value), zero_point_);
-    const __m256i bytes = _mm256_packs_epi16(words, words);
-    const auto low = static_cast<uint32_t>(_mm256_cvtsi256_si32(bytes));
-    const auto upper = static_cast<uint32_t>(_mm256_extract_epi32(bytes, 4));
-    return low | uint64_t{upper} << 32;
+    return Bytes(value, zero_point_);
   }
 
  private:
@@ -57,17 +61,11 @@ class RoundsOnce {
         most_(_mm256_set1_ps(static_cast<float>(127 - a.fixed.zero_point))),
         zero_point_(_mm256_set1_epi16(static_cast<int16_t>(a.fixed.zero_point))) {}
 
-  // Eight values in the low bytes.
   uint64_t operator()(__m256i sums) const {
     const __m256 scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(sums), factor_);
     const __m256i value =
         _mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(scaled, least_), most_));
-    const __m256i words =
-        _mm256_adds_epi16(_mm256_packs_epi32(value, value), zero_point_);
-    const __m256i bytes = _mm256_packs_epi16(words, words);
-    const auto low = static_cast<uint32_t>(_mm256_cvtsi256_si32(bytes));
-    const auto upper = static_cast<uint32_t>(_mm256_extract_epi32(bytes, 4));
-    return low | uint64_t{upper} << 32;
+    return Bytes(value, zero_point_);
   }
 
  private:

@@ -11,37 +11,26 @@ using litert::IntArray;
 using litert::Tensor;
 
 bool FindRowOp(Op op, RowOp* row_op) {
-  switch (op) {
-    case Op::kDequantize:
-      *row_op = RowOp::kDequantize;
-      return true;
-    case Op::kQuantize:
-      *row_op = RowOp::kQuantize;
-      return true;
-    case Op::kAdd:
-      *row_op = RowOp::kAdd;
-      return true;
-    case Op::kSub:
-      *row_op = RowOp::kSubtract;
-      return true;
-    case Op::kMul:
-      *row_op = RowOp::kMultiply;
-      return true;
-    case Op::kSquaredDifference:
-      *row_op = RowOp::kSquaredDifference;
-      return true;
-    case Op::kNeg:
-      *row_op = RowOp::kNegate;
-      return true;
-    case Op::kRsqrt:
-      *row_op = RowOp::kReciprocalRoot;
-      return true;
-    case Op::kSum:
-      *row_op = RowOp::kSum;
-      return true;
-    default:
-      return false;
+  constexpr struct {
+    Op op;
+    RowOp row_op;
+  } kOps[] = {
+      {Op::kDequantize, RowOp::kDequantize},
+      {Op::kQuantize, RowOp::kQuantize},
+      {Op::kAdd, RowOp::kAdd},
+      {Op::kSub, RowOp::kSubtract},
+      {Op::kMul, RowOp::kMultiply},
+      {Op::kSquaredDifference, RowOp::kSquaredDifference},
+      {Op::kNeg, RowOp::kNegate},
+      {Op::kRsqrt, RowOp::kReciprocalRoot},
+      {Op::kSum, RowOp::kSum},
+  };
+  for (const auto& known : kOps) {
+    if (known.op != op) continue;
+    *row_op = known.row_op;
+    return true;
   }
+  return false;
 }
 
 bool HasActivation(const GraphNode& node) {
