@@ -168,7 +168,8 @@ test-avx2: $(VENV)/installed
 	@command -v qemu-x86_64-static > /dev/null || \
 		{ echo "test-avx2 needs QEMU; on Debian or Ubuntu: apt install qemu-user-static"; exit 1; }
 	qemu-x86_64-static -cpu $(EMULATED) $(BIN)/python -m pytest --noconftest \
-		tests/kernels/test_regions.py tests/kernels/test_bytes.py tests/kernels/test_attention.py \
+		tests/kernels/test_regions.py tests/kernels/test_region_claims.py \
+		tests/kernels/test_bytes.py tests/kernels/test_attention.py \
 		-k 'not corrupted'
 
 # Real weights and data, against what others compute with them; they are downloaded

@@ -5,14 +5,14 @@ import pytest
 
 from ..row_models import RowFile
 from . import runner
-from .test_corrupted_models import crashes
-from .test_regions import (
+from .region_runs import (
     assert_equal,
     assert_equal_with_both,
     assert_same,
     changed,
     steps,
 )
+from .test_corrupted_models import crashes
 from .test_resize import both, plan, results
 
 RNG = np.random.default_rng(0)

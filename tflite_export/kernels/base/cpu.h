@@ -31,6 +31,9 @@ struct Cpu {
   bool has_vbmi = false;  // AVX512-VBMI beside AVX512-VNNI, which came before it
   // XNNPACK's AVX512-VNNI kernel reaches 63% of the peak, on AMD (Zen 5) 99%.
   bool is_intel = false;
+
+  // Whether 64 bytes are looked up at once where our kernels are those of `on`.
+  bool looks_up_bytes(Isa on) const { return on == Isa::kAvx512Vnni && has_vbmi; }
 };
 
 // Detected once.

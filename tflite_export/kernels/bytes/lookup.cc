@@ -18,7 +18,7 @@ void LookUp(const int8_t* table, const int8_t* input, int64_t count, int8_t* out
 
 LookupFunction GetLookup([[maybe_unused]] const Cpu& cpu, [[maybe_unused]] Isa isa) {
 #if defined(__x86_64__)
-  if (isa == Isa::kAvx512Vnni && cpu.has_vbmi) return GetVbmiLookup();
+  if (cpu.looks_up_bytes(isa)) return GetVbmiLookup();
 #endif
   return &LookUp;
 }

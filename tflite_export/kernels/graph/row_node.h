@@ -3,6 +3,7 @@
 #define QSPARSE_GRAPH_ROW_NODE_H_
 
 #include <cstdint>
+#include <vector>
 
 namespace qsparse {
 
@@ -24,13 +25,15 @@ enum class RowOp : uint8_t {
   kNormalize                 // t = b * c: a * t + d * t
 };
 
-// Rows of `columns` values. Of fewer rows than the node has, the first follows the last.
+// Rows of `columns` values. Of fewer rows than the node has, the first follows the last,
+// unless `row_of` says for each row of the node which one goes with it.
 struct RowTensor {
   int32_t index = -1;
   int64_t rows = 1;
   int32_t columns = 1;
   bool is_int8 = false;
   const void* constant = nullptr;  // what it holds, if that never changes
+  std::vector<int32_t> row_of;
 
   int64_t bytes() const {
     return rows * columns * (is_int8 ? 1 : int64_t{sizeof(float)});

@@ -144,7 +144,7 @@ Cost EstimateCost(const Cpu& cpu, Isa isa, const OperationShape& shape) {
   constexpr double kRuntimeMac = 0.4, kRuntimeResult = 5, kRuntimeSoftmax = 5.5;
   constexpr double kRuntimeChoice = 1.6, kRuntimeLookup = 1.1;
   constexpr double kResult = 1.2, kResultRoundedOnce = 0.3;
-  constexpr double kSoftmax = 1.5, kChoice = 0.3;
+  constexpr double kSoftmax = 1.5, kChoice = 0.3, kLookup = 0.2;
   const double peak = PeakOf(isa);
   Cost cost;
   cost.call = ChainKernel(isa).rates.call / 10;
@@ -173,8 +173,8 @@ Cost EstimateCost(const Cpu& cpu, Isa isa, const OperationShape& shape) {
     }
     case Op::kGelu: {
       const double values = static_cast<double>(shape.lookup.values);
-      const bool in_registers = isa == Isa::kAvx512Vnni && cpu.has_vbmi;
-      cost.compute = (in_registers ? 0.2 : kRuntimeLookup) * peak * values;
+      const double lookup = cpu.looks_up_bytes(isa) ? kLookup : kRuntimeLookup;
+      cost.compute = lookup * peak * values;
       cost.xnnpack += kRuntimeLookup * peak * values;
       break;
     }

@@ -250,8 +250,13 @@ void Planner::ReadOperationNode(const GraphNode& node, Decision* d) {
 void Planner::ReadRow(const GraphNode& node, Decision* d) {
   RowReading reading;
   reading.node = node.index;
+  reading.decision = decisions_.size();
   std::vector<int32_t> dims;
   d->reason = ReadRowNode(*context_, node, &shapes_, &reading.read, &dims);
+  // Equal to the last bit, but not row by row.
+  for (const RowTensor& input : reading.read.inputs) {
+    if (!input.row_of.empty()) d->reason = "shapes do not match row by row";
+  }
   if (d->reason.empty() && !options_.regions) d->reason = "option regions";
   if (d->reason.empty() &&
       (squares_.count(node.output) > 0 ||
@@ -336,20 +341,15 @@ void Planner::Record(const Groups& groups) {
 
 // Float arithmetic, behind the chains: no node is a candidate for both.
 void Planner::RecordRegions(const IntArray& execution_plan, int32_t first_group) {
-  std::map<int32_t, Decision*> decisions;
-  for (const RowReading& reading : row_readings_) decisions[reading.node] = nullptr;
-  for (Decision& d : decisions_) {
-    const auto found = decisions.find(d.node);
-    if (found == decisions.end()) continue;
-    found->second = &d;
-    d.reason = "predicted gain of its region below min_gain";
+  for (const RowReading& reading : row_readings_) {
+    decisions_[reading.decision].reason = "predicted gain of its region below min_gain";
   }
   int32_t group = first_group;
   const double min_gain = options_.dense ? 0.0 : options_.min_gain;
   for (const PlannedRegion& region :
        FindRegions(context_, execution_plan, row_readings_, outputs_, min_gain)) {
     for (const size_t i : region.members) {
-      Decision& d = *decisions[row_readings_[i].node];
+      Decision& d = decisions_[row_readings_[i].decision];
       d.claimed = true;
       d.group = group;
       d.gain = region.gain;

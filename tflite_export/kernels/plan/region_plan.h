@@ -13,6 +13,7 @@ namespace qsparse {
 
 struct RowReading {
   int32_t node = -1;
+  size_t decision = 0;  // the planner's
   RowNode read;
 };
 

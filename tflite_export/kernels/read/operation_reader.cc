@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "litert/tensor_reader.h"
+#include "read/broadcast.h"
 
 namespace qsparse {
 namespace {
@@ -52,6 +53,19 @@ std::string ReadOutput(const litert::Context& context, int32_t index, Shapes* sh
   return "";
 }
 
+// Of an operator with one input and an output of its shape.
+std::string ReadEnds(const litert::Context& context, const GraphNode& node,
+                     Shapes* shapes, PerTensor* input, PerTensor* output,
+                     std::vector<int32_t>* dims, int64_t* count) {
+  Tensor tensor;
+  std::string reason = ReadActivations(context, node.inputs[0], shapes, &tensor, input);
+  if (reason.empty()) reason = ReadOutput(context, node.output, shapes, output);
+  if (!reason.empty()) return reason;
+  dims->assign(tensor.dims->data(), tensor.dims->data() + tensor.dims->size);
+  *count = ElementCount(tensor);
+  return "";
+}
+
 // The runtime multiplies the scales in single precision and divides in double.
 std::string ReadFixedPoint(const PerTensor (&inputs)[2], const PerTensor& output,
                            FixedPoint* fixed) {
@@ -72,23 +86,6 @@ std::string ReadFixedPoint(const PerTensor (&inputs)[2], const PerTensor& output
   fixed->shift = -exponent;
   fixed->zero_point = output.zero_point;
   return "";
-}
-
-// The matrix that goes into each product, or the row of a choice; axes of length 1 are
-// repeated.
-std::vector<int32_t> Repeat(const int32_t* dims, const std::vector<int32_t>& products) {
-  std::vector<int32_t> matrices = {0};
-  for (size_t axis = 0; axis < products.size(); ++axis) {
-    std::vector<int32_t> longer;
-    longer.reserve(matrices.size() * static_cast<size_t>(products[axis]));
-    for (const int32_t matrix : matrices) {
-      for (int32_t i = 0; i < products[axis]; ++i) {
-        longer.push_back(matrix * dims[axis] + (dims[axis] == 1 ? 0 : i));
-      }
-    }
-    matrices = std::move(longer);
-  }
-  return matrices;
 }
 
 std::string ReadMatmul(const litert::Context& context, const GraphNode& node,
@@ -152,22 +149,18 @@ std::string ReadSoftmax(const litert::Context& context, const GraphNode& node,
                         std::vector<int32_t>* output_dims) {
   if (node.params == nullptr) return "operator options are missing";
   const float beta = static_cast<const litert::SoftmaxParams*>(node.params)->beta;
-  Tensor tensor;
   PerTensor input, output;
-  std::string reason =
-      ReadActivations(context, node.inputs[0], shapes, &tensor, &input);
-  if (reason.empty()) reason = ReadOutput(context, node.output, shapes, &output);
+  int64_t count = 0;
+  const std::string reason =
+      ReadEnds(context, node, shapes, &input, &output, output_dims, &count);
   if (!reason.empty()) return reason;
   if (output.scale != kSoftmaxScale || output.zero_point != kSoftmaxZeroPoint) {
     return "output is not in 256ths";
   }
   if (!IsScale(beta) || !IsScale(input.scale * beta)) return "beta not supported";
-  const int32_t* const dims = tensor.dims->data();
-  const int32_t rank = tensor.dims->size;
-  shape->columns = dims[rank - 1];
-  shape->rows = ElementCount(tensor) / shape->columns;
+  shape->columns = output_dims->back();
+  shape->rows = count / shape->columns;
   shape->exponent = -input.scale * beta;
-  output_dims->assign(dims, dims + rank);
   return "";
 }
 
@@ -232,11 +225,10 @@ std::string ReadGelu(const litert::Context& context, const GraphNode& node,
                      Shapes* shapes, LookupShape* shape,
                      std::vector<int32_t>* output_dims) {
   if (node.params == nullptr) return "operator options are missing";
-  Tensor tensor;
   PerTensor input, output;
-  std::string reason =
-      ReadActivations(context, node.inputs[0], shapes, &tensor, &input);
-  if (reason.empty()) reason = ReadOutput(context, node.output, shapes, &output);
+  int64_t count = 0;
+  const std::string reason =
+      ReadEnds(context, node, shapes, &input, &output, output_dims, &count);
   if (!reason.empty()) return reason;
   const bool approximate =
       static_cast<const litert::GeluParams*>(node.params)->approximate;
@@ -251,8 +243,7 @@ std::string ReadGelu(const litert::Context& context, const GraphNode& node,
                                 ? int8_t{0}
                                 : static_cast<int8_t>(std::clamp(steps, -128.0f, 127.0f));
   }
-  shape->values = ElementCount(tensor);
-  output_dims->assign(tensor.dims->data(), tensor.dims->data() + tensor.dims->size);
+  shape->values = count;
   return "";
 }
 

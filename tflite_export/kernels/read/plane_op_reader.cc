@@ -2,34 +2,13 @@
 #include <cstring>
 
 #include "litert/tensor_reader.h"
+#include "read/broadcast.h"
 #include "read/node_reader.h"
 #include "read/window_axis.h"
 
 namespace qsparse {
 
 using litert::Tensor;
-
-namespace {
-
-// As numpy does it. False where the shapes do not go together.
-bool Broadcast(const std::vector<int32_t>& a, const std::vector<int32_t>& b,
-               std::vector<int32_t>* result) {
-  const std::vector<int32_t>& longer = a.size() < b.size() ? b : a;
-  const std::vector<int32_t>& shorter = a.size() < b.size() ? a : b;
-  *result = longer;
-  const size_t missing = longer.size() - shorter.size();
-  for (size_t i = 0; i < shorter.size(); ++i) {
-    int32_t& dim = (*result)[missing + i];
-    if (dim == 1) {
-      dim = shorter[i];
-    } else if (shorter[i] != 1 && shorter[i] != dim) {
-      return false;
-    }
-  }
-  return true;
-}
-
-}  // namespace
 
 std::string ReadAddition(const litert::Context& context, const GraphNode& node,
                          Shapes* shapes, ChainNode* sum,

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "litert/tensor_reader.h"
+#include "read/broadcast.h"
 
 namespace qsparse {
 namespace {
@@ -44,6 +45,9 @@ bool HasActivation(const GraphNode& node) {
 // XNNPACK leaves tensors of more axes to the runtime, which rounds otherwise.
 constexpr int32_t kMaxRank = 6;
 
+// Where it has to be written down which row goes with which.
+constexpr int64_t kMaxListedRows = int64_t{1} << 24;
+
 // The dimensions, a scalar's as one of 1; false where they are not known.
 bool ReadDims(const Tensor& tensor, std::vector<int32_t>* dims) {
   if (tensor.dims == nullptr) return false;
@@ -75,30 +79,35 @@ std::string ReadTensor(const litert::Context& context, int32_t index, int32_t ty
   return "";
 }
 
-// The shape of a result, or none where the operands do not go together. What is repeated
-// must be single values of a row, or whole rows before the first axis that is not.
-bool Broadcast(const std::vector<int32_t>& a, const std::vector<int32_t>& b,
-               std::vector<int32_t>* result) {
-  const size_t rank = std::max(a.size(), b.size());
-  result->assign(rank, 1);
-  for (const std::vector<int32_t>* dims : {&a, &b}) {
-    for (size_t i = 0; i < dims->size(); ++i) {
-      int32_t& dim = (*result)[rank - dims->size() + i];
-      const int32_t other = (*dims)[i];
-      if (dim != other && dim != 1 && other != 1) return false;
-      dim = std::max(dim, other);
-    }
+// Whether rows of an operand do not simply follow each other again and again: an axis is
+// repeated behind one that is not.
+bool RepeatsInTheMiddle(const std::vector<int32_t>& dims,
+                        const std::vector<int32_t>& result) {
+  const size_t missing = result.size() - dims.size();
+  bool begun = false;
+  for (size_t i = 0; i + 1 < dims.size(); ++i) {
+    if (begun && dims[i] != result[missing + i]) return true;
+    begun |= dims[i] != 1;
   }
-  for (const std::vector<int32_t>* dims : {&a, &b}) {
-    const size_t missing = rank - dims->size();
-    bool begun = false;  // the first axis that is not repeated
-    for (size_t i = 0; i + 1 < dims->size(); ++i) {
-      const bool repeated = (*dims)[i] != (*result)[missing + i];
-      if (repeated && begun) return false;
-      begun |= (*dims)[i] != 1;
+  return false;
+}
+
+std::string ReadBroadcast(const std::vector<int32_t> (&dims)[2], RowNode* read,
+                          std::vector<int32_t>* output_dims) {
+  if (!Broadcast(dims[0], dims[1], output_dims)) return "shapes do not match";
+  for (int side = 0; side < 2; ++side) {
+    if (!RepeatsInTheMiddle(dims[side], *output_dims)) continue;
+    std::vector<int32_t> padded(output_dims->size() - dims[side].size(), 1);
+    padded.insert(padded.end(), dims[side].begin(), dims[side].end());
+    const std::vector<int32_t> axes(output_dims->begin(), output_dims->end() - 1);
+    int64_t rows = 1;
+    for (const int32_t axis : axes) {
+      if (axis > kMaxListedRows / rows) return "too many rows";
+      rows *= axis;
     }
+    read->inputs[side].row_of = Repeat(padded.data(), axes);
   }
-  return true;
+  return "";
 }
 
 std::string ReadSum(const litert::Context& context, const GraphNode& node,
@@ -160,8 +169,8 @@ std::string ReadRowNode(const litert::Context& context, const GraphNode& node,
     if (read->inputs[0].constant != nullptr) return "an input is constant";
     *output_dims = dims[0];
     if (read->op == RowOp::kSum) reason = ReadSum(context, node, shapes, output_dims);
-  } else if (!Broadcast(dims[0], dims[1], output_dims)) {
-    reason = "shapes do not match row by row";
+  } else {
+    reason = ReadBroadcast(dims, read, output_dims);
   }
   if (!reason.empty()) return reason;
 

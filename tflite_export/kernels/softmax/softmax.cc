@@ -28,7 +28,7 @@ size_t ScratchBytes(const SoftmaxShape& shape) {
 
 SoftmaxFunction GetSoftmax(Isa isa) {
 #if defined(__x86_64__)
-  if (isa == Isa::kAvx512Vnni && ThisCpu().has_vbmi) return GetVbmiSoftmax();
+  if (ThisCpu().looks_up_bytes(isa)) return GetVbmiSoftmax();
 #endif
   switch (isa) {
 #define QSPARSE_SOFTMAX(isa, get) \
